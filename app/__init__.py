@@ -1,0 +1,1 @@
+"""ML Pipeline Thing: runs ML pipelines as real processes and serves their graph over GraphQL, live."""

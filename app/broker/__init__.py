@@ -1,0 +1,1 @@
+"""Hints between processes that something changed; rows hold the truth."""

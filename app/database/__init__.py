@@ -1,0 +1,1 @@
+"""Tables, migrations and statements: the only place that speaks SQL."""

@@ -1,0 +1,1 @@
+"""The engine: claims runs, launches attempts, ingests what they report."""

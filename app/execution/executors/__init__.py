@@ -1,0 +1,1 @@
+"""Places where an attempt can run, behind one Protocol."""

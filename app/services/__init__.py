@@ -1,0 +1,1 @@
+"""The verbs of the product: each one transaction, no GraphQL types."""
