@@ -1,4 +1,4 @@
-"""The errors a client may see: each has a stable code, a message saying what to do, and a path to the field."""
+"""The errors a client may see: a stable code, a message saying what to do, and the path to the field."""
 
 from __future__ import annotations
 
