@@ -112,11 +112,16 @@ pipeline_runs = sa.Table(
     sa.Column("cancel_reason", sa.Text),
     instant("deadline_at"),
     choice("finish_reason", FinishReason, nullable=True),
+    sa.Column("timeout_seconds", sa.Double, nullable=False),
+    sa.Column("fail_fast", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("max_concurrent_stages", sa.Integer),
+    sa.Column("open_stage_count", sa.Integer, nullable=False, server_default="0"),
     sa.Column("last_event_seq", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("last_sample_seq", sa.BigInteger, nullable=False, server_default="0"),
     sa.CheckConstraint(
         "(status IN ('COMPLETED', 'FAILED', 'CANCELLED')) = (completed_at IS NOT NULL)", name="completed_at"
     ),
+    sa.CheckConstraint("open_stage_count >= 0", name="open_stage_count"),
     sa.Index(None, "pipeline_id", "id"),
     sa.Index(None, "status", "id"),
     sa.Index(None, "retry_of_id"),
@@ -174,7 +179,6 @@ stage_runs = sa.Table(
     sa.CheckConstraint("waiting_for >= 0", name="waiting_for"),
     sa.Index(None, "pipeline_run_id", "position", "id"),
     sa.Index(None, "stage_id", "id"),
-    sa.Index("ix_stage_runs_depends_on", "depends_on", postgresql_using="gin"),
     sa.Index("ix_stage_runs_ready", "not_before", "id", postgresql_where=sa.text("phase = 'ready'")),
     sa.Index(
         "ix_stage_runs_active",

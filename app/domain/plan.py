@@ -1,0 +1,62 @@
+"""The DAG of a run: its order, what a failure takes with it, and how the run as a whole ended."""
+
+from __future__ import annotations
+
+import graphlib
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from app.domain.statuses import FinishReason, RunStatus, StageStatus
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class CycleFound(Exception):
+    """The dependencies form a cycle; ``path`` starts and ends with the same key."""
+
+    def __init__(self, path: Sequence[str]) -> None:
+        super().__init__(" -> ".join(path))
+        self.path = tuple(path)
+
+
+def topological_order(dependencies: Mapping[str, Iterable[str]]) -> list[str]:
+    """Keys with every dependency before its dependents; ``CycleFound`` if there is no such order."""
+    try:
+        return list(graphlib.TopologicalSorter(dependencies).static_order())
+    except graphlib.CycleError as error:
+        # graphlib lists the cycle from dependency to dependent; people read "a needs b".
+        raise CycleFound(list(reversed(error.args[1]))) from error
+
+
+def downstream(start: Key, dependencies: Mapping[Key, Iterable[Key]]) -> list[Key]:
+    """Everything that needs ``start``, directly or through others, nearest first."""
+    dependents: dict[Key, list[Key]] = defaultdict(list)
+    for key, needed in dependencies.items():
+        for other in needed:
+            dependents[other].append(key)
+    found: dict[Key, None] = {}
+    todo = [start]
+    for key in todo:
+        fresh = [dependent for dependent in dependents[key] if dependent not in found]
+        found.update(dict.fromkeys(fresh))
+        todo.extend(fresh)
+    return list(found)
+
+
+def outcome(
+    stages: Iterable[tuple[StageStatus, bool]], *, cancelled: bool, stopped_by: FinishReason | None
+) -> RunStatus:
+    """The final status of a run whose stages, as (status, allow_failure) pairs, are all final.
+
+    A failure that is not allowed, or a run stopped by its time limit, fails the run. A cancel that came too late
+    to stop any stage leaves it COMPLETED.
+    """
+    statuses = list(stages)
+    if stopped_by is FinishReason.TIMED_OUT:
+        return RunStatus.FAILED
+    if any(status is StageStatus.FAILED and not allowed for status, allowed in statuses):
+        return RunStatus.FAILED
+    if cancelled and any(status is StageStatus.CANCELLED for status, _ in statuses):
+        return RunStatus.CANCELLED
+    return RunStatus.COMPLETED

@@ -1,0 +1,149 @@
+"""Takes typed values out of untyped JSON or YAML, and remembers every problem with its path."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.errors import DomainError, ErrorCode
+
+RESERVED_ENV_PREFIX = "MLP_"
+
+NESTING_LIMIT = 64
+
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_UNSAFE_IN_PATH = re.compile(r"[\x00-\x1f\x7f/\\\ud800-\udfff]")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+Path = tuple[str, ...]
+
+
+class Reader:
+    """Takes typed values out of an untyped tree and remembers what was wrong and where."""
+
+    def __init__(self) -> None:
+        self.problems: list[DomainError] = []
+
+    def problem(self, path: Path, message: str) -> None:
+        where = ".".join(path)
+        text = f"{where}: {message}" if where else message
+        self.problems.append(DomainError(text, path=path, code=ErrorCode.INVALID_SPECIFICATION))
+
+    def mapping(self, value: Any, path: Path, known: Sequence[str] = ()) -> Mapping[str, Any]:
+        """An object. A key that looks like a misspelt known one is refused; other unknown keys are the user's."""
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            self.problem(path, f"must be an object, not {kind_of(value)}")
+            return {}
+        for key in value:
+            meant = difflib.get_close_matches(key, known, 1, 0.8) if known and key not in known else []
+            if meant:
+                self.problem((*path, key), f"unknown key; did you mean {meant[0]!r}?")
+        return value
+
+    def plain(self, value: Any, path: Path) -> None:
+        """Refuses what can't be stored as JSON: NaN, NUL, lone surrogates, YAML dates, bottomless nesting."""
+        todo: list[tuple[Any, Path]] = [(value, path)]
+        while todo:
+            item, where = todo.pop()
+            if len(where) > len(path) + NESTING_LIMIT:
+                self.problem(path, f"is nested deeper than {NESTING_LIMIT} levels")
+                return
+            if isinstance(item, Mapping):
+                todo += [(key, where) for key in item] + [(item[key], (*where, str(key))) for key in item]
+            elif isinstance(item, list | tuple):
+                todo += [(part, (*where, str(index))) for index, part in enumerate(item)]
+            elif isinstance(item, str) and _UNSTORABLE.search(item):
+                self.problem(where, "contains a NUL character or a lone surrogate")
+            elif isinstance(item, float) and not math.isfinite(item):
+                self.problem(where, f"{item} can't be stored as JSON; write it as a text")
+            elif not isinstance(item, str | int | float | bool | None):
+                self.problem(where, f"must be plain JSON, not {kind_of(item)}; quote it")
+
+    def text(self, value: Any, path: Path, *, limit: int = 255) -> str:
+        if not isinstance(value, str) or not value.strip():
+            self.problem(path, "must be a non-empty text")
+            return ""
+        if len(value) > limit:
+            self.problem(path, f"must have at most {limit} characters, has {len(value)}")
+        if _CONTROL.search(value):
+            self.problem(path, "must not contain control characters")
+        return value
+
+    def file_name(self, value: Any, path: Path) -> str:
+        """A name that also serves as the name of a folder."""
+        name = self.text(value, path, limit=100)
+        if name and (_UNSAFE_IN_PATH.search(name) or name != name.strip() or name[0] in ".-~"):
+            self.problem(
+                path,
+                f"{name!r} is not safe as a folder name: no / or \\, no leading '.', '-' or '~', no outer space",
+            )
+        return name
+
+    def number(
+        self, value: Any, path: Path, *, low: float, high: float, default: float | None = None
+    ) -> float | None:
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            self.problem(path, f"must be a number, not {kind_of(value)}")
+            return default
+        if not low <= value <= high:
+            self.problem(path, f"must be between {low:g} and {high:g}, is {value:g}")
+        return float(value)
+
+    def whole(self, value: Any, path: Path, *, low: int, high: int, default: int) -> int:
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.problem(path, f"must be a whole number, not {kind_of(value)}")
+            return default
+        if not low <= value <= high:
+            self.problem(path, f"must be between {low} and {high}, is {value}")
+        return value
+
+    def flag(self, value: Any, path: Path, default: bool) -> bool:
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.problem(path, f"must be true or false, not {kind_of(value)}")
+            return default
+        return value
+
+    def env(self, value: Any, path: Path) -> dict[str, str]:
+        found = {}
+        for name, content in self.mapping(value, path).items():
+            if not _ENV_NAME.match(name):
+                self.problem((*path, name), "is not a valid name of an environment variable")
+            elif name.startswith(RESERVED_ENV_PREFIX):
+                self.problem(
+                    (*path, name), f"names beginning with {RESERVED_ENV_PREFIX} are set by the server"
+                )
+            elif isinstance(content, bool) or not isinstance(content, str | int | float):
+                self.problem((*path, name), f"must be a text, not {kind_of(content)}; quote it")
+            elif "\0" in str(content):
+                self.problem((*path, name), "must not contain a NUL character")
+            else:
+                found[name] = str(content)
+        return found
+
+    def workdir(self, value: Any, path: Path) -> str | None:
+        if value is None:
+            return None
+        folder = self.text(value, path, limit=4096)
+        if folder and not posixpath.isabs(folder):
+            self.problem(
+                path, f"must be an absolute path, is {folder!r} (`mlp run` resolves it against the YAML file)"
+            )
+        return folder
+
+
+def kind_of(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), f"{value!r}")
