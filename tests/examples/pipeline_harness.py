@@ -1,0 +1,105 @@
+"""Runs the stages of an example as the stage contract says, each as a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+EXAMPLES = Path(__file__).parents[2] / "app" / "examples"
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """What one process left behind."""
+
+    name: str
+    exit_code: int
+    log: str
+    seconds: float
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    def json(self, path: str) -> Any:
+        return json.loads((self.folder / path).read_text())
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        metrics = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+
+
+class Pipeline:
+    """A pipeline.yaml whose stages can be run one by one under a folder."""
+
+    def __init__(self, file: Path, home: Path) -> None:
+        self.definition = yaml.safe_load(file.read_text())
+        self.config = self.definition.get("config", {})
+        self.stages = {stage["name"]: stage for stage in self.definition["stages"]}
+        self.workdir = file.parent / self.config.get("workdir", ".")
+        self.home = home
+
+    def order(self) -> list[str]:
+        """The stage names, each after its dependencies."""
+        done: list[str] = []
+        while waiting := [name for name in self.stages if name not in done]:
+            done.append(next(name for name in waiting if set(self.dependencies(name)) <= set(done)))
+        return done
+
+    def dependencies(self, name: str) -> list[str]:
+        return list(self.stages[name].get("dependencies", []))
+
+    def run(self, name: str, *, attempt: int = 1, **params: Any) -> StageOutcome:
+        """Runs one stage on the first attempts' outputs of its dependencies."""
+        stage = self.stages[name]["config"]
+        folder = self.home / f"{name}.{attempt}"
+        for part in ("out", "home", "tmp", "inputs"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        for dependency in self.dependencies(name):
+            if not (folder / "inputs" / dependency).exists():
+                shutil.copytree(self.home / f"{dependency}.1" / "out", folder / "inputs" / dependency)
+        merged = {**self.config.get("params", {}), **stage.get("params", {}), **params}
+        (folder / "params.json").write_text(json.dumps(merged))
+        started = time.monotonic()
+        process = subprocess.run(
+            stage["command"],
+            cwd=self.workdir,
+            env=self._environment(name, folder) | self.config.get("env", {}) | stage.get("env", {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        seconds = time.monotonic() - started
+        return StageOutcome(name, process.returncode, process.stdout, seconds, folder)
+
+    def _environment(self, name: str, folder: Path) -> dict[str, str]:
+        return {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"]),
+            "HOME": str(folder / "home"),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "TMPDIR": str(folder / "tmp"),
+            "PYTHONUNBUFFERED": "1",
+            "MLP_RUN_ID": "run",
+            "MLP_STAGE": name,
+            "MLP_STAGE_RUN_ID": f"run-{name}",
+            "MLP_ATTEMPT": "1",
+            "MLP_PARAMS": str(folder / "params.json"),
+            "MLP_INPUTS": str(folder / "inputs"),
+            "MLP_OUTPUT_DIR": str(folder / "out"),
+            "MLP_METRICS": str(folder / "metrics.jsonl"),
+            "MLP_RESULT": str(folder / "stage_result.json"),
+        }
