@@ -1,0 +1,26 @@
+"""The names of the topics, in one place."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+RUNS = "runs"
+"""Any run changed its status."""
+
+WORK = "work"
+"""Supervisors have something to claim or to stop."""
+
+
+def run_topic(run_id: UUID) -> str:
+    """Events or the status of this run changed."""
+    return f"run:{run_id}"
+
+
+def samples_topic(run_id: UUID) -> str:
+    """New resource samples of this run; local only."""
+    return f"samples:{run_id}"
+
+
+def log_topic(stage_run_id: UUID) -> str:
+    """The log of this stage run grew; local only."""
+    return f"log:{stage_run_id}"

@@ -1,0 +1,212 @@
+"""The broker against a real PostgreSQL: what wakes whom, and what survives a lost connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.broker.postgres import Broker, _payloads
+from app.database.urls import driver_arguments
+
+SOON_SECONDS = 5.0
+SILENCE_SECONDS = 0.2
+
+
+@pytest.fixture
+async def here(database_url: str) -> AsyncIterator[Broker]:
+    async with connected(database_url) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def there(database_url: str) -> AsyncIterator[Broker]:
+    """The broker of another process, as far as the database can tell."""
+    async with connected(database_url) as broker:
+        yield broker
+
+
+@contextlib.asynccontextmanager
+async def connected(database_url: str, **options: float) -> AsyncIterator[Broker]:
+    async with Broker(database_url, **options) as broker:
+        await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
+        yield broker
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SOON_SECONDS):
+        while not holds():  # noqa: ASYNC110 - the condition is outside of this process
+            await asyncio.sleep(0.01)
+
+
+async def terminate_brokers(engine: AsyncEngine) -> int:
+    """End the backends of all brokers of this database; how many there were."""
+    statement = text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE application_name = 'mlp-broker' AND datname = current_database()"
+    )
+    async with engine.connect() as connection:
+        return (await connection.execute(statement)).scalar_one()
+
+
+async def test_a_hint_wakes_a_listener_of_the_same_process_without_a_database() -> None:
+    async with Broker("postgresql://nobody@127.0.0.1:1/nowhere") as broker:
+        with broker.listen("run:1") as hints:
+            broker.publish("run:1")
+            assert await hints.wait(SOON_SECONDS)
+        assert not broker.is_connected
+
+
+async def test_a_hint_wakes_a_listener_of_another_process(here: Broker, there: Broker) -> None:
+    with there.listen("run:1", "run:2") as hints:
+        here.publish("run:2")
+        assert await hints.wait(SOON_SECONDS)
+
+
+async def test_a_hint_wakes_nobody_who_listens_to_other_topics(here: Broker, there: Broker) -> None:
+    with there.listen("run:1") as other, there.listen("run:2") as wanted:
+        here.publish("run:2")
+        assert await wanted.wait(SOON_SECONDS)
+        assert not await other.wait(SILENCE_SECONDS)
+
+
+async def test_a_local_hint_stays_in_the_process(here: Broker, there: Broker) -> None:
+    with here.listen("log:1") as near, there.listen("log:1", "mark") as far:
+        here.publish_local("log:1")
+        assert await near.wait(SOON_SECONDS)
+        assert not await far.wait(SILENCE_SECONDS)
+
+
+async def test_a_hint_between_two_waits_is_kept_and_many_are_one(here: Broker) -> None:
+    with here.listen("run:1") as hints:
+        for _ in range(3):
+            here.publish("run:1")
+        assert await hints.wait(0.01)
+        assert not await hints.wait(0.01)
+
+
+async def test_a_burst_costs_few_notifications(here: Broker, there: Broker, database_url: str) -> None:
+    received: list[object] = []
+    spy = await asyncpg.connect(**driver_arguments(database_url))
+    try:
+        await spy.add_listener("mlp_hints", lambda *message: received.append(message))
+        with there.listen("last") as hints:
+            for number in range(1_000):
+                here.publish(f"run:{number}")
+                if number % 100 == 0:
+                    await asyncio.sleep(0)
+            here.publish("last")
+            assert await hints.wait(SOON_SECONDS)
+        assert 0 < len(received) < 10
+    finally:
+        await spy.close()
+
+
+async def test_more_topics_than_can_be_kept_become_one_hint_to_everybody(here: Broker, there: Broker) -> None:
+    with there.listen("not among them") as hints:
+        here.publish(*(f"run:{number}" for number in range(6_000)))
+        assert await hints.wait(SOON_SECONDS)
+
+
+async def test_a_killed_connection_comes_back_and_hints_everybody(
+    here: Broker, there: Broker, engine: AsyncEngine
+) -> None:
+    with there.listen("run:1") as hints:
+        assert await terminate_brokers(engine) == 2
+        assert await hints.wait(SOON_SECONDS), "the new connection is a hint"
+        await asyncio.wait_for(here.wait_connected(), SOON_SECONDS)
+        await asyncio.wait_for(there.wait_connected(), SOON_SECONDS)
+        await hints.wait(SILENCE_SECONDS)
+        here.publish("run:1")
+        assert await hints.wait(SOON_SECONDS)
+
+
+async def test_a_hint_published_while_the_connection_is_down_is_sent_later(
+    here: Broker, there: Broker, engine: AsyncEngine
+) -> None:
+    await terminate_brokers(engine)
+    await eventually(lambda: not here.is_connected)
+    with there.listen("run:1") as hints:
+        here.publish("run:1")
+        await asyncio.wait_for(there.wait_connected(), SOON_SECONDS)
+        assert await hints.wait(SOON_SECONDS)
+
+
+class StallableProxy:
+    """Forwards bytes to PostgreSQL until it is told to keep them: a half-dead network path."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.target = (host, port)
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+        self.connections = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        upstream_reader, upstream_writer = await asyncio.open_connection(*self.target)
+        self._writers += [writer, upstream_writer]
+        await asyncio.gather(self._pump(reader, upstream_writer), self._pump(upstream_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await self.flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+
+async def test_a_connection_which_goes_silent_is_noticed_and_replaced(database_url: str) -> None:
+    url = make_url(database_url)
+    if url.host is None:
+        pytest.skip("needs PostgreSQL over TCP")
+    proxy = StallableProxy(url.host, url.port or 5432)
+    async with await asyncio.start_server(proxy.handle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        through_proxy = url.set(port=port).render_as_string(hide_password=False)
+        async with connected(through_proxy, self_check_seconds=0.05, answer_seconds=0.3) as broker:
+            proxy.flowing.clear()
+            await eventually(lambda: not broker.is_connected)
+            proxy.flowing.set()
+            await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
+            assert proxy.connections >= 2
+        proxy.cut()
+
+
+class ExposedBroker(Broker):
+    """Lets the test at the connection, to break it from inside."""
+
+    connection: asyncpg.Connection[Any]
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        async with super()._connection() as connection:
+            self.connection = connection
+            yield connection
+
+
+async def test_a_connection_which_no_longer_listens_is_noticed_and_replaced(database_url: str) -> None:
+    async with ExposedBroker(database_url, self_check_seconds=0.05) as broker:
+        await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
+        deaf = broker.connection
+        await deaf.execute("UNLISTEN *")
+        await eventually(lambda: broker.connection is not deaf and broker.is_connected)
+
+
+def test_payloads_hold_every_topic_once_and_fit_in_a_notification() -> None:
+    topics = [f"run:{number:036}" for number in range(1_000)]
+    payloads = list(_payloads("sender", topics))
+    assert [topic for payload in payloads for topic in payload.split(" ")[1:]] == topics
+    assert all(payload.startswith("sender ") and len(payload) < 8_000 for payload in payloads)
