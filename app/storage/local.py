@@ -1,0 +1,174 @@
+"""Artifacts in a folder of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from app.domain.statuses import StorageType
+from app.storage.base import StorageError, StorageMisconfigured, StoredBlob, blob_key
+from app.storage.files import (
+    copy_and_hash,
+    copy_private,
+    make_durable_folder,
+    storage_errors,
+    sync_folder,
+    write_all,
+)
+from app.storage.reader import VerifiedReader
+
+_DAY_SECONDS = 86_400.0
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
+
+
+class LocalStore:
+    """Blobs as read-only files ``<root>/blobs/sha256/<2>/<64 hex>``, which never change once they are there.
+
+    A blob is written to ``<root>/tmp`` and gets its name only when its bytes are on the disk, so that a
+    crash at any point leaves either the whole blob or a temporary file for `sweep_temporary`.
+    Writers and readers have threads of their own: downloads don't wait for large uploads.
+    """
+
+    def __init__(self, root: Path, *, writers: int = 4, readers: int = 4) -> None:
+        self.root = root
+        self._temporary = root / "tmp"
+        self._writers = ThreadPoolExecutor(writers, thread_name_prefix="store-write")
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="store-read")
+
+    @property
+    def storage_type(self) -> StorageType:
+        return StorageType.LOCAL
+
+    def path(self, sha256: str) -> Path:
+        """The file of a blob, whether it exists or not: to be read, never to be written."""
+        return self.root / blob_key(sha256)
+
+    async def put_fd(self, fd: int) -> StoredBlob:
+        # The thread may outlive a cancelled caller, who then closes the descriptor: it needs its own.
+        own_fd = os.dup(fd)
+        job = self._writers.submit(self._put, own_fd)
+        job.add_done_callback(lambda _: os.close(own_fd))
+        return await asyncio.wrap_future(job)
+
+    async def put_file(self, path: Path) -> StoredBlob:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            return await self.put_fd(fd)
+        finally:
+            os.close(fd)
+
+    async def open(self, sha256: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        reader = VerifiedReader(self.path(sha256), sha256, start, end)
+        job = self._readers.submit(reader.next_chunk)
+        try:
+            while chunk := await asyncio.wrap_future(job):
+                job = self._readers.submit(reader.next_chunk)
+                yield chunk
+        finally:
+            # A cancelled caller leaves a chunk being read: close after that, not under it.
+            job.add_done_callback(lambda _: reader.close())
+
+    async def stat(self, sha256: str) -> StoredBlob:
+        return await _run(self._readers, self._stat, sha256)
+
+    async def materialise(self, sha256: str, target: Path) -> None:
+        await _run(self._writers, self._materialise, sha256, target)
+
+    async def delete(self, sha256: str) -> None:
+        await _run(self._writers, self._delete, sha256)
+
+    async def check(self) -> None:
+        await _run(self._writers, self._check)
+
+    async def sweep_temporary(self, older_than_seconds: float = _DAY_SECONDS) -> int:
+        """Remove what crashed writers left behind; the number of files removed."""
+        return await _run(self._writers, self._sweep, older_than_seconds)
+
+    def _put(self, source_fd: int) -> StoredBlob:
+        with storage_errors("store a file"):
+            temporary, fd = self._new_temporary()
+            try:
+                sha256, size_bytes = copy_and_hash(source_fd, fd)
+                os.fchmod(fd, 0o444)
+                os.fsync(fd)
+                self._publish(temporary, self.path(sha256), size_bytes)
+            finally:
+                os.close(fd)
+                temporary.unlink(missing_ok=True)
+        return StoredBlob(sha256, size_bytes)
+
+    def _new_temporary(self) -> tuple[Path, int]:
+        make_durable_folder(self._temporary)
+        path = self._temporary / f"{os.getpid()}-{uuid.uuid4().hex}"
+        return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+    def _publish(self, temporary: Path, final: Path, size_bytes: int) -> None:
+        make_durable_folder(final.parent)
+        try:
+            os.link(temporary, final)
+        except FileExistsError:
+            # Equal content is there already; but if the disk cut it short, ours is the one to keep.
+            if final.stat().st_size != size_bytes:
+                temporary.replace(final)
+        sync_folder(final.parent)
+
+    def _stat(self, sha256: str) -> StoredBlob:
+        with storage_errors(f"find {sha256}"):
+            return StoredBlob(sha256, self.path(sha256).stat().st_size)
+
+    def _materialise(self, sha256: str, target: Path) -> None:
+        with storage_errors(f"read {sha256}"):
+            fd = os.open(self.path(sha256), os.O_RDONLY)
+        try:
+            with storage_errors(f"copy {sha256} to {target}"):
+                copy_private(fd, target)
+        finally:
+            os.close(fd)
+
+    def _delete(self, sha256: str) -> None:
+        path = self.path(sha256)
+        with storage_errors(f"delete {sha256}"):
+            path.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        """Files must be creatable, and linkable: some network and FUSE file systems have no hard links."""
+        try:
+            with storage_errors(f"write to {self.root}"):
+                temporary, fd = self._new_temporary()
+                linked = temporary.with_suffix(".linked")
+                try:
+                    write_all(fd, b"probe")
+                    os.link(temporary, linked)
+                finally:
+                    os.close(fd)
+                    temporary.unlink(missing_ok=True)
+                    linked.unlink(missing_ok=True)
+        except StorageError as error:
+            raise StorageMisconfigured(error.message) from error
+
+    def _sweep(self, older_than_seconds: float) -> int:
+        if not self._temporary.is_dir():
+            return 0
+        oldest = time.time() - older_than_seconds
+        removed = 0
+        with storage_errors(f"sweep {self._temporary}"):
+            for path in self._temporary.iterdir():
+                with contextlib.suppress(FileNotFoundError):  # a writer has just finished with it
+                    if path.lstat().st_mtime < oldest:
+                        path.unlink()
+                        removed += 1
+        return removed
+
+
+async def _run(
+    threads: Executor, function: Callable[_Args, _Result], *args: _Args.args, **kwargs: _Args.kwargs
+) -> _Result:
+    return await asyncio.wrap_future(threads.submit(function, *args, **kwargs))
