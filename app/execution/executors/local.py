@@ -1,0 +1,233 @@
+"""The executor which runs attempts on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import anyio
+import psutil
+from anyio import to_thread
+
+import app.runner
+from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState
+from app.execution.executors.sweep import MARKER, kill_marked
+from app.runner import files
+from app.runner.journal import JournalEvent, read_journal
+from app.runner.lock import is_held, open_pidfd, take_lock
+
+ATTEMPT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9]{1,6}")
+SHIM = Path(app.runner.__file__).with_name("__main__.py")
+SITE_PATHS = [str(Path(psutil.__file__).parent.parent)]
+POLL_SECONDS = 0.2
+FORGOTTEN = ".forgotten"
+
+
+class LocalExecutor:
+    """Runs each attempt in a folder below ``root``, which must be on a local disk (flock)."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._shims: dict[str, subprocess.Popen[bytes]] = {}
+        self._shims_lock = threading.Lock()
+
+    def folder(self, attempt_id: str) -> Path:
+        if not ATTEMPT_ID.fullmatch(attempt_id):
+            raise ValueError(f"not an attempt id: {attempt_id!r}")
+        return self._root / attempt_id
+
+    async def prepare(self, attempt_id: str) -> Path:
+        return await to_thread.run_sync(_make_folders, self.folder(attempt_id))
+
+    async def launch(self, spec: AttemptSpec) -> AttemptState:
+        return await to_thread.run_sync(self._launch, spec)
+
+    async def state(self, attempt_id: str) -> AttemptState:
+        return (await self.states([attempt_id]))[attempt_id]
+
+    async def states(self, attempt_ids: Iterable[str]) -> dict[str, AttemptState]:
+        return await to_thread.run_sync(self._states, list(attempt_ids))
+
+    async def wait(self, attempt_id: str) -> AttemptState:
+        while (state := await self.state(attempt_id)) is AttemptState.RUNNING:
+            pidfd = await to_thread.run_sync(self._open_shim, attempt_id)
+            if pidfd is None:
+                await anyio.sleep(POLL_SECONDS)  # in another PID namespace, or a platform without pidfds
+                continue
+            try:
+                await anyio.wait_readable(pidfd)
+            finally:
+                os.close(pidfd)
+        return state
+
+    async def journal(self, attempt_id: str, offset: int) -> tuple[list[JournalEvent], int]:
+        return await to_thread.run_sync(read_journal, self.folder(attempt_id) / files.JOURNAL, offset)
+
+    async def result(self, attempt_id: str) -> AttemptResult:
+        content = await to_thread.run_sync((self.folder(attempt_id) / files.RESULT).read_bytes)
+        return AttemptResult.from_json(json.loads(content))
+
+    async def cancel(self, attempt_id: str) -> None:
+        await to_thread.run_sync(_cancel, self.folder(attempt_id))
+
+    async def sweep(self, attempt_id: str) -> int:
+        self.folder(attempt_id)
+        return await to_thread.run_sync(kill_marked, attempt_id)
+
+    async def forget(self, attempt_id: str) -> None:
+        await to_thread.run_sync(self._forget, attempt_id)
+
+    def _launch(self, spec: AttemptSpec) -> AttemptState:
+        folder = _make_folders(self.folder(spec.attempt_id))
+        lock = take_lock(str(folder / files.LOCK))
+        if lock is None:
+            return AttemptState.RUNNING
+        try:
+            state = _state_of_free(lock, folder)
+            if state is AttemptState.NEW:
+                # Under the lock: a loser of the race must not put the secrets back after the shim removed them.
+                _write_spec(folder, spec)
+                self._start_shim(spec.attempt_id, folder, lock)
+                state = AttemptState.RUNNING
+            return state
+        finally:
+            os.close(lock)  # the shim has its own copy: the lock stays taken
+
+    def _start_shim(self, attempt_id: str, folder: Path, lock: int) -> None:
+        errors = os.open(
+            folder / files.SHIM_ERRORS, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        try:
+            shim = subprocess.Popen(
+                [sys.executable, "-S", "-I", str(SHIM), str(folder), str(lock)],
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                cwd="/",
+                env=_shim_environment(),
+                pass_fds=(lock,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(errors)
+        with self._shims_lock:
+            self._shims[attempt_id] = shim
+
+    def _states(self, attempt_ids: list[str]) -> dict[str, AttemptState]:
+        states = {attempt_id: _state(self.folder(attempt_id)) for attempt_id in attempt_ids}
+        self._reap()
+        return states
+
+    def _reap(self) -> None:
+        """Collect shims which have ended; those of an earlier server process are init's."""
+        with self._shims_lock:
+            self._shims = {key: shim for key, shim in self._shims.items() if shim.poll() is None}
+
+    def _open_shim(self, attempt_id: str) -> int | None:
+        """A pidfd of the shim. An own child needs no identity in the lock, which comes only after some ms."""
+        with self._shims_lock:
+            shim = self._shims.get(attempt_id)
+            if shim is not None and shim.poll() is None and hasattr(os, "pidfd_open"):
+                return os.pidfd_open(shim.pid)
+        return open_pidfd(str(self.folder(attempt_id) / files.LOCK))
+
+    def _forget(self, attempt_id: str) -> None:
+        folder = self.folder(attempt_id)
+        if _state(folder) is AttemptState.RUNNING:
+            raise ValueError(f"attempt {attempt_id} is running")
+        grave = self._root / FORGOTTEN / attempt_id
+        grave.parent.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(grave)  # at once: half a folder could look like an attempt which may be launched
+        _remove(grave)
+
+
+def _make_folders(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in files.FOLDERS:
+        (folder / name).mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _write_spec(folder: Path, spec: AttemptSpec) -> None:
+    document = {
+        "attemptId": spec.attempt_id,
+        "argv": list(spec.argv),
+        "env": {**spec.env, MARKER: spec.attempt_id},
+        "cwd": str(spec.cwd),
+        "timeoutSeconds": spec.timeout_seconds,
+        "graceSeconds": spec.grace_seconds,
+        "stragglerGraceSeconds": spec.straggler_grace_seconds,
+        "logLimitBytes": spec.log_limit_bytes,
+        "sampleIntervalSeconds": spec.sample_interval_seconds,
+        "memoryLimitBytes": spec.memory_limit_bytes,
+        "sitePaths": SITE_PATHS,
+    }
+    unfinished = folder / f"{files.SPEC}.tmp"
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(json.dumps(document))
+    unfinished.replace(folder / files.SPEC)
+
+
+def _shim_environment() -> dict[str, str]:
+    """Nothing of the server's, which holds secrets, but what its interpreter may need to start."""
+    return {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+
+
+def _state(folder: Path) -> AttemptState:
+    try:
+        lock = os.open(folder / files.LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return AttemptState.NEW
+    try:
+        return AttemptState.RUNNING if is_held(lock) else _state_of_free(lock, folder)
+    finally:
+        os.close(lock)
+
+
+def _state_of_free(lock: int, folder: Path) -> AttemptState:
+    """To be asked after the lock was seen free: a result can't appear any more."""
+    if (folder / files.RESULT).exists():
+        return AttemptState.DONE
+    return AttemptState.LOST if os.fstat(lock).st_size else AttemptState.NEW
+
+
+def _cancel(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _touch_durably(folder / files.CANCEL)
+    pidfd = open_pidfd(str(folder / files.LOCK))
+    if pidfd is None:
+        return  # not running, or out of reach: the shim looks for the file twice a second
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+    finally:
+        os.close(pidfd)
+
+
+def _touch_durably(path: Path) -> None:
+    for name, flags in ((path, os.O_WRONLY | os.O_CREAT), (path.parent, os.O_RDONLY)):
+        descriptor = os.open(name, flags | os.O_CLOEXEC, 0o600)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    """Also folders which the stage or the server made read-only; links are never followed."""
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)

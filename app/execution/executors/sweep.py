@@ -1,0 +1,54 @@
+"""Killing what an attempt left behind when its shim is dead: found by the marker in the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+import psutil
+
+MARKER = "MLP_ATTEMPT_ID"
+PAUSE_SECONDS = 0.02
+DEADLINE_SECONDS = 10
+
+
+def kill_marked(attempt_id: str) -> int:
+    """Kill every process which carries the attempt's marker, until none is found; how many there were.
+
+    Raises TimeoutError when some do not go away within 10 s.
+    """
+    killed: set[int] = set()
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while marked := [process for process in psutil.process_iter() if _carries(process, attempt_id)]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                f"processes of attempt {attempt_id} can't be killed: {[p.pid for p in marked]}"
+            )
+        for process in marked:
+            _kill(process, attempt_id)
+            killed.add(process.pid)
+        time.sleep(PAUSE_SECONDS)
+    return len(killed)
+
+
+def _carries(process: psutil.Process, attempt_id: str) -> bool:
+    try:
+        return process.environ().get(MARKER) == attempt_id
+    except psutil.Error:
+        return False  # gone, a zombie, or of another user
+
+
+def _kill(process: psutil.Process, attempt_id: str) -> None:
+    """By pidfd, and the marker is looked at again after it was opened: the pid may have been recycled."""
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if _carries(process, attempt_id):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    finally:
+        os.close(pidfd)

@@ -1,0 +1,89 @@
+"""The journal of an attempt: one JSON object per line, appended by the shim, read by the server at its own pace.
+
+Each line holds ``seq`` (from 1, without gaps), ``at`` (seconds since the epoch) and ``kind``, then the fields of its
+kind, and stays below 4 KiB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+
+TYPE_CHECKING = False  # importing typing would cost the shim a fifth of its start time
+if TYPE_CHECKING:
+    from typing import Any
+
+READ_BYTES = 1 << 20
+
+
+class JournalEvent:
+    """One event; ``data`` holds the fields of its kind."""
+
+    __slots__ = ("at", "data", "kind", "seq")
+
+    def __init__(self, seq: int, at: float, kind: str, data: dict[str, Any]) -> None:
+        self.seq = seq
+        self.at = at
+        self.kind = kind
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"JournalEvent({self.seq}, {self.at}, {self.kind!r}, {self.data!r})"
+
+
+class JournalWriter:
+    """Appends events. A full disk costs events, never the attempt; ``seq`` is that of the last one written."""
+
+    def __init__(self, path: str) -> None:
+        self.seq = 0
+        self._torn = False
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def write(self, kind: str, **data: object) -> None:
+        event = {"seq": self.seq + 1, "at": round(time.time(), 3), "kind": kind, **data}
+        line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        if self._torn:
+            line = b"\n" + line
+        try:
+            written = os.write(self._file, line)
+        except OSError:
+            return
+        self._torn = written < len(line)
+        if written >= len(line) - 1:  # a missing newline is made up by the next line
+            self.seq += 1
+
+    def sync(self) -> None:
+        with contextlib.suppress(OSError):
+            os.fsync(self._file)
+
+
+def read_journal(path: str | os.PathLike[str], offset: int) -> tuple[list[JournalEvent], int]:
+    """The events from ``offset`` on and the offset to go on from, at most 1 MiB per call.
+
+    Takes complete lines only: a line still being written is left for the next call. Lines which are no events (torn
+    by a full disk or a crash) are skipped.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            chunk = file.read(READ_BYTES)
+    except FileNotFoundError:
+        return [], offset
+    complete = chunk.rfind(b"\n") + 1
+    if not complete and len(chunk) == READ_BYTES:
+        complete = READ_BYTES  # no event is that long: garbage, which must not stop the reader
+    events = [_parse(line) for line in chunk[:complete].splitlines()]
+    return [event for event in events if event is not None], offset + complete
+
+
+def _parse(line: bytes) -> JournalEvent | None:
+    try:
+        fields = json.loads(line)
+        seq, at, kind = fields.pop("seq"), fields.pop("at"), fields.pop("kind")
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return None
+    if type(seq) is not int or not isinstance(at, int | float) or not isinstance(kind, str):
+        return None
+    return JournalEvent(seq, at, kind, fields)

@@ -1,0 +1,101 @@
+"""The lock of an attempt: an flock held by the shim from before the start until the result is durable.
+
+The kernel releases it on any death, it needs no right to signal and works across PID namespaces. The identity stored
+in the file serves only to open a descriptor of the shim (pidfd); nobody is ever signalled by a bare pid.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+
+LOCK_ATTEMPTS = 5
+LOCK_PAUSE_SECONDS = 0.02
+
+
+def take_lock(path: str) -> int | None:
+    """The descriptor of the exclusive lock, or None when somebody else holds it.
+
+    A probe holds the lock for microseconds, so one refusal proves nothing: it is tried 5 times, 20 ms apart.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for attempt in range(LOCK_ATTEMPTS):
+        if attempt:
+            time.sleep(LOCK_PAUSE_SECONDS)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def is_held(descriptor: int) -> bool:
+    """Whether somebody holds the lock exclusively; shared, so that probes do not disturb each other."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    # Not left to close(): a process being forked in another thread may hold a copy of the descriptor.
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
+
+
+def write_identity(descriptor: int) -> None:
+    """Record who holds the lock. From here on the attempt counts as started."""
+    identity = {
+        "pid": os.getpid(),
+        "startTicks": _start_ticks(os.getpid()),
+        "bootId": _boot_id(),
+        "pidNamespace": _pid_namespace(),
+    }
+    os.pwrite(descriptor, json.dumps(identity).encode(), 0)
+
+
+def open_pidfd(path: str) -> int | None:
+    """A descriptor of the process named in the lock file, or None when that very process can't be reached.
+
+    To be called only while the lock was seen held. The start time is compared after the descriptor is open, so a
+    recycled pid can't be taken for the shim.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        with open(path, "rb") as file:
+            identity = json.load(file)
+        if identity["bootId"] != _boot_id() or identity["pidNamespace"] != _pid_namespace():
+            return None
+        pidfd = os.pidfd_open(identity["pid"])
+    except (OSError, ValueError, KeyError):
+        return None
+    if _start_ticks(identity["pid"]) != identity["startTicks"]:
+        os.close(pidfd)
+        return None
+    return pidfd
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot (field 22 of its stat file)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except OSError:
+        return None
+
+
+def _boot_id() -> str | None:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def _pid_namespace() -> int | None:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return None
