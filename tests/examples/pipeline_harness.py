@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ class StageOutcome:
     name: str
     exit_code: int
     log: str
-    seconds: float
     folder: Path
 
     @property
@@ -32,12 +30,15 @@ class StageOutcome:
         return self.folder / "out"
 
     def json(self, path: str) -> Any:
+        """A JSON file of the attempt's folder."""
         return json.loads((self.folder / path).read_text())
 
-    @property
+    def manifest(self) -> list[dict[str, Any]]:
+        return list(self.json("out/artifacts.json")["artifacts"])
+
     def points(self) -> list[dict[str, Any]]:
-        metrics = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+        """What the stage appended to MLP_METRICS."""
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
 
 
 class Pipeline:
@@ -60,18 +61,24 @@ class Pipeline:
     def dependencies(self, name: str) -> list[str]:
         return list(self.stages[name].get("dependencies", []))
 
-    def run(self, name: str, *, attempt: int = 1, **params: Any) -> StageOutcome:
-        """Runs one stage on the first attempts' outputs of its dependencies."""
-        stage = self.stages[name]["config"]
+    def prepare(self, name: str, attempt: str = "1") -> Path:
+        """Makes the attempt's folder; its inputs are the outputs of the dependencies' attempts `1`."""
         folder = self.home / f"{name}.{attempt}"
         for part in ("out", "home", "tmp", "inputs"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         for dependency in self.dependencies(name):
-            if not (folder / "inputs" / dependency).exists():
-                shutil.copytree(self.home / f"{dependency}.1" / "out", folder / "inputs" / dependency)
+            shutil.copytree(self.home / f"{dependency}.1" / "out", folder / "inputs" / dependency)
+        return folder
+
+    def run(self, name: str, attempt: str = "1", **params: Any) -> StageOutcome:
+        """Prepares and runs one stage; `params` come on top of those in the file."""
+        return self.run_in(self.prepare(name, attempt), name, **params)
+
+    def run_in(self, folder: Path, name: str, **params: Any) -> StageOutcome:
+        """Runs one stage in a folder which `prepare` has made."""
+        stage = self.stages[name]["config"]
         merged = {**self.config.get("params", {}), **stage.get("params", {}), **params}
         (folder / "params.json").write_text(json.dumps(merged))
-        started = time.monotonic()
         process = subprocess.run(
             stage["command"],
             cwd=self.workdir,
@@ -82,8 +89,7 @@ class Pipeline:
             timeout=60,
             check=False,
         )
-        seconds = time.monotonic() - started
-        return StageOutcome(name, process.returncode, process.stdout, seconds, folder)
+        return StageOutcome(name, process.returncode, process.stdout, folder)
 
     def _environment(self, name: str, folder: Path) -> dict[str, str]:
         return {

@@ -35,7 +35,7 @@ def chance_of_luck(first: Candidate, second: Candidate) -> float:
     pairs = list(zip(first.right, second.right, strict=True))
     only_first, only_second = pairs.count((True, False)), pairs.count((False, True))
     total, fewer = only_first + only_second, min(only_first, only_second)
-    return min(1.0, 2 * sum(math.comb(total, wins) for wins in range(fewer + 1)) / 2**total)
+    return min(1.0, 2 * sum(math.comb(total, wins) for wins in range(fewer + 1)) / (1 << total))
 
 
 def _read(folder: Path) -> Candidate:
