@@ -1,0 +1,238 @@
+"""All settings of the program, read once from the environment and checked before anything starts."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.database import urls
+from app.errors import StartupError
+
+TOKEN_CHARACTERS = 32
+_APPLICATION = "ml-pipeline-thing"
+_ROOT_HOME = Path("/var/lib") / _APPLICATION
+
+
+def _default_home() -> Path:
+    return _ROOT_HOME if os.geteuid() == 0 else Path(platformdirs.user_data_dir(_APPLICATION))
+
+
+def _usable_cpus() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _default_concurrent_stages() -> int:
+    return max(2, _usable_cpus())
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part for word in value.split(",") if (part := word.strip()))
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _long_enough(token: SecretStr) -> SecretStr:
+    if len(token.get_secret_value()) < TOKEN_CHARACTERS:
+        raise ValueError(f"must have at least {TOKEN_CHARACTERS} characters (openssl rand -hex 32 makes one)")
+    return token
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+_Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+_Positive = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """The settings. Sizes are in bytes (``64MiB`` is understood), times in seconds."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, case_sensitive=True, env_ignore_empty=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    database_url: Annotated[str, AfterValidator(urls.normalised)] | None = Field(
+        default=None,
+        alias="DATABASE_URL",
+        repr=False,
+        description="PostgreSQL 13 or newer, `postgresql://user:password@host:5432/name`; libpq's parameters such as "
+        "`?sslmode=verify-full` are understood. Unset: a PostgreSQL of its own under MLP_HOME.",
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        alias="HOST",
+        description="Address to listen on. Any but a loopback address needs MLP_API_TOKEN.",
+    )
+    port: int = Field(
+        default=9095, ge=0, le=65535, alias="PORT", description="Port to listen on; 0 picks a free one."
+    )
+    max_concurrent_pipelines: _Positive = Field(
+        default=5,
+        alias="MAX_CONCURRENT_PIPELINES",
+        description="Runs which may execute at the same time; further ones wait as PENDING.",
+    )
+    pipeline_timeout: float = Field(
+        default=3600,
+        gt=0,
+        alias="PIPELINE_TIMEOUT",
+        description="Seconds after which a run is stopped, unless its pipeline sets its own timeout.",
+    )
+    home: Annotated[Path, AfterValidator(_absolute)] = Field(
+        default_factory=_default_home,
+        alias="MLP_HOME",
+        description="Folder for everything this server keeps: the built-in database, attempts, artifacts. "
+        "Default: the user's data folder, for root /var/lib/ml-pipeline-thing.",
+    )
+    max_concurrent_stages: _Positive = Field(
+        default_factory=_default_concurrent_stages,
+        alias="MLP_MAX_CONCURRENT_STAGES",
+        description="Stages which this worker executes at the same time. Default: the number of CPUs, at least 2.",
+    )
+    environment: str = Field(
+        default="development",
+        min_length=1,
+        alias="MLP_ENVIRONMENT",
+        description="Name of this installation; the `environment` of runs which state none.",
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        default="info",
+        alias="MLP_LOG_LEVEL",
+        description="How much is logged: debug, info, warning or error.",
+    )
+    log_format: Annotated[Literal["console", "json"], BeforeValidator(_lower)] = Field(
+        default="console",
+        alias="MLP_LOG_FORMAT",
+        description="Log lines for people (console) or machines (json).",
+    )
+    api_token: Annotated[SecretStr, AfterValidator(_long_enough)] | None = Field(
+        default=None,
+        alias="MLP_API_TOKEN",
+        description="Secret which clients must send, at least 32 characters. It is as powerful as a shell.",
+    )
+    allowed_hosts: _Words = Field(
+        default=(),
+        alias="MLP_ALLOWED_HOSTS",
+        description="Host names under which browsers reach this server besides HOST and the loopback names, "
+        "separated by commas.",
+    )
+    allowed_origins: _Words = Field(
+        default=(),
+        alias="MLP_ALLOWED_ORIGINS",
+        description="Origins of web pages which may use the API besides its own pages, separated by commas.",
+    )
+    grace_seconds: float = Field(
+        default=10,
+        ge=0,
+        alias="MLP_GRACE_SECONDS",
+        description="Seconds between the polite signal to a cancelled stage and the deadly one.",
+    )
+    stage_log_limit_bytes: ByteSize = Field(
+        default=ByteSize(64 * 2**20),
+        gt=0,
+        alias="MLP_STAGE_LOG_LIMIT_BYTES",
+        description="Output which is kept of one attempt of a stage.",
+    )
+    artifact_limit_bytes: ByteSize = Field(
+        default=ByteSize(10 * 2**30),
+        gt=0,
+        alias="MLP_ARTIFACT_LIMIT_BYTES",
+        description="Total size of the artifacts of one stage; more makes it fail.",
+    )
+    artifact_limit_files: _Positive = Field(
+        default=1000,
+        alias="MLP_ARTIFACT_LIMIT_FILES",
+        description="Number of artifacts of one stage; more makes it fail.",
+    )
+    database_pool_size: _Positive = Field(
+        default=10,
+        alias="MLP_DATABASE_POOL_SIZE",
+        description="Database connections kept open; under load up to twice as many.",
+    )
+    worker: bool = Field(
+        default=True,
+        alias="MLP_WORKER",
+        description="Whether this server executes stages itself or only serves the API.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One line of the table of settings in the README."""
+
+    name: str
+    default: str
+    description: str
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings of the environment, with overrides by attribute name (``port=0``) from the command line.
+
+    A ``StartupError`` names the variables and what is wrong with them, and repeats no value.
+    """
+    given = {_variable(name): value for name, value in overrides.items()}
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise StartupError("; ".join(map(_problem, error.errors()))) from None
+    _check_public_bind(settings)
+    return settings
+
+
+def settings_table() -> list[SettingRow]:
+    """Every setting with its default and description, in order of declaration."""
+    return [
+        SettingRow(_variable(name), _default_text(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _variable(name: str) -> str:
+    return Settings.model_fields[name].alias or name
+
+
+def _problem(error: ErrorDetails) -> str:
+    own = error.get("ctx", {}).get("error")
+    reason = str(own) if own else error["msg"][:1].lower() + error["msg"][1:]
+    return f"{error['loc'][0]}: {reason}"
+
+
+def _check_public_bind(settings: Settings) -> None:
+    if settings.api_token is None and not _is_loopback(settings.host):
+        raise StartupError(
+            f"HOST={settings.host} would let everybody who reaches it run commands here: "
+            "set MLP_API_TOKEN (at least 32 characters), or HOST=127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _default_text(default: Any) -> str:
+    """A default as one would write it into the environment; empty if there is none that is the same everywhere."""
+    match default:
+        case ByteSize():
+            return default.human_readable(separator="").replace(".0", "")
+        case bool():
+            return str(default).lower()
+        case str() | int() | float():
+            return str(default)
+        case _:
+            return ""
