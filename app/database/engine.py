@@ -1,0 +1,153 @@
+"""The connection pool, and the check at start that there is a database which we can use."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+import asyncpg
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.database import json_codec
+from app.database.urls import driver_arguments, masked, normalised
+from app.errors import StartupError
+
+__all__ = ["check_reachable", "connect", "create_engine", "masked"]
+
+APPLICATION_NAME = "ml-pipeline-thing"
+OLDEST_SERVER_VERSION = 130000
+_RECONNECT_SECONDS = 0.25
+_POOL_RECYCLE_SECONDS = 1800
+_FACTS = text(
+    "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), pg_is_in_recovery()"
+)
+
+
+def create_engine(
+    url: str | URL,
+    *,
+    pool_size: int = 10,
+    max_overflow: int | None = None,
+    pool_timeout_seconds: float = 10.0,
+    statement_timeout_seconds: float = 30.0,
+    application_name: str = APPLICATION_NAME,
+) -> AsyncEngine:
+    """An engine whose connections speak UTC and strict JSON. ``max_overflow`` defaults to ``pool_size``."""
+
+    async def open_connection() -> asyncpg.Connection:
+        return await connect(
+            url, statement_timeout_seconds=statement_timeout_seconds, application_name=application_name
+        )
+
+    engine = create_async_engine(
+        normalised(url),
+        async_creator=open_connection,
+        pool_size=pool_size,
+        max_overflow=pool_size if max_overflow is None else max_overflow,
+        pool_timeout=pool_timeout_seconds,
+        pool_recycle=_POOL_RECYCLE_SECONDS,
+        json_serializer=json_codec.dumps,
+        json_deserializer=json_codec.loads,
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
+    return engine
+
+
+async def connect(
+    url: str | URL,
+    *,
+    statement_timeout_seconds: float = 0.0,
+    application_name: str = APPLICATION_NAME,
+) -> asyncpg.Connection:
+    """One plain asyncpg connection, for LISTEN and the like. A timeout of 0 seconds means none."""
+    server_settings = {
+        "application_name": application_name,
+        "timezone": "UTC",
+        "statement_timeout": str(round(statement_timeout_seconds * 1000)),
+        "idle_in_transaction_session_timeout": "60000",
+        # Compiling costs more than our short statements take.
+        "jit": "off",
+    }
+    return await asyncpg.connect(**driver_arguments(url), server_settings=server_settings)
+
+
+async def check_reachable(engine: AsyncEngine, *, wait_seconds: float = 0.0) -> None:
+    """Refuse a database which can't be used with a ``StartupError`` of one line, free of passwords.
+
+    For ``wait_seconds`` a server which does not answer (yet) is asked again.
+    """
+    deadline = asyncio.get_running_loop().time() + wait_seconds
+    while True:
+        try:
+            async with engine.connect() as connection:
+                version, encoding, in_recovery = (await connection.execute(_FACTS)).one()
+            break
+        except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+            cause = _cause(error)
+            if not _may_pass(cause) or asyncio.get_running_loop().time() >= deadline:
+                raise StartupError(
+                    f"the database {masked(engine.url)} can't be used: {_remedy(cause)}"
+                ) from None
+        await asyncio.sleep(_RECONNECT_SECONDS)
+    if problem := _unsuitable(version, encoding, in_recovery):
+        raise StartupError(f"the database {masked(engine.url)} can't be used: {problem}")
+
+
+def _unsuitable(version: int, encoding: str, in_recovery: bool) -> str | None:
+    if version < OLDEST_SERVER_VERSION:
+        return f"it is PostgreSQL {version // 10000} and at least {OLDEST_SERVER_VERSION // 10000} is needed"
+    if encoding != "UTF8":
+        return f"its encoding is {encoding}: create it with ENCODING 'UTF8'"
+    if in_recovery:
+        return "it is a read-only standby: name the primary server"
+    return None
+
+
+def _refuse_closed_connection(dbapi_connection: Any, record: object, proxy: object) -> None:
+    """Make the pool replace a connection which the server has closed.
+
+    asyncio has noticed that by itself, so that looking costs nothing; a ping (``pool_pre_ping``) would be one
+    more round trip for every use of a connection.
+    """
+    if dbapi_connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The driver's own exception under SQLAlchemy's."""
+    while isinstance(error, DBAPIError) or not isinstance(error, OSError | asyncpg.PostgresError):
+        inner = getattr(error, "orig", None) or error.__cause__
+        if inner is None:
+            break
+        error = inner
+    return error
+
+
+def _may_pass(cause: BaseException) -> bool:
+    """Whether the same attempt may succeed a moment later."""
+    if isinstance(cause, ssl.SSLError):
+        return False
+    return isinstance(cause, OSError | asyncpg.CannotConnectNowError | asyncpg.TooManyConnectionsError)
+
+
+def _remedy(cause: BaseException) -> str:
+    match cause:
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return f"{cause}: correct the user and the password in DATABASE_URL"
+        case asyncpg.InvalidCatalogNameError():
+            return f"{cause}: create it (createdb), or correct DATABASE_URL"
+        case ssl.SSLError():
+            return (
+                f"no trusted TLS connection ({cause.reason}): correct sslmode or sslrootcert in DATABASE_URL"
+            )
+        case TimeoutError():
+            return "the server does not answer: check host and port in DATABASE_URL"
+        case OSError():
+            reason = cause.strerror or str(cause)
+            return f"no server there ({reason}): start it, correct DATABASE_URL, or unset it to use the built-in one"
+        case _:
+            return " ".join(str(cause).split()) or type(cause).__name__
