@@ -1,0 +1,99 @@
+"""Bringing a database to the schema of this release, safely when several processes start at once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import app
+from app.errors import StartupError
+
+logger = logging.getLogger(__name__)
+
+# Any number will do, as long as no other program takes the same advisory lock in our database.
+_LOCK_KEY = 0x6D6C70
+_LOCK_WAIT_SECONDS = 300
+
+
+def alembic_config(connection: sa.Connection | None = None) -> Config:
+    """Alembic's configuration; its commands then work on the given connection."""
+    config = Config()
+    config.set_main_option("script_location", str(_migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+async def upgrade(engine: AsyncEngine) -> None:
+    """Apply all migrations which are missing; does nothing on a database which is up to date."""
+    if not await pending(engine):
+        return
+    async with _migration_lock(engine), engine.begin() as connection:
+        await connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+        await connection.run_sync(_upgrade)
+
+
+async def current_revision(engine: AsyncEngine) -> str | None:
+    """The revision the database is at, None for an empty one."""
+    async with engine.connect() as connection:
+        return await connection.run_sync(_revision)
+
+
+async def pending(engine: AsyncEngine) -> bool:
+    """Whether migrations are missing. A ``StartupError`` refuses a database made by a newer release."""
+    current = await current_revision(engine)
+    scripts = ScriptDirectory.from_config(alembic_config())
+    known = {script.revision for script in scripts.walk_revisions()}
+    if current is not None and current not in known:
+        raise StartupError(
+            f"the database is at revision {current}, which this release ({scripts.get_current_head()}) does not "
+            "know: a newer release has migrated it, so install that one or restore a backup"
+        )
+    return current != scripts.get_current_head()
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    before = _revision(connection)
+    command.upgrade(alembic_config(connection), "head")
+    logger.info("migrated the database from %s to %s", before or "empty", _revision(connection))
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+@contextlib.asynccontextmanager
+async def _migration_lock(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Hold the advisory lock in a session of its own, whose end frees it whatever happens."""
+    async with engine.connect() as session:
+        await session.execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            await session.execute(sa.text(f"SET lock_timeout = '{_LOCK_WAIT_SECONDS}s'"))
+            await session.execute(sa.text("SET statement_timeout = 0"))
+            await session.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
+            yield
+        except DBAPIError as error:
+            if isinstance(getattr(error.orig, "__cause__", None), asyncpg.LockNotAvailableError):
+                raise StartupError(
+                    f"another process has been migrating the database for {_LOCK_WAIT_SECONDS} s: end it, try again"
+                ) from None
+            raise
+        finally:
+            await session.invalidate()
+
+
+def _migrations_folder() -> Path:
+    """Inside the package of an installed release, beside it in a source tree."""
+    package = Path(app.__file__).parent
+    packaged = package / "_migrations"
+    return packaged if packaged.exists() else package.parent / "migrations"
