@@ -1,0 +1,72 @@
+"""Text and JSON in a form that PostgreSQL takes, whatever a stage wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from app.domain.reading import NESTING_LIMIT
+from app.errors import DomainError, ErrorCode, InvalidInput
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean_text(value: str) -> str:
+    """``value`` with NUL and lone surrogates, which PostgreSQL refuses, replaced by U+FFFD."""
+    return _UNSTORABLE.sub("\ufffd", value)
+
+
+def clean_json(value: Any) -> Any:
+    """``value`` as ``jsonb`` takes it: clean texts, and "NaN", "Infinity", "-Infinity" for those floats.
+
+    Raises ``DomainError`` when it is nested deeper than 64 levels.
+    """
+    return _clean(value, NESTING_LIMIT)
+
+
+def _clean(value: Any, levels: int) -> Any:
+    if levels < 0:
+        raise DomainError(f"nested deeper than {NESTING_LIMIT} levels", code=ErrorCode.INVALID_SPECIFICATION)
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return _name_of(value)
+    if isinstance(value, dict):
+        return {clean_text(str(key)): _clean(item, levels - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item, levels - 1) for item in value]
+    return value
+
+
+def _name_of(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def read_json_object(data: str | bytes, *, name: str, max_bytes: int) -> dict[str, Any]:
+    """The clean JSON object in a file that a stage wrote; ``name`` is the file's, for the message.
+
+    Raises ``InvalidInput`` when it is too large, no JSON or no object.
+    """
+    if len(data) > max_bytes:
+        raise _refusal(f"{name}: larger than {max_bytes} bytes")
+    try:
+        found = clean_json(json.loads(data))
+    except UnicodeDecodeError as error:
+        raise _refusal(f"{name}: not UTF-8 text") from error
+    except RecursionError as error:
+        raise _refusal(f"{name}: nested deeper than {NESTING_LIMIT} levels") from error
+    except ValueError as error:
+        raise _refusal(f"{name}: not JSON: {error}") from error
+    except DomainError as error:
+        raise _refusal(f"{name}: {error.message}") from error
+    if not isinstance(found, dict):
+        raise _refusal(f"{name}: must be a JSON object")
+    return found
+
+
+def _refusal(message: str) -> InvalidInput:
+    return InvalidInput([DomainError(message, code=ErrorCode.INVALID_SPECIFICATION)])
