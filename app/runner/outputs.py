@@ -22,7 +22,7 @@ _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _SWAPPED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV})
 _UNREADABLE = frozenset({errno.EACCES, errno.EPERM, errno.EIO})
 _MAX_NAME_BYTES = 255
-_MAX_PATH_BYTES = 1024
+_MAX_PATH_BYTES = 1000
 _MAX_REFUSALS = 100
 
 
