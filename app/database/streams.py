@@ -1,0 +1,101 @@
+"""Statements of the live streams: what comes after a cursor, and whether anything can still come."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.models import artifacts, pipeline_runs, resource_samples, run_events, stage_runs
+from app.domain.statuses import ArtifactStatus, ArtifactType
+
+LOG_PATH = "logs/output.log"
+"""``artifacts.relative_path`` of an attempt's captured log."""
+
+Row = sa.Row[*tuple[Any, ...]]
+Rows = Sequence[Row]
+
+
+async def run_tail(connection: AsyncConnection, run_id: UUID) -> Row | None:
+    """``(status, last_event_seq, last_sample_seq)`` of a run as of one moment."""
+    runs = pipeline_runs.c
+    statement = sa.select(runs.status, runs.last_event_seq, runs.last_sample_seq).where(runs.id == run_id)
+    return (await connection.execute(statement)).one_or_none()
+
+
+async def events_after(connection: AsyncConnection, run_id: UUID, seq: int, limit: int) -> Rows:
+    """Events ``(seq, kind, stage_run_id, payload, at)`` of a run in order. A number once seen has no late elder:
+    the run's row is locked while its events are numbered and committed."""
+    events = run_events.c
+    statement = (
+        sa.select(events.seq, events.kind, events.stage_run_id, events.payload, events.at)
+        .where(events.run_id == run_id, events.seq > seq)
+        .order_by(events.seq)
+        .limit(limit)
+    )
+    return (await connection.execute(statement)).all()
+
+
+async def samples_after(connection: AsyncConnection, run_id: UUID, seq: int, limit: int) -> Rows:
+    """Resource samples of a run's stages in order."""
+    samples = resource_samples.c
+    statement = (
+        sa.select(resource_samples)
+        .where(samples.run_id == run_id, samples.seq > seq)
+        .order_by(samples.seq)
+        .limit(limit)
+    )
+    return (await connection.execute(statement)).all()
+
+
+async def database_clock(connection: AsyncConnection) -> dt.datetime:
+    """Now, by the clock which writes ``updated_at``."""
+    now: dt.datetime = (await connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+    return now
+
+
+async def runs_updated_since(connection: AsyncConnection, since: dt.datetime) -> Rows:
+    """``(id, updated_at)`` of runs written since then, oldest first."""
+    runs = pipeline_runs.c
+    statement = (
+        sa.select(runs.id, runs.updated_at).where(runs.updated_at >= since).order_by(runs.updated_at, runs.id)
+    )
+    return (await connection.execute(statement)).all()
+
+
+async def stage_run_tail(connection: AsyncConnection, stage_run_id: UUID) -> Row | None:
+    """``(pipeline_run_id, attempt_number, phase)`` of a stage run."""
+    stages = stage_runs.c
+    statement = sa.select(stages.pipeline_run_id, stages.attempt_number, stages.phase).where(
+        stages.id == stage_run_id
+    )
+    return (await connection.execute(statement)).one_or_none()
+
+
+async def stored_log(connection: AsyncConnection, stage_run_id: UUID, attempt: int) -> Row | None:
+    """``(sha256, file_size)`` of an attempt's log, once it is stored."""
+    found = artifacts.c
+    statement = sa.select(found.sha256, found.file_size).where(
+        found.stage_run_id == stage_run_id,
+        found.attempt_number == attempt,
+        found.relative_path == LOG_PATH,
+        found.artifact_type == ArtifactType.LOG,
+        found.status == ArtifactStatus.READY,
+        found.sha256.is_not(None),
+    )
+    return (await connection.execute(statement)).one_or_none()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database is away or overloaded, so that the same statement may succeed later."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    # Errors of connecting reach us as they are, not wrapped.
+    return isinstance(error, OSError | PoolTimeout | asyncpg.PostgresError | asyncpg.InterfaceError)

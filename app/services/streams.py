@@ -1,0 +1,244 @@
+"""Live streams as batches of rows: read after the cursor, deliver, wait for a hint or the poll, read again.
+
+No connection is held while a stream waits or while its reader is slow; a slow reader finds more rows in its next
+batch, so nothing is buffered for it. While the database is away the streams wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.broker.hints import Hints
+from app.broker.postgres import Broker
+from app.broker.sharing import SharedReads
+from app.broker.topics import RUNS, log_topic, run_topic, samples_topic
+from app.database.streams import (
+    Row,
+    Rows,
+    database_clock,
+    events_after,
+    is_outage,
+    run_tail,
+    runs_updated_since,
+    samples_after,
+    stage_run_tail,
+)
+from app.domain.statuses import RUN_FINAL, Phase
+from app.errors import DomainError, ErrorCode, NotFound
+from app.services.logs import LogReader, decode_log
+
+BATCH_ROWS = 500
+LOG_CHUNK_BYTES = 64 * 1024
+_LOG_POLL_SECONDS = 0.5
+_RUNS_PER_BATCH = 100
+_RUNS_INTERVAL_SECONDS = 0.25
+_LONGEST_TRANSACTION = dt.timedelta(seconds=10)
+_OUTAGE_SECONDS = 60.0
+_OUTAGE_POLL_SECONDS = 0.5
+
+logger = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
+_ReadRows = Callable[[AsyncConnection, UUID, int, int], Awaitable[Rows]]
+
+
+@dataclass(frozen=True, slots=True)
+class RowBatch:
+    """Rows of a run in order of ``seq``; ``cursor`` is the number to go on after.
+
+    ``missed`` is the range (first, last) of numbers between the reader's cursor and the first row which retention
+    has removed.
+    """
+
+    cursor: int
+    rows: Rows
+    missed: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """What one read found: the rows after a cursor, the highest number given out, whether more can come."""
+
+    rows: Rows
+    last_seq: int
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Runs and when they were written, from a little before the last read up to this one."""
+
+    read_at: dt.datetime
+    updated: dict[UUID, dt.datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class LogText:
+    """A piece of one attempt's log as text; offsets are in bytes of the raw log."""
+
+    attempt: int
+    offset: int
+    next_offset: int
+    text: str
+    final: bool
+
+
+class Streams:
+    """The source of all subscriptions of this process."""
+
+    def __init__(self, engine: AsyncEngine, broker: Broker, logs: LogReader) -> None:
+        self._engine = engine
+        self._broker = broker
+        self._logs = logs
+        self._shared = SharedReads()
+
+    def run_events(self, run_id: UUID, after: int) -> AsyncGenerator[RowBatch, None]:
+        """Events of a run after a sequence number, in order without gap or repeat, until the run is final."""
+        return self._follow_run(run_id, after, events_after, "last_event_seq", run_topic(run_id))
+
+    def resource_samples(self, run_id: UUID, after: int) -> AsyncGenerator[RowBatch, None]:
+        """Resource samples of a run's stages after a sequence number, until the run is final."""
+        topics = (samples_topic(run_id), run_topic(run_id))
+        return self._follow_run(run_id, after, samples_after, "last_sample_seq", *topics)
+
+    async def stage_log(
+        self, stage_run_id: UUID, after_offset: int | None, attempt: int | None
+    ) -> AsyncGenerator[LogText, None]:
+        """The log of a stage run from an offset of an attempt on, through its retries, until it is final."""
+        stage_run = await self._stage_run(stage_run_id)
+        if attempt is not None and not 0 < attempt <= stage_run.attempt_number:
+            raise DomainError(f"attempt {attempt} has not been made", path=("attempt",))
+        with self._broker.listen(log_topic(stage_run_id), run_topic(stage_run.pipeline_run_id)) as hints:
+            offset = after_offset
+            while True:
+                piece = await self._log_piece(stage_run_id, offset, attempt)
+                if piece.text or piece.final:
+                    yield piece
+                attempt, offset = piece.attempt or None, piece.next_offset
+                if piece.final:
+                    attempt = await self._next_attempt(stage_run_id, piece.attempt, hints)
+                    if attempt is None:
+                        return
+                    offset = 0
+                elif not piece.text:
+                    await hints.wait(min(_LOG_POLL_SECONDS, self._broker.poll_seconds))
+
+    async def changed_runs(self) -> AsyncGenerator[list[UUID], None]:
+        """Ids of runs whose rows were written since the call, oldest change first, a few batches per second."""
+        with self._broker.listen(RUNS) as hints:
+            window = await self._changes(None)
+            while True:
+                await hints.wait(self._broker.poll_seconds)
+                earlier, window = window, await self._changes(window.read_at)
+                fresh = [run_id for run_id, at in window.updated.items() if earlier.updated.get(run_id) != at]
+                for first in range(0, len(fresh), _RUNS_PER_BATCH):
+                    yield fresh[first : first + _RUNS_PER_BATCH]
+                await asyncio.sleep(_RUNS_INTERVAL_SECONDS)
+
+    async def _follow_run(
+        self, run_id: UUID, after: int, read_rows: _ReadRows, last_seq_name: str, *topics: str
+    ) -> AsyncGenerator[RowBatch, None]:
+        cursor = after
+        with self._broker.listen(*topics) as hints:
+            while True:
+                read = partial(
+                    _position, run_id=run_id, cursor=cursor, read_rows=read_rows, last_seq_name=last_seq_name
+                )
+                position = await self._ask((last_seq_name, run_id, cursor), read)
+                if cursor > position.last_seq:
+                    raise DomainError(
+                        "this cursor is ahead of the run: it belongs to another one", path=("after",)
+                    )
+                batch = _batch(cursor, position)
+                if batch.cursor > cursor:
+                    yield batch
+                    cursor = batch.cursor
+                if position.is_final and cursor >= position.last_seq:
+                    return
+                if len(position.rows) < BATCH_ROWS:
+                    await hints.wait(self._broker.poll_seconds)
+
+    async def _log_piece(self, stage_run_id: UUID, offset: int | None, attempt: int | None) -> LogText:
+        part = await _patiently(partial(self._logs.read, stage_run_id, offset, LOG_CHUNK_BYTES, attempt))
+        text, used_bytes = decode_log(part.data, final=part.final)
+        return LogText(part.attempt, part.offset, part.offset + used_bytes, text, part.final)
+
+    async def _next_attempt(self, stage_run_id: UUID, attempt: int, hints: Hints) -> int | None:
+        """The attempt after this one as soon as it is made, or None if there will be none."""
+        while True:
+            stage_run = await self._stage_run(stage_run_id)
+            if stage_run.attempt_number > attempt:
+                return attempt + 1
+            if stage_run.phase is Phase.FINAL:
+                return None
+            await hints.wait(self._broker.poll_seconds)
+
+    async def _stage_run(self, stage_run_id: UUID) -> Row:
+        read = partial(stage_run_tail, stage_run_id=stage_run_id)
+        stage_run = await self._ask(("stage run", stage_run_id), read)
+        if stage_run is None:
+            raise NotFound(f"there is no stage run {stage_run_id}", path=("stageRunId",))
+        return stage_run
+
+    async def _changes(self, last_read_at: dt.datetime | None) -> _Changes:
+        return await self._ask(("runs", last_read_at), partial(_changes_since, last_read_at=last_read_at))
+
+    async def _ask(
+        self, question: Hashable, read: Callable[[AsyncConnection], Coroutine[Any, Any, _Answer]]
+    ) -> _Answer:
+        async def read_once() -> _Answer:
+            async with self._engine.connect() as connection:
+                return await read(connection)
+
+        return await _patiently(partial(self._shared.ask, question, read_once))
+
+
+async def _position(
+    connection: AsyncConnection, run_id: UUID, cursor: int, read_rows: _ReadRows, last_seq_name: str
+) -> _Position:
+    # The tail first: what it promises is then in the rows, or has been removed by retention.
+    tail = await run_tail(connection, run_id)
+    if tail is None:
+        raise NotFound(f"there is no run {run_id}", path=("runId",))
+    last_seq: int = tail._mapping[last_seq_name]
+    rows = await read_rows(connection, run_id, cursor, BATCH_ROWS) if last_seq > cursor else ()
+    return _Position(rows, last_seq, tail.status in RUN_FINAL)
+
+
+def _batch(cursor: int, position: _Position) -> RowBatch:
+    rows = position.rows
+    first, last = (rows[0].seq, rows[-1].seq) if rows else (position.last_seq + 1, position.last_seq)
+    missed = (cursor + 1, first - 1) if first > cursor + 1 else None
+    return RowBatch(last, rows, missed)
+
+
+async def _changes_since(connection: AsyncConnection, last_read_at: dt.datetime | None) -> _Changes:
+    # ``updated_at`` is when a transaction began: one which was open at the last read may have committed since.
+    read_at = await database_clock(connection)
+    rows = await runs_updated_since(connection, (last_read_at or read_at) - _LONGEST_TRANSACTION)
+    return _Changes(read_at, {row.id: row.updated_at for row in rows})
+
+
+async def _patiently(read: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """The answer, even if the database has to come back for it first."""
+    give_up_at = time.monotonic() + _OUTAGE_SECONDS
+    while True:
+        try:
+            return await read()
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            if time.monotonic() > give_up_at:
+                raise DomainError("the database can't be reached", code=ErrorCode.UNAVAILABLE) from error
+            logger.warning("a stream waits for the database: %r", error)
+            await asyncio.sleep(_OUTAGE_POLL_SECONDS)
