@@ -246,7 +246,7 @@ def _check_dependencies(reader: Reader, stages: Sequence[StageSpec]) -> None:
         first = next(index for index, stage in enumerate(stages) if stage.name == cycle.path[0])
         reader.problem(
             ("stages", str(first), "dependencies"),
-            f"the dependencies form a cycle: {' -> '.join(cycle.path)}",
+            f"the dependencies form a cycle: {cycle}",
         )
 
 

@@ -16,8 +16,14 @@ class CycleFound(Exception):
     """The dependencies form a cycle; ``path`` starts and ends with the same key."""
 
     def __init__(self, path: Sequence[str]) -> None:
-        super().__init__(" -> ".join(path))
         self.path = tuple(path)
+        super().__init__(" -> ".join(self._shown()))
+
+    def _shown(self) -> list[str]:
+        """The path, its middle left out when it is too long to read."""
+        if len(self.path) <= 20:
+            return list(self.path)
+        return [*self.path[:10], f"({len(self.path) - 19} more)", *self.path[-9:]]
 
 
 def topological_order(dependencies: Mapping[str, Iterable[str]]) -> list[str]:

@@ -1,0 +1,79 @@
+"""What a supervisor may take next: the statements behind claiming, kept in one place for their locking rules.
+
+All claims of a database are serialised by one advisory lock, taken as a statement of its own so that the claiming
+statement's snapshot comes after it. Whoever also locks a run's row takes the claims lock first.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.models import pipeline_runs, stage_runs, workers
+from app.domain.statuses import Phase, RunStatus
+
+CLAIMS_LOCK = 0x6D6C70_01
+
+ACTIVE_PHASES = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
+
+
+async def take_claims_lock(connection: AsyncConnection) -> None:
+    """Waits until this transaction is the only one that claims."""
+    await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIMS_LOCK)))
+
+
+async def lease_is_live(connection: AsyncConnection, worker_id: uuid.UUID) -> bool:
+    """Whether the worker may still claim, on the database's clock."""
+    live = sa.select(sa.literal(1)).where(workers.c.id == worker_id, workers.c.lease_until > sa.func.now())
+    return (await connection.execute(live)).first() is not None
+
+
+async def next_pending_run(connection: AsyncConnection, running_limit: int) -> uuid.UUID | None:
+    """The oldest PENDING run, if fewer than ``running_limit`` runs are RUNNING."""
+    running = sa.select(sa.func.count()).where(pipeline_runs.c.status == RunStatus.RUNNING).scalar_subquery()
+    statement = (
+        sa.select(pipeline_runs.c.id)
+        .where(pipeline_runs.c.status == RunStatus.PENDING, running < running_limit)
+        .order_by(pipeline_runs.c.id)
+        .limit(1)
+    )
+    found: uuid.UUID | None = (await connection.execute(statement)).scalar_one_or_none()
+    return found
+
+
+async def next_ready_stage(connection: AsyncConnection) -> tuple[uuid.UUID, uuid.UUID] | None:
+    """(stage run, run) of the first stage run that may start now: oldest run first, then the pipeline's order."""
+    active = stage_runs.alias("active")
+    active_count = (
+        sa.select(sa.func.count())
+        .where(active.c.pipeline_run_id == pipeline_runs.c.id, active.c.phase.in_(ACTIVE_PHASES))
+        .correlate(pipeline_runs)
+        .scalar_subquery()
+    )
+    limit = pipeline_runs.c.max_concurrent_stages
+    statement = (
+        sa.select(stage_runs.c.id, pipeline_runs.c.id)
+        .join(pipeline_runs, pipeline_runs.c.id == stage_runs.c.pipeline_run_id)
+        .where(
+            stage_runs.c.phase == Phase.READY,
+            sa.func.coalesce(stage_runs.c.not_before, sa.func.now()) <= sa.func.now(),
+            pipeline_runs.c.status == RunStatus.RUNNING,
+            sa.or_(limit.is_(None), active_count < limit),
+        )
+        .order_by(pipeline_runs.c.id, stage_runs.c.position)
+        .limit(1)
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+async def seconds_to_next_retry(connection: AsyncConnection) -> float | None:
+    """How long until a waiting retry becomes due; None when none waits."""
+    wait = sa.extract("epoch", sa.func.min(stage_runs.c.not_before) - sa.func.now())
+    statement = sa.select(wait).where(
+        stage_runs.c.phase == Phase.READY, stage_runs.c.not_before > sa.func.now()
+    )
+    seconds = (await connection.execute(statement)).scalar_one()
+    return None if seconds is None else float(seconds)

@@ -1,0 +1,169 @@
+"""Makes what a stage left behind visible: blob, artifact, dataset and model rows in the stage's last transaction."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from app.database.columns import new_id
+from app.database.models import artifacts, blobs, datasets, models, stage_runs
+from app.domain.artifacts import DatasetFacts, ModelFacts
+from app.domain.events import EventKind
+from app.domain.statuses import ArtifactStatus, ArtifactType, StorageType
+from app.domain.text import clean_json, clean_text
+from app.services.run_change import RunChange
+
+LOG_PATH = "logs/output.log"
+"""Where the captured log of an attempt stands among its artifacts."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of the output folder whose bytes are in the store; ``path`` is relative, with forward slashes."""
+
+    path: str
+    name: str
+    artifact_type: ArtifactType
+    sha256: str
+    size_bytes: int
+    storage_key: str
+    description: str | None = None
+    media_type: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    dataset: DatasetFacts | None = None
+    model: ModelFacts | None = None
+
+
+@dataclass(frozen=True)
+class StageOutputs:
+    """Everything an attempt left behind."""
+
+    files: Sequence[StoredFile] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    output_data: Mapping[str, Any] | None = None
+
+
+async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageOutputs) -> None:
+    """Inserts the rows and one ARTIFACT_STORED event per file; nothing is visible before the commit."""
+    if not outputs.files:
+        return
+    ids = {file.path: new_id() for file in outputs.files}
+    await _touch_blobs(change, outputs.files)
+    rows = [_artifact_row(stage, file, ids[file.path]) for file in outputs.files]
+    await change.connection.execute(sa.insert(artifacts), rows)
+    own = await _insert_datasets(change, outputs.files, ids)
+    await _insert_models(change, stage, outputs, ids, own)
+    for file in outputs.files:
+        change.record(
+            EventKind.ARTIFACT_STORED,
+            stage.id,
+            artifactId=str(ids[file.path]),
+            name=file.name,
+            artifactType=file.artifact_type,
+            fileSize=file.size_bytes,
+            attempt=stage.attempt_number,
+        )
+
+
+async def _touch_blobs(change: RunChange, files: Sequence[StoredFile]) -> None:
+    unique = {file.sha256: file.size_bytes for file in files}
+    rows = [
+        {"sha256": digest, "size_bytes": size, "storage_type": StorageType.LOCAL}
+        for digest, size in sorted(unique.items())
+    ]
+    statement = insert(blobs)
+    touched = statement.on_conflict_do_update(
+        index_elements=[blobs.c.sha256], set_={"touched_at": sa.func.now()}
+    )
+    await change.connection.execute(touched, rows)
+
+
+def _artifact_row(stage: sa.Row[Any], file: StoredFile, artifact_id: uuid.UUID) -> dict[str, Any]:
+    return {
+        "id": artifact_id,
+        "name": clean_text(file.name)[:255],
+        "description": None if file.description is None else clean_text(file.description),
+        "artifact_type": file.artifact_type,
+        "status": ArtifactStatus.READY,
+        "file_path": file.storage_key,
+        "file_name": file.path.rpartition("/")[2],
+        "file_size": file.size_bytes,
+        "storage_type": StorageType.LOCAL,
+        "stage_id": stage.stage_id,
+        "stage_run_id": stage.id,
+        "artifact_metadata": clean_json(dict(file.metadata)) or None,
+        "relative_path": file.path,
+        "attempt_number": stage.attempt_number,
+        "sha256": file.sha256,
+        "media_type": file.media_type,
+    }
+
+
+async def _insert_datasets(
+    change: RunChange, files: Sequence[StoredFile], ids: Mapping[str, uuid.UUID]
+) -> dict[str, uuid.UUID]:
+    """Answers dataset ids by the path of their file."""
+    found = {file.path: (new_id(), file.dataset) for file in files if file.dataset is not None}
+    rows = [
+        {
+            "id": dataset_id,
+            "artifact_id": ids[path],
+            "format": (facts.format or "unknown")[:50],
+            "row_count": facts.row_count,
+            "column_count": facts.column_count,
+            "schema": clean_json(facts.schema),
+        }
+        for path, (dataset_id, facts) in found.items()
+    ]
+    if rows:
+        await change.connection.execute(sa.insert(datasets), rows)
+    return {path: dataset_id for path, (dataset_id, _) in found.items()}
+
+
+async def _insert_models(
+    change: RunChange,
+    stage: sa.Row[Any],
+    outputs: StageOutputs,
+    ids: Mapping[str, uuid.UUID],
+    own_datasets: Mapping[str, uuid.UUID],
+) -> None:
+    found = [(file, file.model) for file in outputs.files if file.model is not None]
+    known = {**await _upstream_datasets(change, stage), **own_datasets} if found else {}
+    rows = [
+        {
+            "artifact_id": ids[file.path],
+            "model_type": (facts.model_type or "unknown")[:100],
+            "algorithm": (facts.algorithm or "unknown")[:100],
+            "framework": (facts.framework or "unknown")[:100],
+            "model_format": (facts.format or "unknown")[:50],
+            "training_dataset_id": known.get(facts.training_dataset or ""),
+            "training_config": clean_json(facts.training_config) or dict(stage.spec["params"]) or None,
+            "metrics": clean_json({**outputs.metrics, **(facts.metrics or {})}) or None,
+        }
+        for file, facts in found
+    ]
+    if rows:
+        await change.connection.execute(sa.insert(models), rows)
+
+
+async def _upstream_datasets(change: RunChange, stage: sa.Row[Any]) -> dict[str, uuid.UUID]:
+    """Dataset ids by ``<dependency>/<path>``, for the direct dependencies of the stage run."""
+    upstream = stage_runs.alias("upstream")
+    this = stage_runs.alias("this")
+    source = sa.func.coalesce(upstream.c.reused_from_id, upstream.c.id)
+    statement = (
+        sa.select(upstream.c.name, artifacts.c.relative_path, datasets.c.id)
+        .select_from(this)
+        .join(upstream, upstream.c.id == sa.any_(this.c.depends_on))
+        .join(artifacts, artifacts.c.stage_run_id == source)
+        .join(datasets, datasets.c.artifact_id == artifacts.c.id)
+        .where(this.c.id == stage.id)
+        .order_by(artifacts.c.attempt_number)
+    )
+    rows = await change.connection.execute(statement)
+    return {f"{name}/{path}": dataset_id for name, path, dataset_id in rows}

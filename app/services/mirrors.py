@@ -1,0 +1,58 @@
+"""Pipeline and stage rows show the outcome of the pipeline's latest run, as the seed's columns say."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.models import pipeline_runs, pipeline_stages, pipelines, stage_runs
+
+
+def _no_newer_run() -> sa.ColumnElement[bool]:
+    newer = pipeline_runs.alias("newer")
+    found = sa.select(sa.literal(1)).where(
+        newer.c.pipeline_id == pipeline_runs.c.pipeline_id, newer.c.id > pipeline_runs.c.id
+    )
+    return ~sa.exists(found.correlate(pipeline_runs))
+
+
+async def mirror_run(connection: AsyncConnection, run_id: uuid.UUID) -> None:
+    """Copies a run's outcome to its pipeline, unless a newer run exists."""
+    runs = pipeline_runs.c
+    await connection.execute(
+        sa.update(pipelines)
+        .where(runs.id == run_id, pipelines.c.id == runs.pipeline_id, _no_newer_run())
+        .values(
+            status=runs.status,
+            started_at=runs.started_at,
+            completed_at=runs.completed_at,
+            execution_time=runs.execution_time,
+            memory_usage=runs.max_memory_usage,
+            cpu_usage=runs.max_cpu_usage,
+        )
+    )
+
+
+async def mirror_stages(connection: AsyncConnection, stage_run_ids: Collection[uuid.UUID]) -> None:
+    """Copies stage runs' outcomes to their stages, unless the pipeline has a newer run."""
+    source = stage_runs.c
+    await connection.execute(
+        sa.update(pipeline_stages)
+        .where(
+            source.id == sa.any_(sa.literal(list(stage_run_ids), sa.ARRAY(sa.Uuid))),
+            pipeline_stages.c.id == source.stage_id,
+            pipeline_runs.c.id == source.pipeline_run_id,
+            _no_newer_run(),
+        )
+        .values(
+            status=source.status,
+            started_at=source.started_at,
+            completed_at=source.completed_at,
+            execution_time=source.execution_time,
+            metrics=source.metrics,
+            logs=source.logs,
+        )
+    )

@@ -1,0 +1,217 @@
+"""Start, cancel and retry runs. Nothing is executed here: rows are written, a supervisor picks them up."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.database.models import pipeline_runs, stage_runs
+from app.domain.parsing import parse_pipeline, parse_run_config
+from app.domain.specs import PipelineSpec, RunConfig, definition_of
+from app.domain.statuses import RUN_FINAL, StageStatus, TriggerType
+from app.errors import DomainError, ErrorCode, NotFound
+from app.services import transitions
+from app.services.pipelines import active_stages, load_draft
+from app.services.queueing import insert_run
+from app.services.run_change import Hints
+
+TAGS_LIMIT = 50
+TAG_LENGTH_LIMIT = 100
+
+
+@dataclass(frozen=True)
+class StartRun:
+    """A request to run a pipeline as it is defined now."""
+
+    pipeline_id: uuid.UUID
+    run_config: Any = None
+    environment: str | None = None
+    triggered_by: str | None = None
+    tags: Sequence[str] = ()
+    notes: str | None = None
+    idempotency_key: str | None = None
+    trigger_type: TriggerType = TriggerType.API
+    timeout_seconds: float = 3600.0
+    """Applies when neither the run nor the pipeline sets a time limit."""
+
+
+async def start_run(engine: AsyncEngine, hints: Hints, request: StartRun) -> uuid.UUID:
+    """Queues a run and answers its id; the same idempotency key answers the same run again."""
+    _check(request)
+    known = await _run_of_key(engine, request)
+    if known is not None:
+        return known
+    try:
+        async with engine.begin() as connection:
+            draft = await load_draft(connection, request.pipeline_id)
+            spec = parse_pipeline(draft)
+            run_id = await _queue(connection, request, spec)
+    except IntegrityError:
+        known = await _run_of_key(engine, request)
+        if known is None:
+            raise
+        return known
+    hints.publish(f"run:{run_id}", "runs", "work")
+    return run_id
+
+
+def _check(request: StartRun) -> None:
+    texts = {
+        "environment": (request.environment, 50),
+        "triggeredBy": (request.triggered_by, 255),
+        "idempotencyKey": (request.idempotency_key, 255),
+        "notes": (request.notes, 100_000),
+    }
+    for name, (value, limit) in texts.items():
+        _check_text(name, value, limit)
+    if len(request.tags) > TAGS_LIMIT:
+        raise DomainError(f"tags: at most {TAGS_LIMIT} are allowed, got {len(request.tags)}", path=("tags",))
+    for index, tag in enumerate(request.tags):
+        _check_text(f"tags.{index}", tag, TAG_LENGTH_LIMIT)
+
+
+def _check_text(name: str, value: str | None, limit: int) -> None:
+    if value is None:
+        return
+    path = tuple(name.split("."))
+    if len(value) > limit:
+        raise DomainError(f"{name}: at most {limit} characters are allowed, got {len(value)}", path=path)
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise DomainError(f"{name}: must not contain NUL or lone surrogates", path=path)
+
+
+async def _run_of_key(engine: AsyncEngine, request: StartRun) -> uuid.UUID | None:
+    if request.idempotency_key is None:
+        return None
+    columns = (pipeline_runs.c.id, pipeline_runs.c.pipeline_id)
+    statement = sa.select(*columns).where(pipeline_runs.c.idempotency_key == request.idempotency_key)
+    async with engine.connect() as connection:
+        row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        return None
+    if row.pipeline_id != request.pipeline_id:
+        raise DomainError(
+            "idempotencyKey: it was used for a run of another pipeline",
+            path=("idempotencyKey",),
+            code=ErrorCode.CONFLICT,
+        )
+    run_id: uuid.UUID = row.id
+    return run_id
+
+
+async def _queue(
+    connection: AsyncConnection,
+    request: StartRun,
+    spec: PipelineSpec,
+    *,
+    retry_of_id: uuid.UUID | None = None,
+    reused: Mapping[str, sa.Row[Any]] | None = None,
+) -> uuid.UUID:
+    """Inserts the run with all its stage runs in the caller's transaction."""
+    config = parse_run_config(request.run_config, [stage.name for stage in spec.stages])
+    stage_ids = {row.name: row.id for row in await active_stages(connection, request.pipeline_id)}
+    return await insert_run(
+        connection,
+        spec,
+        config,
+        stage_ids,
+        reused or {},
+        {
+            "pipeline_id": request.pipeline_id,
+            "trigger_type": request.trigger_type,
+            "triggered_by": request.triggered_by,
+            "run_config": request.run_config,
+            "environment": request.environment,
+            "tags": list(request.tags) or None,
+            "notes": request.notes,
+            "definition": definition_of(spec),
+            "idempotency_key": request.idempotency_key,
+            "retry_of_id": retry_of_id,
+            "timeout_seconds": _timeout(request, spec, config),
+            "fail_fast": spec.config.fail_fast if config.fail_fast is None else config.fail_fast,
+            "max_concurrent_stages": spec.config.max_concurrent_stages,
+        },
+    )
+
+
+def _timeout(request: StartRun, spec: PipelineSpec, config: RunConfig) -> float:
+    return config.timeout_seconds or spec.config.timeout_seconds or request.timeout_seconds
+
+
+async def cancel_run(
+    engine: AsyncEngine, hints: Hints, run_id: uuid.UUID, reason: str | None, actor: str | None = None
+) -> None:
+    """Asks for the end of a run; ``NOT_CANCELLABLE`` when it has ended already."""
+    _check_text("reason", reason, 10_000)
+    if not await transitions.request_cancel(engine, hints, run_id, actor=actor, reason=reason):
+        raise DomainError("the run has already ended", path=("runId",), code=ErrorCode.NOT_CANCELLABLE)
+
+
+async def retry_run(engine: AsyncEngine, hints: Hints, run_id: uuid.UUID, from_failed: bool) -> uuid.UUID:
+    """Runs the definition of an ended run once more, as a new run.
+
+    With ``from_failed`` the stages that completed keep their outputs and only the others are executed; it works
+    as long as the pipeline still has the stages of that run.
+    """
+    async with engine.begin() as connection:
+        run = await _ended_run(connection, run_id)
+        await load_draft(connection, run.pipeline_id)
+        spec = parse_pipeline(run.definition)
+        await _check_stages_exist(connection, run.pipeline_id, spec)
+        reused = await _completed_stages(connection, run_id) if from_failed else {}
+        if from_failed and len(reused) == len(spec.stages):
+            raise DomainError(
+                "every stage of the run completed: there is nothing to retry; leave out fromFailed to run all again",
+                path=("runId",),
+                code=ErrorCode.NOT_RETRYABLE,
+            )
+        request = StartRun(
+            pipeline_id=run.pipeline_id,
+            run_config=run.run_config,
+            environment=run.environment,
+            triggered_by=run.triggered_by,
+            tags=run.tags or (),
+            notes=run.notes,
+            timeout_seconds=run.timeout_seconds,
+        )
+        new_run_id = await _queue(connection, request, spec, retry_of_id=run_id, reused=reused)
+    hints.publish(f"run:{new_run_id}", "runs", "work")
+    return new_run_id
+
+
+async def _ended_run(connection: AsyncConnection, run_id: uuid.UUID) -> sa.Row[Any]:
+    statement = sa.select(pipeline_runs).where(pipeline_runs.c.id == run_id)
+    run = (await connection.execute(statement)).one_or_none()
+    if run is None:
+        raise NotFound(f"there is no run {run_id}", path=("runId",))
+    if run.status not in RUN_FINAL:
+        raise DomainError(
+            f"the run is still {run.status}; cancel it first", path=("runId",), code=ErrorCode.NOT_RETRYABLE
+        )
+    return run
+
+
+async def _check_stages_exist(
+    connection: AsyncConnection, pipeline_id: uuid.UUID, spec: PipelineSpec
+) -> None:
+    names = {row.name for row in await active_stages(connection, pipeline_id)}
+    gone = [stage.name for stage in spec.stages if stage.name not in names]
+    if gone:
+        raise DomainError(
+            f"the pipeline no longer has the stages {', '.join(gone)}; start a new run instead",
+            path=("runId",),
+            code=ErrorCode.NOT_RETRYABLE,
+        )
+
+
+async def _completed_stages(connection: AsyncConnection, run_id: uuid.UUID) -> dict[str, sa.Row[Any]]:
+    statement = sa.select(stage_runs).where(
+        stage_runs.c.pipeline_run_id == run_id, stage_runs.c.status == StageStatus.COMPLETED
+    )
+    return {row.name: row for row in await connection.execute(statement)}

@@ -1,0 +1,124 @@
+"""Stores what an attempt reports while it runs: resource samples and metric points, each report once."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.database.models import metric_points, pipeline_runs, resource_samples, stage_attempts
+from app.domain.stage_reports import MetricPoint
+from app.services.run_change import Hints
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Resources of an attempt's whole process tree at a moment; I/O counts are totals since its start."""
+
+    at: datetime
+    cpu_percent: float
+    memory_bytes: int
+    process_count: int
+    read_bytes: int | None = None
+    write_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was read from an attempt's files, and up to which byte (``journal_offset``, ``metrics_offset``)."""
+
+    samples: Sequence[Sample]
+    points: Sequence[MetricPoint]
+    journal_offset: int
+    metrics_offset: int
+
+
+async def store_report(
+    engine: AsyncEngine,
+    hints: Hints,
+    run_id: uuid.UUID,
+    stage_run_id: uuid.UUID,
+    attempt: int,
+    since: tuple[int, int],
+    report: Report,
+) -> bool:
+    """Advances the attempt's offsets from ``since`` (journal, metrics) and stores what lies between.
+
+    False, with nothing stored, when the offsets are no longer there: another supervisor read these bytes.
+    """
+    async with engine.begin() as connection:
+        if not await _advance(connection, stage_run_id, attempt, since, report):
+            return False
+        if report.samples:
+            await _insert_samples(connection, run_id, stage_run_id, attempt, report.samples)
+        if report.points:
+            rows = [
+                {
+                    "stage_run_id": stage_run_id,
+                    "attempt": attempt,
+                    "name": point.name,
+                    "step": point.step,
+                    "value": point.value,
+                    "at": point.at or sa.func.clock_timestamp(),
+                }
+                for point in report.points
+            ]
+            await connection.execute(sa.insert(metric_points), rows)
+    if report.samples:
+        hints.publish(f"samples:{run_id}")
+    return True
+
+
+async def _advance(
+    connection: AsyncConnection, stage_run_id: uuid.UUID, attempt: int, since: tuple[int, int], report: Report
+) -> bool:
+    statement = (
+        sa.update(stage_attempts)
+        .where(
+            stage_attempts.c.stage_run_id == stage_run_id,
+            stage_attempts.c.attempt == attempt,
+            stage_attempts.c.journal_offset == since[0],
+            stage_attempts.c.metrics_offset == since[1],
+        )
+        .values(journal_offset=report.journal_offset, metrics_offset=report.metrics_offset)
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
+async def _insert_samples(
+    connection: AsyncConnection,
+    run_id: uuid.UUID,
+    stage_run_id: uuid.UUID,
+    attempt: int,
+    samples: Sequence[Sample],
+) -> None:
+    """Numbers the samples within their run; the run's row is locked by it, so a reader's cursor skips none."""
+    number = pipeline_runs.c.last_sample_seq
+    statement = (
+        sa.update(pipeline_runs)
+        .where(pipeline_runs.c.id == run_id)
+        .values(last_sample_seq=number + len(samples), updated_at=pipeline_runs.c.updated_at)
+        .returning(number)
+    )
+    last = (await connection.execute(statement)).scalar_one()
+    first = last - len(samples) + 1
+    rows = [
+        {
+            "run_id": run_id,
+            "seq": first + index,
+            "stage_run_id": stage_run_id,
+            "attempt": attempt,
+            "at": sample.at,
+            "cpu_percent": sample.cpu_percent,
+            "memory_bytes": sample.memory_bytes,
+            "process_count": sample.process_count,
+            "read_bytes": sample.read_bytes,
+            "write_bytes": sample.write_bytes,
+        }
+        for index, sample in enumerate(samples)
+    ]
+    await connection.execute(sa.insert(resource_samples), rows)

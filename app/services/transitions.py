@@ -1,0 +1,363 @@
+"""The one door for status changes: every move of a run or stage run is made here, together with its event.
+
+Each function is one transaction. It answers False (or None) when the row has already moved on, because somebody
+else was faster or the report is of an old attempt: the caller then drops the work.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database import claims
+from app.database.models import pipeline_runs, stage_attempts, stage_runs
+from app.domain.events import EventKind
+from app.domain.outcomes import AttemptOutcome, explain
+from app.domain.retry import LOST_LIMIT
+from app.domain.specs import retry_from_json
+from app.domain.statuses import RUN_FINAL, FinishReason, Phase, RunStatus, StageStatus
+from app.domain.text import clean_text
+from app.services import settling
+from app.services.artifacts import StageOutputs, publish_outputs
+from app.services.run_change import Hints, RunChange, changing, lock_run
+
+IN_HAND = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
+
+
+async def start_next_run(
+    engine: AsyncEngine, hints: Hints, worker_id: uuid.UUID, running_limit: int
+) -> uuid.UUID | None:
+    """PENDING -> RUNNING for the oldest waiting run; None when there is none or the limit is reached."""
+    async with engine.begin() as connection:
+        await claims.take_claims_lock(connection)
+        run_id = await claims.next_pending_run(connection, running_limit)
+        if run_id is None or not await claims.lease_is_live(connection, worker_id):
+            return None
+        change = await lock_run(connection, run_id)
+        if change.run.status is not RunStatus.PENDING:
+            return None
+        now = sa.func.now()
+        limit = timedelta(seconds=change.run.timeout_seconds)
+        change.move_run(RunStatus.RUNNING, started_at=now, deadline_at=now + limit)
+        change.record(EventKind.RUN_STARTED, status=RunStatus.RUNNING, previousStatus=RunStatus.PENDING)
+        await change.flush()
+    hints.publish(*change.topics)
+    return run_id
+
+
+async def claim_next_stage(
+    engine: AsyncEngine, hints: Hints, worker_id: uuid.UUID, host_id: uuid.UUID
+) -> uuid.UUID | None:
+    """ready -> claimed, as a new attempt of this worker; None when nothing may start now."""
+    async with engine.begin() as connection:
+        await claims.take_claims_lock(connection)
+        found = await claims.next_ready_stage(connection)
+        if found is None or not await claims.lease_is_live(connection, worker_id):
+            return None
+        stage_run_id, run_id = found
+        change = await lock_run(connection, run_id)
+        stage = await change.stage(stage_run_id, None, (Phase.READY,))
+        if stage is None:
+            return None
+        attempt = stage.attempt_number + 1
+        await change.move_stage(
+            stage, Phase.CLAIMED, attempt_number=attempt, worker_id=worker_id, not_before=None
+        )
+        await connection.execute(
+            sa.insert(stage_attempts).values(
+                stage_run_id=stage_run_id,
+                attempt=attempt,
+                worker_id=worker_id,
+                host_id=host_id,
+                executor=stage.spec["executor"],
+            )
+        )
+        change.record(
+            EventKind.STAGE_CLAIMED,
+            stage_run_id,
+            status=StageStatus.PENDING,
+            previousStatus=stage.status,
+            attempt=attempt,
+            workerId=str(worker_id),
+        )
+        await change.flush()
+    hints.publish(*change.topics)
+    return stage_run_id
+
+
+async def adopt_attempt(
+    engine: AsyncEngine,
+    hints: Hints,
+    run_id: uuid.UUID,
+    stage_run_id: uuid.UUID,
+    attempt: int,
+    worker_id: uuid.UUID,
+) -> bool:
+    """Another worker of the same host takes over an attempt; its status stays what it is."""
+    async with changing(engine, hints, run_id) as change:
+        if await change.stage(stage_run_id, attempt, IN_HAND) is None:
+            return False
+        mine = {"worker_id": worker_id}
+        where = (stage_attempts.c.stage_run_id == stage_run_id, stage_attempts.c.attempt == attempt)
+        await change.connection.execute(
+            sa.update(stage_runs).where(stage_runs.c.id == stage_run_id).values(mine)
+        )
+        await change.connection.execute(sa.update(stage_attempts).where(*where).values(mine))
+        return True
+
+
+async def stage_started(
+    engine: AsyncEngine, hints: Hints, run_id: uuid.UUID, stage_run_id: uuid.UUID, attempt: int, at: Any
+) -> bool:
+    """claimed -> running: the process exists since ``at``."""
+    async with changing(engine, hints, run_id) as change:
+        stage = await change.stage(stage_run_id, attempt, (Phase.CLAIMED,))
+        if stage is None:
+            return False
+        await change.move_stage(stage, Phase.RUNNING, started_at=at)
+        await _update_attempt(change, stage, started_at=at)
+        change.record(
+            EventKind.STAGE_STARTED,
+            stage_run_id,
+            status=StageStatus.RUNNING,
+            previousStatus=stage.status,
+            attempt=attempt,
+        )
+        return True
+
+
+async def stage_collecting(
+    engine: AsyncEngine, hints: Hints, run_id: uuid.UUID, stage_run_id: uuid.UUID, attempt: int
+) -> bool:
+    """claimed/running -> collecting: the process ended well, its outputs are being stored."""
+    async with changing(engine, hints, run_id) as change:
+        stage = await change.stage(stage_run_id, attempt, (Phase.CLAIMED, Phase.RUNNING))
+        if stage is None:
+            return False
+        await change.move_stage(stage, Phase.COLLECTING)
+        change.record(
+            EventKind.STAGE_COLLECTING,
+            stage_run_id,
+            status=StageStatus.RUNNING,
+            previousStatus=stage.status,
+            attempt=attempt,
+        )
+        return True
+
+
+async def complete_stage(
+    engine: AsyncEngine,
+    hints: Hints,
+    run_id: uuid.UUID,
+    stage_run_id: uuid.UUID,
+    attempt: int,
+    outcome: AttemptOutcome,
+    outputs: StageOutputs,
+) -> bool:
+    """collecting -> COMPLETED with all artifacts visible at once; readies the dependents."""
+    async with changing(engine, hints, run_id) as change:
+        stage = await change.stage(stage_run_id, attempt, (Phase.COLLECTING,))
+        if stage is None:
+            return False
+        await publish_outputs(change, stage, outputs)
+        await _close_attempt(change, stage, outcome, None)
+        await settling.finish_stage(
+            change,
+            stage,
+            StageStatus.COMPLETED,
+            cause="the command exited with code 0",
+            finish_reason=outcome.reason,
+            metrics=outputs.metrics or None,
+            output_data=outputs.output_data,
+            **_figures(outcome),
+        )
+        return True
+
+
+async def attempt_failed(
+    engine: AsyncEngine,
+    hints: Hints,
+    run_id: uuid.UUID,
+    stage_run_id: uuid.UUID,
+    attempt: int,
+    outcome: AttemptOutcome,
+    outputs: StageOutputs,
+) -> bool:
+    """The attempt did not succeed: the stage run is tried again, or ends FAILED or CANCELLED.
+
+    ``outputs`` of a failed attempt hold its log only.
+    """
+    async with changing(engine, hints, run_id) as change:
+        stage = await change.stage(stage_run_id, attempt, IN_HAND)
+        if stage is None:
+            return False
+        message = explain(outcome, stage.spec.get("timeoutSeconds"))
+        await publish_outputs(change, stage, outputs)
+        await _close_attempt(change, stage, outcome, message)
+        if _was_stopped(change, stage, outcome):
+            await _finish_stopped(change, stage, outcome)
+        elif (wait := _retry_wait_seconds(change, stage, outcome)) is not None:
+            await _schedule_retry(change, stage, outcome, message, wait)
+        else:
+            reason = FinishReason.LOST if outcome.reason is FinishReason.CANCELLED else outcome.reason
+            await settling.finish_stage(
+                change,
+                stage,
+                StageStatus.FAILED,
+                cause=message,
+                error_message=message,
+                finish_reason=reason,
+                **_figures(outcome),
+            )
+        return True
+
+
+def _was_stopped(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> bool:
+    asked = stage.stop_requested_at is not None or change.run.cancel_requested_at is not None
+    return asked and outcome.reason in (FinishReason.CANCELLED, FinishReason.LOST)
+
+
+async def _finish_stopped(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> None:
+    timed_out = stage.stop_reason is FinishReason.TIMED_OUT
+    reason = FinishReason.TIMED_OUT if timed_out else FinishReason.CANCELLED
+    message = "the run reached its time limit" if timed_out else "the stage was cancelled"
+    await settling.finish_stage(
+        change,
+        stage,
+        StageStatus.FAILED if timed_out else StageStatus.CANCELLED,
+        cause=message,
+        error_message=message,
+        finish_reason=reason,
+        **_figures(outcome),
+    )
+
+
+def _retry_wait_seconds(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> float | None:
+    """Seconds until the next attempt, or None when there is none.
+
+    CANCELLED without anybody having asked means that the runner was told to stop from outside (a host that shuts
+    down): that is a lost attempt, not the user's cancel.
+    """
+    stopping = change.run.finish_reason is not None or change.run.cancel_requested_at is not None
+    if stopping or stage.stop_requested_at is not None:
+        return None
+    if outcome.reason in (FinishReason.LOST, FinishReason.CANCELLED):
+        return 0.0 if stage.lost_count < LOST_LIMIT else None
+    policy = retry_from_json(stage.spec["retries"])
+    failures = stage.attempt_number - stage.lost_count
+    return policy.wait_seconds(failures, random.random()) if policy.allows(outcome.reason, failures) else None
+
+
+async def _schedule_retry(
+    change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome, message: str | None, wait_seconds: float
+) -> None:
+    lost = outcome.reason in (FinishReason.LOST, FinishReason.CANCELLED)
+    await change.move_stage(
+        stage,
+        Phase.READY,
+        not_before=sa.func.now() + timedelta(seconds=wait_seconds),
+        lost_count=stage.lost_count + int(lost),
+        error_message=message,
+        worker_id=None,
+        started_at=None,
+    )
+    change.record(
+        EventKind.STAGE_RETRY_SCHEDULED,
+        stage.id,
+        status=StageStatus.PENDING,
+        previousStatus=stage.status,
+        attempt=stage.attempt_number,
+        finishReason=outcome.reason,
+        exitCode=outcome.exit_code,
+        signal=outcome.signal,
+        errorMessage=message,
+        waitSeconds=round(wait_seconds, 3),
+    )
+
+
+def _figures(outcome: AttemptOutcome) -> dict[str, Any]:
+    """The columns of a stage run that come from its last attempt."""
+    seconds, cpu = outcome.wall_seconds, outcome.cpu_seconds
+    return {
+        "started_at": outcome.started_at,
+        "execution_time": seconds,
+        "memory_usage": None if outcome.peak_memory_bytes is None else outcome.peak_memory_bytes / 2**20,
+        "cpu_usage": 100 * cpu / seconds if cpu is not None and seconds else None,
+        "exit_code": outcome.exit_code,
+        "signal": outcome.signal,
+        "logs": None if outcome.log_tail is None else clean_text(outcome.log_tail),
+    }
+
+
+async def _close_attempt(
+    change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome, message: str | None
+) -> None:
+    await _update_attempt(
+        change,
+        stage,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at or sa.func.clock_timestamp(),
+        finish_reason=outcome.reason,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        error_message=None if message is None else clean_text(message),
+        peak_memory_bytes=outcome.peak_memory_bytes,
+        peak_cpu_percent=outcome.peak_cpu_percent,
+        cpu_seconds=outcome.cpu_seconds,
+        log_bytes=outcome.log_bytes,
+        log_dropped_bytes=outcome.log_dropped_bytes,
+        evidence=dict(outcome.evidence) or None,
+    )
+    change.note_peaks(outcome.peak_memory_bytes, outcome.peak_cpu_percent)
+
+
+async def _update_attempt(change: RunChange, stage: sa.Row[Any], **values: Any) -> None:
+    await change.connection.execute(
+        sa.update(stage_attempts)
+        .where(stage_attempts.c.stage_run_id == stage.id, stage_attempts.c.attempt == stage.attempt_number)
+        .values(**values)
+    )
+
+
+async def request_cancel(
+    engine: AsyncEngine, hints: Hints, run_id: uuid.UUID, *, actor: str | None, reason: str | None
+) -> bool:
+    """Writes down that the run is to end; what has not begun ends now, what runs is stopped by its supervisor.
+
+    False when the run is final already. Asking twice changes nothing.
+    """
+    async with changing(engine, hints, run_id) as change:
+        if change.run.status in RUN_FINAL:
+            return False
+        if change.run.cancel_requested_at is None:
+            change.set_run(cancel_requested_at=sa.func.now(), cancel_reason=reason)
+            change.record(EventKind.RUN_CANCEL_REQUESTED, status=change.run.status, actor=actor, cause=reason)
+            await settling.stop_stages(change, FinishReason.CANCELLED, reason or "the run was cancelled")
+        return True
+
+
+async def stop_overdue_run(engine: AsyncEngine, hints: Hints, run_id: uuid.UUID) -> bool:
+    """Ends a run whose deadline has passed."""
+    async with changing(engine, hints, run_id) as change:
+        if change.run.status is not RunStatus.RUNNING or change.run.finish_reason is not None:
+            return False
+        message = f"the run reached its time limit of {change.run.timeout_seconds:g} s"
+        change.set_run(finish_reason=FinishReason.TIMED_OUT, error_message=message)
+        await settling.stop_stages(change, FinishReason.TIMED_OUT, message)
+        return True
+
+
+async def overdue_runs(engine: AsyncEngine) -> list[uuid.UUID]:
+    """Running runs past their deadline that nobody has stopped yet."""
+    statement = sa.select(pipeline_runs.c.id).where(
+        pipeline_runs.c.status == RunStatus.RUNNING,
+        pipeline_runs.c.deadline_at < sa.func.now(),
+        pipeline_runs.c.finish_reason.is_(None),
+    )
+    async with engine.connect() as connection:
+        return list((await connection.execute(statement)).scalars())
