@@ -14,13 +14,15 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import asyncpg
 
 from app.broker.hints import Hints, Switchboard
-from app.database.urls import driver_arguments
+from app.database.engine import connect
+from app.database.urls import normalised
 
+_APPLICATION_NAME = "mlp-broker"
 _CHANNEL = "mlp_hints"
 _EVERYTHING = "*"
 _PAYLOAD_BYTES = 7_900  # PostgreSQL refuses payloads of 8000
@@ -54,7 +56,7 @@ class Broker:
         self.poll_seconds = poll_seconds
         self._self_check_seconds = self_check_seconds
         self._answer_seconds = answer_seconds
-        self._connect_arguments: dict[str, Any] = driver_arguments(dsn)
+        self._url = normalised(dsn)
         self._name = secrets.token_hex(4)
         self._switchboard = Switchboard()
         self._pending: dict[str, None] = {}
@@ -113,10 +115,8 @@ class Broker:
                 await asyncio.sleep(delay)
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
-        connection = await asyncpg.connect(
-            **self._connect_arguments, server_settings={"application_name": "mlp-broker"}
-        )
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        connection = await connect(self._url, application_name=_APPLICATION_NAME)
         try:
             connection.add_termination_listener(lambda _: self._attention.set())
             async with asyncio.timeout(self._answer_seconds):
@@ -129,7 +129,7 @@ class Broker:
             # Not close(): that waits for a server which may be the very thing that is silent.
             connection.terminate()
 
-    async def _serve(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _serve(self, connection: asyncpg.Connection) -> None:
         while True:
             await self._wait_for_work()
             if self._pending:
@@ -144,7 +144,7 @@ class Broker:
                 await self._attention.wait()
         self._attention.clear()
 
-    async def _send_pending(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _send_pending(self, connection: asyncpg.Connection) -> None:
         topics, self._pending = self._pending, {}
         try:
             for payload in _payloads(self._name, topics):
@@ -153,14 +153,14 @@ class Broker:
             self._pending = topics | self._pending
             raise
 
-    async def _check_echo(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _check_echo(self, connection: asyncpg.Connection) -> None:
         """A hint to nobody must come back to us; PostgreSQL delivers it before it reports the statement done."""
         echoes = self._echoes
         await self._notify(connection, self._name)
         if self._echoes == echoes:
             raise ConnectionResetError("the connection no longer delivers notifications")
 
-    async def _notify(self, connection: asyncpg.Connection[Any], payload: str) -> None:
+    async def _notify(self, connection: asyncpg.Connection, payload: str) -> None:
         async with asyncio.timeout(self._answer_seconds):
             await connection.execute("SELECT pg_notify($1, $2)", _CHANNEL, payload)
 

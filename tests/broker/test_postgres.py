@@ -5,37 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.engine import URL, make_url
 
 from app.broker.postgres import Broker, _payloads
-from app.database.urls import driver_arguments
+from app.database.engine import connect
 
 SOON_SECONDS = 5.0
 SILENCE_SECONDS = 0.2
 
 
 @pytest.fixture
-async def here(database_url: str) -> AsyncIterator[Broker]:
-    async with connected(database_url) as broker:
+async def here(postgres_url: str) -> AsyncIterator[Broker]:
+    async with connected(postgres_url) as broker:
         yield broker
 
 
 @pytest.fixture
-async def there(database_url: str) -> AsyncIterator[Broker]:
+async def there(postgres_url: str) -> AsyncIterator[Broker]:
     """The broker of another process, as far as the database can tell."""
-    async with connected(database_url) as broker:
+    async with connected(postgres_url) as broker:
         yield broker
 
 
 @contextlib.asynccontextmanager
-async def connected(database_url: str, **options: float) -> AsyncIterator[Broker]:
-    async with Broker(database_url, **options) as broker:
+async def connected(postgres_url: str, **options: float) -> AsyncIterator[Broker]:
+    async with Broker(postgres_url, **options) as broker:
         await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
         yield broker
 
@@ -46,14 +43,17 @@ async def eventually(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def terminate_brokers(engine: AsyncEngine) -> int:
+async def terminate_brokers(postgres_url: str) -> int:
     """End the backends of all brokers of this database; how many there were."""
-    statement = text(
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-        " WHERE application_name = 'mlp-broker' AND datname = current_database()"
-    )
-    async with engine.connect() as connection:
-        return (await connection.execute(statement)).scalar_one()
+    connection = await connect(postgres_url)
+    try:
+        count: int = await connection.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE application_name = 'mlp-broker' AND datname = current_database()"
+        )
+    finally:
+        await connection.close()
+    return count
 
 
 async def test_a_hint_wakes_a_listener_of_the_same_process_without_a_database() -> None:
@@ -92,9 +92,9 @@ async def test_a_hint_between_two_waits_is_kept_and_many_are_one(here: Broker) -
         assert not await hints.wait(0.01)
 
 
-async def test_a_burst_costs_few_notifications(here: Broker, there: Broker, database_url: str) -> None:
+async def test_a_burst_costs_few_notifications(here: Broker, there: Broker, postgres_url: str) -> None:
     received: list[object] = []
-    spy = await asyncpg.connect(**driver_arguments(database_url))
+    spy = await connect(postgres_url)
     try:
         await spy.add_listener("mlp_hints", lambda *message: received.append(message))
         with there.listen("last") as hints:
@@ -116,10 +116,10 @@ async def test_more_topics_than_can_be_kept_become_one_hint_to_everybody(here: B
 
 
 async def test_a_killed_connection_comes_back_and_hints_everybody(
-    here: Broker, there: Broker, engine: AsyncEngine
+    here: Broker, there: Broker, postgres_url: str
 ) -> None:
     with there.listen("run:1") as hints:
-        assert await terminate_brokers(engine) == 2
+        assert await terminate_brokers(postgres_url) == 2
         assert await hints.wait(SOON_SECONDS), "the new connection is a hint"
         await asyncio.wait_for(here.wait_connected(), SOON_SECONDS)
         await asyncio.wait_for(there.wait_connected(), SOON_SECONDS)
@@ -129,9 +129,9 @@ async def test_a_killed_connection_comes_back_and_hints_everybody(
 
 
 async def test_a_hint_published_while_the_connection_is_down_is_sent_later(
-    here: Broker, there: Broker, engine: AsyncEngine
+    here: Broker, there: Broker, postgres_url: str
 ) -> None:
-    await terminate_brokers(engine)
+    await terminate_brokers(postgres_url)
     await eventually(lambda: not here.is_connected)
     with there.listen("run:1") as hints:
         here.publish("run:1")
@@ -142,18 +142,24 @@ async def test_a_hint_published_while_the_connection_is_down_is_sent_later(
 class StallableProxy:
     """Forwards bytes to PostgreSQL until it is told to keep them: a half-dead network path."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self.target = (host, port)
+    def __init__(self, target: URL) -> None:
+        self._target = target
+        self._writers: list[asyncio.StreamWriter] = []
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.connections = 0
-        self._writers: list[asyncio.StreamWriter] = []
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        upstream_reader, upstream_writer = await asyncio.open_connection(*self.target)
+        upstream_reader, upstream_writer = await self._open_upstream()
         self._writers += [writer, upstream_writer]
         await asyncio.gather(self._pump(reader, upstream_writer), self._pump(upstream_reader, writer))
+
+    async def _open_upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        port = self._target.port or 5432
+        if socket_folder := self._target.query.get("host"):
+            return await asyncio.open_unix_connection(f"{socket_folder}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(self._target.host, port)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -168,15 +174,14 @@ class StallableProxy:
             writer.transport.abort()
 
 
-async def test_a_connection_which_goes_silent_is_noticed_and_replaced(database_url: str) -> None:
-    url = make_url(database_url)
-    if url.host is None:
-        pytest.skip("needs PostgreSQL over TCP")
-    proxy = StallableProxy(url.host, url.port or 5432)
+async def test_a_connection_which_goes_silent_is_noticed_and_replaced(postgres_url: str) -> None:
+    url = make_url(postgres_url)
+    proxy = StallableProxy(url)
     async with await asyncio.start_server(proxy.handle, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        through_proxy = url.set(port=port).render_as_string(hide_password=False)
-        async with connected(through_proxy, self_check_seconds=0.05, answer_seconds=0.3) as broker:
+        by_proxy = url.set(host="127.0.0.1", port=port).difference_update_query(["host"])
+        address = by_proxy.update_query_dict({"sslmode": "disable"}).render_as_string(hide_password=False)
+        async with connected(address, self_check_seconds=0.05, answer_seconds=0.3) as broker:
             proxy.flowing.clear()
             await eventually(lambda: not broker.is_connected)
             proxy.flowing.set()
@@ -188,17 +193,17 @@ async def test_a_connection_which_goes_silent_is_noticed_and_replaced(database_u
 class ExposedBroker(Broker):
     """Lets the test at the connection, to break it from inside."""
 
-    connection: asyncpg.Connection[Any]
+    connection: asyncpg.Connection
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         async with super()._connection() as connection:
             self.connection = connection
             yield connection
 
 
-async def test_a_connection_which_no_longer_listens_is_noticed_and_replaced(database_url: str) -> None:
-    async with ExposedBroker(database_url, self_check_seconds=0.05) as broker:
+async def test_a_connection_which_no_longer_listens_is_noticed_and_replaced(postgres_url: str) -> None:
+    async with ExposedBroker(postgres_url, self_check_seconds=0.05) as broker:
         await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
         deaf = broker.connection
         await deaf.execute("UNLISTEN *")
