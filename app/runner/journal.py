@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 READ_BYTES = 1 << 20
+# The stage could write to the file as well: what is read must fit into the database.
+LARGEST_SEQ = 1 << 62
+END_OF_TIME = 253_402_300_800  # the year 10000
 
 
 class JournalEvent:
@@ -82,8 +85,10 @@ def _parse(line: bytes) -> JournalEvent | None:
     try:
         fields = json.loads(line)
         seq, at, kind = fields.pop("seq"), fields.pop("at"), fields.pop("kind")
-    except (ValueError, AttributeError, TypeError, KeyError):
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         return None
     if type(seq) is not int or not isinstance(at, int | float) or not isinstance(kind, str):
+        return None
+    if not (0 < seq < LARGEST_SEQ and 0 <= at < END_OF_TIME):  # also not NaN
         return None
     return JournalEvent(seq, at, kind, fields)

@@ -1,0 +1,286 @@
+"""The local executor: one start per attempt, no matter who asks, and the truth about it after any death."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+from attempt_harness import Attempts, attempts_below, eventually, living_processes
+
+from app.domain.statuses import FinishReason
+from app.execution.executors.base import AttemptSpec, AttemptState
+from app.execution.executors.local import LocalExecutor
+
+PROJECT = Path(__file__).parents[2]
+LAUNCHER = """
+    import asyncio, json, sys, time
+    from pathlib import Path
+    from app.execution.executors.base import AttemptSpec
+    from app.execution.executors.local import LocalExecutor
+
+    root, start_signal, specs = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+
+    async def main():
+        executor = LocalExecutor(root)
+        print("ready", flush=True)
+        while not start_signal.exists():
+            await asyncio.sleep(0.001)
+        for attempt_id, argv, limits in specs:
+            await executor.launch(AttemptSpec(attempt_id, argv, {"PATH": "/usr/bin:/bin"}, root, **limits))
+        print("launched", flush=True)
+        await asyncio.sleep(60)
+
+    asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def attempts(tmp_path: Path) -> AsyncIterator[Attempts]:
+    async with attempts_below(tmp_path / "attempts") as attempts:
+        yield attempts
+
+
+def launcher_process(
+    root: Path, start_signal: Path, specs: list[tuple[str, list[str], dict[str, float]]]
+) -> subprocess.Popen[str]:
+    """Another server process, which launches the attempts once the signal file exists, then stays."""
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(LAUNCHER),
+        str(root),
+        str(start_signal),
+        json.dumps(specs),
+    ]
+    return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def running_shims(root: Path, attempt_id: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if str(root / attempt_id).encode() in arguments:
+            found.append(int(folder.name))
+    return found
+
+
+async def test_of_many_servers_which_launch_the_same_attempt_exactly_one_starts_it(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    attempt_id = attempts.new_id()
+    root, start_signal = tmp_path / "attempts", tmp_path / "go"
+    starts = tmp_path / "starts"
+    specs = [(attempt_id, ["sh", "-c", f"echo started >> {starts}; sleep 0.3"], {})]
+    launchers = [launcher_process(root, start_signal, specs) for _ in range(8)]
+    try:
+        for launcher in launchers:
+            assert launcher.stdout is not None
+            await asyncio.to_thread(launcher.stdout.readline)
+        start_signal.touch()
+        for launcher in launchers:
+            assert launcher.stdout is not None
+            assert await asyncio.to_thread(launcher.stdout.readline) == "launched\n"
+        assert (await attempts.end(attempt_id)).exit_code == 0
+    finally:
+        for launcher in launchers:
+            kill(launcher)
+    assert starts.read_text() == "started\n"
+
+
+async def test_a_finished_attempt_is_not_started_again(attempts: Attempts, tmp_path: Path) -> None:
+    spec = await attempts.prepare("sh", "-c", f"echo started >> {tmp_path}/starts")
+    await attempts.executor.launch(spec)
+    first = await attempts.end(spec.attempt_id)
+    assert await attempts.executor.launch(spec) is AttemptState.DONE
+    assert await attempts.executor.result(spec.attempt_id) == first
+    assert (tmp_path / "starts").read_text() == "started\n"
+    assert not attempts.path(spec.attempt_id, "spec.json").exists()
+
+
+async def test_launching_a_running_attempt_again_changes_nothing(attempts: Attempts) -> None:
+    spec = await attempts.prepare("sh", "-c", "echo ready; exec sleep 100")
+    assert await attempts.executor.launch(spec) is AttemptState.RUNNING
+    assert await attempts.executor.launch(spec) is AttemptState.RUNNING
+    await attempts.says(spec.attempt_id, "ready")
+    assert (await attempts.cancel(spec.attempt_id)).finish_reason is FinishReason.CANCELLED
+    events = await attempts.events(spec.attempt_id, "started")
+    assert len(events) == 1
+
+
+async def test_an_attempt_whose_launcher_died_before_the_shim_started_may_be_launched(
+    attempts: Attempts,
+) -> None:
+    spec = await attempts.prepare("true")
+    attempts.path(spec.attempt_id, "lock").touch()
+    attempts.path(spec.attempt_id, "spec.json").write_text("half a spec")
+    assert await attempts.executor.state(spec.attempt_id) is AttemptState.NEW
+    assert await attempts.executor.launch(spec) is AttemptState.RUNNING
+    assert (await attempts.end(spec.attempt_id)).exit_code == 0
+
+
+async def test_attempts_of_a_killed_server_are_adopted_by_the_next(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    specs: dict[str, tuple[list[str], dict[str, float]]] = {
+        "prints": (["bash", "-c", "for i in {1..20}; do echo line $i; sleep 0.05; done"], {}),
+        "fails": (["bash", "-c", "sleep 1; exit 3"], {}),
+        "crashes": (["bash", "-c", "sleep 1; kill -SEGV $$"], {}),
+        "ends while there is no server": (["bash", "-c", "echo early"], {}),
+        "takes too long": (["bash", "-c", "trap '' TERM; while :; do sleep 0.05; done"],
+                           {"timeout_seconds": 0.8, "grace_seconds": 0.4}),
+    }  # fmt: skip
+    ids = {name: attempts.new_id() for name in specs}
+    (tmp_path / "go").touch()
+    server = launcher_process(
+        tmp_path / "attempts", tmp_path / "go", [(ids[name], *spec) for name, spec in specs.items()]
+    )
+    assert server.stdout is not None
+    assert await asyncio.to_thread(server.stdout.readline) == "ready\n"
+    assert await asyncio.to_thread(server.stdout.readline) == "launched\n"
+    kill(server)
+    await eventually(lambda: attempts.path(ids["ends while there is no server"], "result.json").exists())
+
+    assert await attempts.executor.state(ids["takes too long"]) is AttemptState.RUNNING
+    results = dict(zip(ids, await asyncio.gather(*map(attempts.end, ids.values())), strict=True))
+    assert results["prints"].exit_code == 0
+    assert attempts.output(ids["prints"]) == "".join(f"line {i}\n" for i in range(1, 21)).encode()
+    assert results["fails"].exit_code == 3
+    assert results["crashes"].signal == signal.SIGSEGV
+    assert attempts.output(ids["ends while there is no server"]) == b"early\n"
+    assert results["takes too long"].finish_reason is FinishReason.TIMED_OUT
+    assert 1.1 < results["takes too long"].wall_seconds < 4
+    for attempt_id, result in zip(ids.values(), results.values(), strict=True):
+        sequence = [event.seq for event in await attempts.events(attempt_id)]
+        assert sequence == list(range(1, result.journal_seq + 1))
+
+
+async def test_an_attempt_of_another_server_can_be_cancelled(attempts: Attempts, tmp_path: Path) -> None:
+    attempt_id = await attempts.start("sh", "-c", "echo ready; exec sleep 100", grace_seconds=60)
+    await attempts.says(attempt_id, "ready")
+    other = LocalExecutor(tmp_path / "attempts")
+    await other.cancel(attempt_id)
+    assert await other.wait(attempt_id) is AttemptState.DONE
+    assert (await other.result(attempt_id)).finish_reason is FinishReason.CANCELLED
+
+
+async def test_an_attempt_whose_shim_was_killed_is_lost_and_a_sweep_leaves_nothing(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    script = "(setsid sleep 100 &); (trap '' TERM; setsid sleep 100 &); sleep 100 & echo ready; sleep 100"
+    attempt_id = await attempts.start("bash", "-c", script)
+    await attempts.says(attempt_id, "ready")
+    [shim] = running_shims(tmp_path / "attempts", attempt_id)
+    os.kill(shim, signal.SIGKILL)
+    assert await attempts.executor.wait(attempt_id) is AttemptState.LOST
+    assert len(living_processes(attempt_id)) >= 3
+    assert await attempts.executor.sweep(attempt_id) >= 3
+    assert living_processes(attempt_id) == []
+    with pytest.raises(FileNotFoundError):
+        await attempts.executor.result(attempt_id)
+
+
+async def test_a_lost_attempt_is_never_started_again(attempts: Attempts, tmp_path: Path) -> None:
+    spec = await attempts.prepare("sh", "-c", f"echo started >> {tmp_path}/starts; exec sleep 100")
+    await attempts.executor.launch(spec)
+    await eventually((tmp_path / "starts").exists)
+    [shim] = running_shims(tmp_path / "attempts", spec.attempt_id)
+    os.kill(shim, signal.SIGKILL)
+    assert await attempts.executor.wait(spec.attempt_id) is AttemptState.LOST
+    assert await attempts.executor.launch(spec) is AttemptState.LOST
+    assert (tmp_path / "starts").read_text() == "started\n"
+    await eventually(lambda: not living_processes(spec.attempt_id))
+
+
+async def test_a_sweep_spares_other_attempts(attempts: Attempts) -> None:
+    attempt_id = await attempts.start("sh", "-c", "echo ready; exec sleep 100")
+    await attempts.says(attempt_id, "ready")
+    assert await attempts.executor.sweep(f"{attempt_id}0") == 0
+    assert len(living_processes(attempt_id)) == 1
+    await attempts.cancel(attempt_id)
+
+
+async def test_ended_shims_do_not_stay_as_zombies(attempts: Attempts) -> None:
+    before = set(psutil.Process().children())
+    for attempt_id in [await attempts.start("true") for _ in range(3)]:
+        await attempts.end(attempt_id)
+    assert set(psutil.Process().children()) - before == set()
+
+
+async def test_waiting_returns_soon_after_the_end(attempts: Attempts) -> None:
+    attempt_id = await attempts.start("sleep", "0.3")
+    result = await attempts.end(attempt_id)
+    assert time.time() - result.finished_at < 0.15
+
+
+async def test_the_state_of_many_attempts_is_told_at_once(attempts: Attempts) -> None:
+    done, running = await attempts.start("true"), await attempts.start("sleep", "100")
+    await attempts.end(done)
+    states = await attempts.executor.states([done, running, unknown := attempts.new_id()])
+    assert states == {done: AttemptState.DONE, running: AttemptState.RUNNING, unknown: AttemptState.NEW}
+    await attempts.cancel(running)
+
+
+async def test_the_folder_and_its_files_are_the_owners_alone(attempts: Attempts) -> None:
+    attempt_id = await attempts.start("sh", "-c", "touch made-by-stage")
+    await attempts.end(attempt_id)
+    folder = attempts.executor.folder(attempt_id)
+    for path in (folder, *folder.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {
+        "out",
+        "work",
+        "home",
+        "tmp",
+        "inputs",
+    }
+
+
+async def test_a_forgotten_attempt_leaves_nothing_not_even_what_was_made_read_only(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir(mode=0o755)
+    script = f"mkdir -p a/b; touch a/b/c; chmod 500 a/b a; ln -s {precious} link"
+    attempt_id = await attempts.start("sh", "-c", script)
+    await attempts.end(attempt_id)
+    await attempts.executor.forget(attempt_id)
+    assert await attempts.executor.state(attempt_id) is AttemptState.NEW
+    assert not any(path.name == attempt_id for path in (tmp_path / "attempts").rglob("*"))
+    assert stat.S_IMODE(precious.stat().st_mode) == 0o755
+    await attempts.executor.forget(attempt_id)
+
+
+async def test_a_running_attempt_is_not_forgotten(attempts: Attempts) -> None:
+    attempt_id = await attempts.start("sleep", "100")
+    with pytest.raises(ValueError, match="is running"):
+        await attempts.executor.forget(attempt_id)
+    assert (await attempts.cancel(attempt_id)).finish_reason is FinishReason.CANCELLED
+
+
+@pytest.mark.parametrize("attempt_id", ["", "..", "../x", "a/b", "1.1", "X" * 36 + ".1", "0" * 36 + ".1"])
+async def test_an_id_which_is_none_reaches_no_file(tmp_path: Path, attempt_id: str) -> None:
+    executor = LocalExecutor(tmp_path / "attempts")
+    spec = AttemptSpec(attempt_id, ["true"], {}, tmp_path)
+    for refused in (executor.launch(spec), executor.cancel(attempt_id), executor.forget(attempt_id)):
+        with pytest.raises(ValueError, match="not an attempt id"):
+            await refused
+    assert list(tmp_path.iterdir()) == []
