@@ -142,9 +142,14 @@ def test_the_confusion_matrix_is_a_picture_with_a_blue_diagonal(
     assert (np.diagonal(reddish) < -50).all()
 
 
-def test_the_average_digits_are_a_picture(outcomes: dict[str, StageOutcome]) -> None:
+def test_the_average_digits_are_drawn_in_blue(outcomes: dict[str, StageOutcome]) -> None:
     picture = read_png((outcomes["explore"].out / "plots/average_digits.png").read_bytes())
-    assert len(set(picture.rows)) > 100
+    data = np.array(_rows(outcomes["ingest"].out / "datasets/digits.csv")[1:], dtype=float)
+    for digit in range(10):
+        left, top = 24 + 152 * (digit % 5), 24 + 192 * (digit // 5)
+        drawn = [picture.pixel(left + 16 * x + 8, top + 16 * y + 8)[0] for y in range(8) for x in range(8)]
+        ink = data[data[:, -1] == digit][:, :-1].mean(axis=0) / 16
+        assert drawn == pytest.approx(list(255 + (29 - 255) * ink), abs=1)
 
 
 def test_the_comparison_crowns_the_most_accurate_model(outcomes: dict[str, StageOutcome]) -> None:
