@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,30 +20,22 @@ from app.database.engine import connect, create_engine
 _database_numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def session_home() -> Iterator[Path]:
-    """A folder for PostgreSQL: not among pytest's own, which are root's alone when root runs the tests."""
-    folder = Path(tempfile.mkdtemp(prefix="mlp-tests-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
 @pytest.fixture
 def mlp_home() -> Iterator[Path]:
-    """A fresh, short folder in which also root can start an embedded PostgreSQL."""
-    folder = Path(tempfile.mkdtemp(prefix="mlp-"))
-    yield folder
-    shutil.rmtree(folder)
+    """A fresh MLP_HOME: short, and not among pytest's own folders, which no user but root may enter."""
+    with tempfile.TemporaryDirectory(prefix="mlp-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
-async def postgres_url(session_home: Path) -> AsyncIterator[str]:
+async def postgres_url() -> AsyncIterator[str]:
     """A PostgreSQL server on which the tests may make databases: MLP_TEST_DATABASE_URL, or our own."""
     if given := os.environ.get("MLP_TEST_DATABASE_URL"):
         yield given
         return
-    async with EmbeddedPostgres(session_home) as url:
-        yield url
+    with tempfile.TemporaryDirectory(prefix="mlp-tests-") as home:
+        async with EmbeddedPostgres(Path(home)) as url:
+            yield url
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 # Recovery after a crash may have to replay a gigabyte.
 START_TIMEOUT_SECONDS = 120.0
 STOP_TIMEOUT_SECONDS = 60.0
+ORPHAN_TIMEOUT_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.02
 
 
@@ -97,18 +98,21 @@ class EmbeddedPostgres:
             if postmaster and not postmaster.stop(STOP_TIMEOUT_SECONDS):
                 logger.warning("PostgreSQL (pid %d) takes long to shut down", postmaster.process.pid)
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Hold the lock under which the server is started and stopped."""
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS + STOP_TIMEOUT_SECONDS
-        with (self._files.folder / "start.lock").open("ab") as lock:
+        return self._lock("start.lock", START_TIMEOUT_SECONDS + STOP_TIMEOUT_SECONDS)
+
+    @contextlib.contextmanager
+    def _lock(self, name: str, timeout_seconds: float) -> Iterator[IO[bytes]]:
+        deadline = time.monotonic() + timeout_seconds
+        with (self._files.folder / name).open("ab") as lock:
             while not _try_lock(lock):
                 if time.monotonic() > deadline:
                     raise StartupError(
-                        f"another process holds {lock.name} and does not let go: end that process"
+                        f"another process, perhaps in another container, holds {lock.name}: end it"
                     )
                 time.sleep(_LOCK_POLL_SECONDS)
-            yield
+            yield lock
 
     def _running(self) -> Postmaster | None:
         postmaster = find_postmaster(self._files.data)
@@ -124,14 +128,16 @@ class EmbeddedPostgres:
         programs = usable_programs(account, self._files.folder / "programs")
         self._files.make_data(programs / "initdb", account)
         self._files.write_access_rules(account)
-        disown_lock_file(self._files.data)
-        arguments = self._files.server_arguments(self._files.make_socket_folder(account))
         self._files.rotate_log()
-        with self._files.log.open("ab") as log:
+        arguments = self._files.server_arguments(self._files.make_socket_folder(account))
+        # Inherited by every process of the server, this lock is free only when the last of them has gone, even
+        # if they run in another container where neither their pids nor their shared memory can be seen.
+        with self._lock("server.lock", ORPHAN_TIMEOUT_SECONDS) as lock, self._files.log.open("ab") as log:
+            disown_lock_file(self._files.data)
             process = subprocess.Popen(
                 [programs / "postgres", *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=ENVIRONMENT, umask=0o077,
-                start_new_session=True, **account.process_arguments(),
+                pass_fds=[lock.fileno()], start_new_session=True, **account.process_arguments(),
             )  # fmt: skip
         threading.Thread(target=process.wait, name="postgres-reaper", daemon=True).start()
         return self._ready(process.pid)

@@ -38,9 +38,11 @@ async def upgrade(engine: AsyncEngine) -> None:
     """Apply all migrations which are missing; does nothing on a database which is up to date."""
     if not await pending(engine):
         return
-    async with _migration_lock(engine), engine.begin() as connection:
-        await connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-        await connection.run_sync(_upgrade)
+    async with _migration_lock(engine):
+        if await pending(engine):
+            async with engine.begin() as connection:
+                await connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+                await connection.run_sync(_upgrade)
 
 
 async def current_revision(engine: AsyncEngine) -> str | None:

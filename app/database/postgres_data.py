@@ -133,8 +133,11 @@ class PostgresData:
 
 def _last_complaint(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    serious = [line for line in lines if "FATAL:" in line or "PANIC:" in line or "error:" in line]
-    return (serious or lines or ["it gave no reason"])[-1]
+    for line in reversed(lines):
+        for mark in ("FATAL:", "PANIC:", "error:"):
+            if mark in line:
+                return line.partition(mark)[2].strip()
+    return lines[-1] if lines else "it gave no reason"
 
 
 def _run_initdb(initdb: Path, data: Path, account: Account) -> None:
