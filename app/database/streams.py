@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.models import artifacts, pipeline_runs, resource_samples, run_events, stage_runs
+from app.database.pages import Conditions
 from app.domain.statuses import ArtifactStatus, ArtifactType
 
 LOG_PATH = "logs/output.log"
@@ -68,6 +69,17 @@ async def runs_updated_since(connection: AsyncConnection, since: dt.datetime) ->
         sa.select(runs.id, runs.updated_at).where(runs.updated_at >= since).order_by(runs.updated_at, runs.id)
     )
     return (await connection.execute(statement)).all()
+
+
+async def which_match(
+    connection: AsyncConnection, run_ids: Sequence[UUID], matching: Conditions, candidates: Conditions
+) -> dict[UUID, bool]:
+    """Of the runs among ``candidates``: whether each is ``matching`` too."""
+    runs = pipeline_runs.c
+    statement = sa.select(runs.id, sa.and_(sa.true(), *matching).label("matches")).where(
+        runs.id == sa.any_(sa.bindparam("ids", run_ids, sa.ARRAY(sa.Uuid))), *candidates
+    )
+    return {row.id: bool(row.matches) for row in await connection.execute(statement)}
 
 
 async def stage_run_tail(connection: AsyncConnection, stage_run_id: UUID) -> Row | None:

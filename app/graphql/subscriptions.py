@@ -1,18 +1,135 @@
-"""The live side of the graph. Context attributes used: ``engine``, ``broker``, ``logs`` and ``system``."""
+"""The live side of the graph: each subscription turns a stream of row batches into a stream of graph objects."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Annotated
 
 import strawberry
 
-from app.graphql.types.events import SystemSample
+from app.errors import DomainError
+from app.graphql.context import Context, Info
+from app.graphql.ids import global_id, required_key
+from app.graphql.inputs import RunFilter, RunFilterArgument
+from app.graphql.pages import NOT_GIVEN, given
+from app.graphql.scalars import BigInt
+from app.graphql.types.events import ResourceSampleBatch, RunEventBatch, RunsChangedBatch, SystemSample
+from app.graphql.types.logs import LogChunk
+from app.services.streams import ChangedRuns
+
+_LONGEST_CURSOR = 18
+
+RunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the run.")]
+StageRunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the stage run.")]
+After = Annotated[
+    str | None,
+    strawberry.argument(description="Cursor of the last batch received; from the beginning when left out."),
+]
+AfterOffset = Annotated[
+    BigInt | None,
+    strawberry.argument(
+        description="`nextOffset` of the last piece received. A negative one counts from the present end of the "
+        "log; from the beginning when left out."
+    ),
+]
+FromAttempt = Annotated[
+    int | None,
+    strawberry.argument(description="The attempt which `afterOffset` belongs to; the latest when left out."),
+]
 
 
-@strawberry.type(description="Live streams; each one is bounded and can be resumed where it broke off.")
+async def run_events(
+    info: Info, run_id: RunId, after: After = NOT_GIVEN
+) -> AsyncGenerator[RunEventBatch, None]:
+    key = required_key(run_id, "Run", "runId")
+    async with aclosing(info.context.streams.run_events(key, _sequence(given(after)))) as batches:
+        async for batch in batches:
+            info.context.forget_loaded()
+            yield RunEventBatch.of(key, batch)
+
+
+async def resource_samples(
+    info: Info, run_id: RunId, after: After = NOT_GIVEN
+) -> AsyncGenerator[ResourceSampleBatch, None]:
+    key = required_key(run_id, "Run", "runId")
+    async with aclosing(info.context.streams.resource_samples(key, _sequence(given(after)))) as batches:
+        async for batch in batches:
+            yield ResourceSampleBatch.of(batch)
+
+
+async def stage_log(
+    info: Info,
+    stage_run_id: StageRunId,
+    after_offset: AfterOffset = NOT_GIVEN,
+    attempt: FromAttempt = NOT_GIVEN,
+) -> AsyncGenerator[LogChunk, None]:
+    key = required_key(stage_run_id, "StageRun", "stageRunId")
+    log = info.context.streams.stage_log(key, given(after_offset), given(attempt))
+    async with aclosing(log) as pieces:
+        async for piece in pieces:
+            yield LogChunk.of(piece)
+
+
+async def runs_changed(
+    info: Info,
+    filter: RunFilterArgument = NOT_GIVEN,  # noqa: A002 - the name in the graph
+) -> AsyncGenerator[RunsChangedBatch, None]:
+    wanted = given(filter) or RunFilter()
+    # These three may change while a run exists: a run which no longer has them must leave the client's list.
+    lasting = replace(wanted, status=NOT_GIVEN, tags=NOT_GIVEN, environment=NOT_GIVEN)
+    changes = info.context.streams.changed_runs(wanted.conditions(), lasting.conditions())
+    async with aclosing(changes) as batches:
+        async for batch in batches:
+            info.context.forget_loaded()
+            yield await _runs_changed_batch(info.context, batch)
+
+
+async def system_samples(info: Info) -> AsyncGenerator[SystemSample, None]:
+    async for reading in info.context.system.samples():
+        yield SystemSample.of(reading)
+
+
+async def _runs_changed_batch(context: Context, batch: ChangedRuns) -> RunsChangedBatch:
+    runs = await context.loaders.run_by_id.load_many(batch.matching)
+    return RunsChangedBatch(
+        runs=[run for run in runs if run is not None],
+        other_run_ids=[global_id("Run", run_id) for run_id in batch.others],
+    )
+
+
+def _sequence(cursor: str | None) -> int:
+    """The sequence number a cursor stands for; 0 without one."""
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _LONGEST_CURSOR):
+        raise DomainError("This is not a cursor of this subscription.", path=("after",))
+    return int(cursor)
+
+
+@strawberry.type(
+    description="Live streams over graphql-transport-ws. What a client received tells how to go on after a break."
+)
 class Subscription:
-    @strawberry.subscription(description="CPU and memory of the server's host, once per second.")
-    async def system_samples(self, info: strawberry.Info[Any, None]) -> AsyncGenerator[SystemSample, None]:
-        async for reading in info.context.system.samples():
-            yield SystemSample.of(reading)
+    run_events = strawberry.subscription(
+        resolver=run_events,
+        description="Everything that happens to a run: each event once and in order, from any cursor on. It completes "
+        "by itself when the run is over and all was delivered.",
+    )
+    resource_samples = strawberry.subscription(
+        resolver=resource_samples,
+        description="CPU and memory of the processes of a run, from any cursor on. It completes with the run.",
+    )
+    stage_log = strawberry.subscription(
+        resolver=stage_log,
+        description="What a stage prints, from any offset on and through its retries: a new attempt begins at offset "
+        "0 again. It completes when the stage run is over and all was delivered.",
+    )
+    runs_changed = strawberry.subscription(
+        resolver=runs_changed,
+        description="Runs which are new or change from now on, for lists: subscribe first, then query the list.",
+    )
+    system_samples = strawberry.subscription(
+        resolver=system_samples, description="CPU and memory of the server's host, once per second."
+    )

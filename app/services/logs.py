@@ -7,7 +7,7 @@ import codecs
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -35,6 +35,11 @@ class LogSlice:
     next_offset: int
     data: bytes
     final: bool
+
+    def cut_to_characters(self) -> LogSlice:
+        """The slice without a UTF-8 character which is incomplete at its end, unless nothing follows."""
+        _, used_bytes = decode_log(self.data, final=self.final)
+        return replace(self, next_offset=self.offset + used_bytes, data=self.data[:used_bytes])
 
 
 class LogReader:
@@ -100,8 +105,8 @@ def decode_log(data: bytes, *, final: bool) -> tuple[str, int]:
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(data, final)
-    held_back, _ = decoder.getstate()
-    return text.replace("\0", "�"), len(data) - len(held_back)
+    incomplete, _ = decoder.getstate()
+    return text.replace("\0", "\ufffd"), len(data) - len(incomplete)
 
 
 def _read_file(path: Path, offset: int, max_bytes: int) -> tuple[int, bytes, int]:

@@ -22,6 +22,7 @@ from app.broker.hints import Hints
 from app.broker.postgres import Broker
 from app.broker.sharing import SharedReads
 from app.broker.topics import RUNS, log_topic, run_topic, samples_topic
+from app.database.pages import Conditions
 from app.database.streams import (
     Row,
     Rows,
@@ -32,10 +33,11 @@ from app.database.streams import (
     runs_updated_since,
     samples_after,
     stage_run_tail,
+    which_match,
 )
 from app.domain.statuses import RUN_FINAL, Phase
 from app.errors import DomainError, ErrorCode, NotFound
-from app.services.logs import LogReader, decode_log
+from app.services.logs import LogReader, LogSlice
 
 BATCH_ROWS = 500
 LOG_CHUNK_BYTES = 64 * 1024
@@ -83,14 +85,11 @@ class _Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class LogText:
-    """A piece of one attempt's log as text; offsets are in bytes of the raw log."""
+class ChangedRuns:
+    """Ids of runs which were written: those which match a filter now, and those which don't, but may have."""
 
-    attempt: int
-    offset: int
-    next_offset: int
-    text: str
-    final: bool
+    matching: list[UUID]
+    others: list[UUID]
 
 
 class Streams:
@@ -113,16 +112,20 @@ class Streams:
 
     async def stage_log(
         self, stage_run_id: UUID, after_offset: int | None, attempt: int | None
-    ) -> AsyncGenerator[LogText, None]:
-        """The log of a stage run from an offset of an attempt on, through its retries, until it is final."""
+    ) -> AsyncGenerator[LogSlice, None]:
+        """The log of a stage run from an offset of an attempt on, through its retries, until it is final.
+
+        No slice ends inside of a UTF-8 character, and each attempt ends with a slice which is ``final``.
+        """
         stage_run = await self._stage_run(stage_run_id)
         if attempt is not None and not 0 < attempt <= stage_run.attempt_number:
             raise DomainError(f"attempt {attempt} has not been made", path=("attempt",))
         with self._broker.listen(log_topic(stage_run_id), run_topic(stage_run.pipeline_run_id)) as hints:
             offset = after_offset
             while True:
-                piece = await self._log_piece(stage_run_id, offset, attempt)
-                if piece.text or piece.final:
+                read = partial(self._logs.read, stage_run_id, offset, LOG_CHUNK_BYTES, attempt)
+                piece = (await _patiently(read)).cut_to_characters()
+                if piece.data or piece.final:
                     yield piece
                 attempt, offset = piece.attempt or None, piece.next_offset
                 if piece.final:
@@ -130,11 +133,16 @@ class Streams:
                     if attempt is None:
                         return
                     offset = 0
-                elif not piece.text:
+                elif not piece.data:
                     await hints.wait(min(_LOG_POLL_SECONDS, self._broker.poll_seconds))
 
-    async def changed_runs(self) -> AsyncGenerator[list[UUID], None]:
-        """Ids of runs whose rows were written since the call, oldest change first, a few batches per second."""
+    async def changed_runs(
+        self, matching: Conditions, candidates: Conditions
+    ) -> AsyncGenerator[ChangedRuns, None]:
+        """Runs whose rows were written since the call, oldest change first, a few batches per second.
+
+        ``candidates``: the part of the filter which never changes for a run; others are not reported at all.
+        """
         with self._broker.listen(RUNS) as hints:
             window = await self._changes(None)
             while True:
@@ -142,7 +150,9 @@ class Streams:
                 earlier, window = window, await self._changes(window.read_at)
                 fresh = [run_id for run_id, at in window.updated.items() if earlier.updated.get(run_id) != at]
                 for first in range(0, len(fresh), _RUNS_PER_BATCH):
-                    yield fresh[first : first + _RUNS_PER_BATCH]
+                    batch = await self._sort_out(fresh[first : first + _RUNS_PER_BATCH], matching, candidates)
+                    if batch.matching or batch.others:
+                        yield batch
                 await asyncio.sleep(_RUNS_INTERVAL_SECONDS)
 
     async def _follow_run(
@@ -168,11 +178,6 @@ class Streams:
                 if len(position.rows) < BATCH_ROWS:
                     await hints.wait(self._broker.poll_seconds)
 
-    async def _log_piece(self, stage_run_id: UUID, offset: int | None, attempt: int | None) -> LogText:
-        part = await _patiently(partial(self._logs.read, stage_run_id, offset, LOG_CHUNK_BYTES, attempt))
-        text, used_bytes = decode_log(part.data, final=part.final)
-        return LogText(part.attempt, part.offset, part.offset + used_bytes, text, part.final)
-
     async def _next_attempt(self, stage_run_id: UUID, attempt: int, hints: Hints) -> int | None:
         """The attempt after this one as soon as it is made, or None if there will be none."""
         while True:
@@ -192,6 +197,19 @@ class Streams:
 
     async def _changes(self, last_read_at: dt.datetime | None) -> _Changes:
         return await self._ask(("runs", last_read_at), partial(_changes_since, last_read_at=last_read_at))
+
+    async def _sort_out(
+        self, run_ids: list[UUID], matching: Conditions, candidates: Conditions
+    ) -> ChangedRuns:
+        async def read() -> dict[UUID, bool]:
+            async with self._engine.connect() as connection:
+                return await which_match(connection, run_ids, matching, candidates)
+
+        matches = await _patiently(read)
+        return ChangedRuns(
+            matching=[run_id for run_id in run_ids if matches.get(run_id) is True],
+            others=[run_id for run_id in run_ids if matches.get(run_id) is False],
+        )
 
     async def _ask(
         self, question: Hashable, read: Callable[[AsyncConnection], Coroutine[Any, Any, _Answer]]

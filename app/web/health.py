@@ -1,0 +1,101 @@
+"""Whether the server lives, and whether it is ready for work."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+_DATABASE_SECONDS = 2.0
+_KEEP_SECONDS = 1.0
+_BEAT_SECONDS = 15.0
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+@dataclass
+class Health:
+    """Answers ``/health`` and ``/health/ready``.
+
+    ``supervisor_silence``: seconds since the supervisor of this process was last seen at work; leave it out in a
+    process which has none.
+    """
+
+    engine: AsyncEngine
+    version: str
+    environment: str
+    supervisor_silence: Callable[[], float] | None = None
+    _started: float = field(default_factory=time.monotonic, init=False)
+    _database: DatabaseProbe = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._database = DatabaseProbe(self.engine)
+
+    def routes(self) -> list[Route]:
+        return [Route("/health", self.live), Route("/health/ready", self.ready)]
+
+    async def live(self, request: Request) -> JSONResponse:
+        """200 as long as the process answers, with what it knows of itself."""
+        problem = await self._database.problem()
+        memory = psutil.Process().memory_info()
+        body: dict[str, Any] = {
+            "status": "healthy" if problem is None else "degraded",
+            "version": self.version,
+            "database": "connected" if problem is None else "unreachable",
+            "uptime": round(time.monotonic() - self._started, 3),
+            "environment": self.environment,
+            "timestamp": dt.datetime.now(dt.UTC).isoformat(),
+            "memory": {"rss": memory.rss, "vms": memory.vms},
+        }
+        return JSONResponse(body, headers=_NO_STORE)
+
+    async def ready(self, request: Request) -> JSONResponse:
+        """200 when every part works, else 503; both name each part and what is wrong with it."""
+        problems = {"database": await self._database.problem(), "supervisor": self._supervisor_problem()}
+        parts = {name: "ok" if problem is None else problem for name, problem in problems.items()}
+        if self.supervisor_silence is None:
+            parts["supervisor"] = "not in this process"
+        reasons = [f"{name}: {problem}" for name, problem in problems.items() if problem is not None]
+        body = {"status": "not ready" if reasons else "ready", "parts": parts, "reasons": reasons}
+        return JSONResponse(body, 503 if reasons else 200, _NO_STORE)
+
+    def _supervisor_problem(self) -> str | None:
+        silence = 0.0 if self.supervisor_silence is None else self.supervisor_silence()
+        return f"silent for {silence:.0f} s" if silence > _BEAT_SECONDS else None
+
+
+class DatabaseProbe:
+    """Asks the database at most once per second, however many ask for its health."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._lock = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._problem: str | None = None
+
+    async def problem(self) -> str | None:
+        """What is wrong in a few words, which give nothing of the database's address away."""
+        async with self._lock:
+            if time.monotonic() - self._asked_at > _KEEP_SECONDS:
+                self._problem = await self._ask()
+                self._asked_at = time.monotonic()
+            return self._problem
+
+    async def _ask(self) -> str | None:
+        try:
+            async with asyncio.timeout(_DATABASE_SECONDS), self._engine.connect() as connection:
+                await connection.execute(sa.select(1))
+        except TimeoutError:
+            return f"no answer within {_DATABASE_SECONDS:.0f} s"
+        except Exception as error:
+            return f"can't be reached ({type(error).__name__})"
+        return None

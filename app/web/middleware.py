@@ -1,0 +1,125 @@
+"""What every request passes before it reaches a route, as pure ASGI."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import uuid
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from app.telemetry import set_request_id
+
+MAX_BODY_BYTES = 1_000_000
+GRAPHQL_PATH = "/graphql"
+_OPEN_PATHS = frozenset({"/", "/health", "/health/ready"})
+_OPEN_FOLDERS = ("/assets/",)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def guards(
+    *, allowed_hosts: Sequence[str], token: str | None = None, max_body_bytes: int = MAX_BODY_BYTES
+) -> list[Middleware]:
+    """The middleware of the server, outermost first.
+
+    ``allowed_hosts``: names and addresses (IPv6 without brackets) by which clients may call the server, or ``*``.
+    ``token``: the bearer token clients must show; without one the API is open to whoever reaches it.
+    """
+    return [
+        Middleware(RequestIdMiddleware),
+        Middleware(HostMiddleware, allowed_hosts=allowed_hosts),
+        *([Middleware(BearerTokenMiddleware, token=token)] if token else []),
+        Middleware(RequestBodyLimitMiddleware, max_body_size=max_body_bytes),
+    ]
+
+
+def token_matches(expected: str, given: str) -> bool:
+    """Compare in a time which tells nothing about the token."""
+    return hmac.compare_digest(expected.encode(), given.encode(errors="surrogatepass"))
+
+
+class RequestIdMiddleware:
+    """Gives each request an id, which is in its log records and in the response header ``X-Request-ID``."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        # Not taken back afterwards: each request has its own context, and the server logs failures in it.
+        set_request_id(request_id)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.accept"):
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+class HostMiddleware:
+    """Refuses requests for other hosts: a web page could make its own name point to this machine."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str]) -> None:
+        names = [f"[{name}]" if ":" in name and not name.startswith("[") else name for name in allowed_hosts]
+        self.app = TrustedHostMiddleware(app, names, www_redirect=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and len(Headers(scope=scope).getlist("host")) > 1:
+            await PlainTextResponse("More than one Host header", status_code=400)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+class BearerTokenMiddleware:
+    """Asks for ``Authorization: Bearer <token>`` everywhere but on health checks and on the page for browsers.
+
+    The GraphQL websocket passes, because browsers can't set its headers: the view asks for the token in
+    ``connection_init``.
+    """
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not _is_open(scope) and not self._is_authorized(scope):
+            await _unauthorized()(scope, receive, send)
+        elif scope["type"] == "websocket" and scope["path"] != GRAPHQL_PATH:
+            await WebSocketClose()(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _is_authorized(self, scope: Scope) -> bool:
+        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and token_matches(self._token, given.strip())
+
+
+def _is_open(scope: Scope) -> bool:
+    if scope["method"] not in ("GET", "HEAD"):
+        return False
+    path: str = scope["path"]
+    if path == GRAPHQL_PATH:
+        return _asks_for_page(scope)
+    return path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS)
+
+
+def _asks_for_page(scope: Scope) -> bool:
+    """Whether this is a browser which opens GraphiQL. With any parameters it might be a query in the address."""
+    return "text/html" in Headers(scope=scope).get("accept", "") and not scope["query_string"]
+
+
+def _unauthorized() -> JSONResponse:
+    error = {"message": "This server asks for a bearer token.", "extensions": {"code": "UNAUTHENTICATED"}}
+    return JSONResponse({"errors": [error]}, 401, {"WWW-Authenticate": 'Bearer realm="ml-pipeline-thing"'})
