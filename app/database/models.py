@@ -112,7 +112,7 @@ pipeline_runs = sa.Table(
     sa.Column("cancel_reason", sa.Text),
     instant("deadline_at"),
     choice("finish_reason", FinishReason, nullable=True),
-    sa.Column("timeout_seconds", sa.Double, nullable=False),
+    sa.Column("timeout_seconds", sa.Double),
     sa.Column("fail_fast", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("max_concurrent_stages", sa.Integer),
     sa.Column("open_stage_count", sa.Integer, nullable=False, server_default="0"),
@@ -209,6 +209,7 @@ artifacts = sa.Table(
     # ours
     sa.Column("relative_path", sa.String(1000), nullable=False),
     sa.Column("attempt_number", sa.Integer, nullable=False),
+    sa.Column("is_captured_log", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("sha256", sa.String(64), sa.ForeignKey("blobs.sha256", ondelete="RESTRICT")),
     sa.Column("media_type", sa.String(255)),
     sa.CheckConstraint("file_size >= 0", name="file_size"),
@@ -216,7 +217,7 @@ artifacts = sa.Table(
     sa.Index(None, "stage_id", "id"),
     sa.Index(None, "artifact_type", "id"),
     sa.Index(None, "sha256"),
-    sa.UniqueConstraint("stage_run_id", "attempt_number", "relative_path"),
+    sa.UniqueConstraint("stage_run_id", "attempt_number", "is_captured_log", "relative_path"),
 )
 
 datasets = sa.Table(

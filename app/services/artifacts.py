@@ -18,9 +18,6 @@ from app.domain.statuses import ArtifactStatus, ArtifactType, StorageType
 from app.domain.text import clean_json, clean_text
 from app.services.run_change import RunChange
 
-LOG_PATH = "logs/output.log"
-"""Where the captured log of an attempt stands among its artifacts."""
-
 
 @dataclass(frozen=True)
 class StoredFile:
@@ -37,6 +34,12 @@ class StoredFile:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     dataset: DatasetFacts | None = None
     model: ModelFacts | None = None
+    is_captured_log: bool = False
+
+    @property
+    def key(self) -> tuple[bool, str]:
+        """Unique within an attempt: an output may have the path of the captured log."""
+        return self.is_captured_log, self.path
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,9 @@ async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageO
     """Inserts the rows and one ARTIFACT_STORED event per file; nothing is visible before the commit."""
     if not outputs.files:
         return
-    ids = {file.path: new_id() for file in outputs.files}
+    ids = {file.key: new_id() for file in outputs.files}
     await _touch_blobs(change, outputs.files)
-    rows = [_artifact_row(stage, file, ids[file.path]) for file in outputs.files]
+    rows = [_artifact_row(stage, file, ids[file.key]) for file in outputs.files]
     await change.connection.execute(sa.insert(artifacts), rows)
     own = await _insert_datasets(change, outputs.files, ids)
     await _insert_models(change, stage, outputs, ids, own)
@@ -62,7 +65,7 @@ async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageO
         change.record(
             EventKind.ARTIFACT_STORED,
             stage.id,
-            artifactId=str(ids[file.path]),
+            artifactId=str(ids[file.key]),
             name=file.name,
             artifactType=file.artifact_type,
             fileSize=file.size_bytes,
@@ -98,6 +101,7 @@ def _artifact_row(stage: sa.Row[Any], file: StoredFile, artifact_id: uuid.UUID) 
         "stage_run_id": stage.id,
         "artifact_metadata": clean_json(dict(file.metadata)) or None,
         "relative_path": file.path,
+        "is_captured_log": file.is_captured_log,
         "attempt_number": stage.attempt_number,
         "sha256": file.sha256,
         "media_type": file.media_type,
@@ -105,14 +109,14 @@ def _artifact_row(stage: sa.Row[Any], file: StoredFile, artifact_id: uuid.UUID) 
 
 
 async def _insert_datasets(
-    change: RunChange, files: Sequence[StoredFile], ids: Mapping[str, uuid.UUID]
+    change: RunChange, files: Sequence[StoredFile], ids: Mapping[tuple[bool, str], uuid.UUID]
 ) -> dict[str, uuid.UUID]:
     """Answers dataset ids by the path of their file."""
     found = {file.path: (new_id(), file.dataset) for file in files if file.dataset is not None}
     rows = [
         {
             "id": dataset_id,
-            "artifact_id": ids[path],
+            "artifact_id": ids[False, path],
             "format": (facts.format or "unknown")[:50],
             "row_count": facts.row_count,
             "column_count": facts.column_count,
@@ -129,14 +133,14 @@ async def _insert_models(
     change: RunChange,
     stage: sa.Row[Any],
     outputs: StageOutputs,
-    ids: Mapping[str, uuid.UUID],
+    ids: Mapping[tuple[bool, str], uuid.UUID],
     own_datasets: Mapping[str, uuid.UUID],
 ) -> None:
     found = [(file, file.model) for file in outputs.files if file.model is not None]
     known = {**await _upstream_datasets(change, stage), **own_datasets} if found else {}
     rows = [
         {
-            "artifact_id": ids[file.path],
+            "artifact_id": ids[file.key],
             "model_type": (facts.model_type or "unknown")[:100],
             "algorithm": (facts.algorithm or "unknown")[:100],
             "framework": (facts.framework or "unknown")[:100],

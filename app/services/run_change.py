@@ -54,11 +54,14 @@ STAGE_COLUMNS: list[sa.Column[Any]] = [
 ]
 
 
-class Hints(Protocol):
+class Publisher(Protocol):
     """Tells other tasks and processes that rows changed; losing a hint costs latency only."""
 
     def publish(self, *topics: str) -> None:
         """Wakes whoever listens to one of the topics; never blocks, never raises."""
+
+    def publish_local(self, *topics: str) -> None:
+        """The same for listeners of this process only."""
 
 
 class RunChange:
@@ -194,7 +197,7 @@ async def lock_run(connection: AsyncConnection, run_id: uuid.UUID) -> RunChange:
 
 
 @contextlib.asynccontextmanager
-async def changing(engine: AsyncEngine, hints: Hints, run_id: uuid.UUID) -> AsyncIterator[RunChange]:
+async def changing(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -> AsyncIterator[RunChange]:
     """A whole transaction over one run; hints go out after the commit."""
     async with engine.begin() as connection:
         change = await lock_run(connection, run_id)

@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.models import pipeline_runs, stage_runs
 from app.domain.parsing import parse_pipeline, parse_run_config
-from app.domain.specs import PipelineSpec, RunConfig, definition_of
+from app.domain.specs import PipelineSpec, definition_of
 from app.domain.statuses import RUN_FINAL, StageStatus, TriggerType
 from app.errors import DomainError, ErrorCode, NotFound
 from app.services import transitions
 from app.services.pipelines import active_stages, load_draft
 from app.services.queueing import insert_run
-from app.services.run_change import Hints
+from app.services.run_change import Publisher
 
 TAGS_LIMIT = 50
 TAG_LENGTH_LIMIT = 100
@@ -37,11 +37,9 @@ class StartRun:
     notes: str | None = None
     idempotency_key: str | None = None
     trigger_type: TriggerType = TriggerType.API
-    timeout_seconds: float = 3600.0
-    """Applies when neither the run nor the pipeline sets a time limit."""
 
 
-async def start_run(engine: AsyncEngine, hints: Hints, request: StartRun) -> uuid.UUID:
+async def start_run(engine: AsyncEngine, hints: Publisher, request: StartRun) -> uuid.UUID:
     """Queues a run and answers its id; the same idempotency key answers the same run again."""
     _check(request)
     known = await _run_of_key(engine, request)
@@ -133,19 +131,15 @@ async def _queue(
             "definition": definition_of(spec),
             "idempotency_key": request.idempotency_key,
             "retry_of_id": retry_of_id,
-            "timeout_seconds": _timeout(request, spec, config),
+            "timeout_seconds": config.timeout_seconds or spec.config.timeout_seconds,
             "fail_fast": spec.config.fail_fast if config.fail_fast is None else config.fail_fast,
             "max_concurrent_stages": spec.config.max_concurrent_stages,
         },
     )
 
 
-def _timeout(request: StartRun, spec: PipelineSpec, config: RunConfig) -> float:
-    return config.timeout_seconds or spec.config.timeout_seconds or request.timeout_seconds
-
-
 async def cancel_run(
-    engine: AsyncEngine, hints: Hints, run_id: uuid.UUID, reason: str | None, actor: str | None = None
+    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, reason: str | None, actor: str | None = None
 ) -> None:
     """Asks for the end of a run; ``NOT_CANCELLABLE`` when it has ended already."""
     _check_text("reason", reason, 10_000)
@@ -153,7 +147,7 @@ async def cancel_run(
         raise DomainError("the run has already ended", path=("runId",), code=ErrorCode.NOT_CANCELLABLE)
 
 
-async def retry_run(engine: AsyncEngine, hints: Hints, run_id: uuid.UUID, from_failed: bool) -> uuid.UUID:
+async def retry_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, from_failed: bool) -> uuid.UUID:
     """Runs the definition of an ended run once more, as a new run.
 
     With ``from_failed`` the stages that completed keep their outputs and only the others are executed; it works
@@ -178,7 +172,6 @@ async def retry_run(engine: AsyncEngine, hints: Hints, run_id: uuid.UUID, from_f
             triggered_by=run.triggered_by,
             tags=run.tags or (),
             notes=run.notes,
-            timeout_seconds=run.timeout_seconds,
         )
         new_run_id = await _queue(connection, request, spec, retry_of_id=run_id, reused=reused)
     hints.publish(f"run:{new_run_id}", "runs", "work")

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.models import metric_points, pipeline_runs, resource_samples, stage_attempts
 from app.domain.stage_reports import MetricPoint
-from app.services.run_change import Hints
+from app.services.run_change import Publisher
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Report:
 
 async def store_report(
     engine: AsyncEngine,
-    hints: Hints,
+    hints: Publisher,
     run_id: uuid.UUID,
     stage_run_id: uuid.UUID,
     attempt: int,
@@ -69,7 +69,7 @@ async def store_report(
             ]
             await connection.execute(sa.insert(metric_points), rows)
     if report.samples:
-        hints.publish(f"samples:{run_id}")
+        hints.publish_local(f"samples:{run_id}")
     return True
 
 

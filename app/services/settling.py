@@ -79,7 +79,7 @@ async def _ready_dependents(change: RunChange, stage_run_id: uuid.UUID) -> None:
         .where(
             stage_runs.c.pipeline_run_id == change.run.id,
             stage_runs.c.phase == Phase.BLOCKED,
-            stage_runs.c.depends_on.any(stage_run_id),
+            sa.literal(stage_run_id) == sa.any_(stage_runs.c.depends_on),
         )
         .values(
             waiting_for=stage_runs.c.waiting_for - 1,
@@ -176,7 +176,13 @@ async def resolve_run(change: RunChange) -> None:
     """Ends the run when its last stage run has ended; the run's status is a function of theirs."""
     if change.open_stage_count or change.pending("status") not in (RunStatus.PENDING, RunStatus.RUNNING):
         return
-    columns = (stage_runs.c.status, stage_runs.c.allow_failure, stage_runs.c.name, stage_runs.c.error_message)
+    columns: list[sa.Column[Any]] = [
+        stage_runs.c.status,
+        stage_runs.c.allow_failure,
+        stage_runs.c.name,
+        stage_runs.c.error_message,
+        stage_runs.c.finish_reason,
+    ]
     statement = (
         sa.select(*columns)
         .where(stage_runs.c.pipeline_run_id == change.run.id)
@@ -189,7 +195,7 @@ async def resolve_run(change: RunChange) -> None:
     failed = (row for row in stages if row.status is StageStatus.FAILED and not row.allow_failure)
     first = next(failed, None)
     message = None if first is None else f"stage {first.name!r} failed: {first.error_message}"
-    await _finish_run(change, status, reason, message)
+    await _finish_run(change, status, reason or (None if first is None else first.finish_reason), message)
 
 
 async def _finish_run(

@@ -24,13 +24,18 @@ from app.domain.statuses import RUN_FINAL, FinishReason, Phase, RunStatus, Stage
 from app.domain.text import clean_text
 from app.services import settling
 from app.services.artifacts import StageOutputs, publish_outputs
-from app.services.run_change import Hints, RunChange, changing, lock_run
+from app.services.run_change import Publisher, RunChange, changing, lock_run
 
 IN_HAND = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
 
 
 async def start_next_run(
-    engine: AsyncEngine, hints: Hints, worker_id: uuid.UUID, running_limit: int
+    engine: AsyncEngine,
+    hints: Publisher,
+    worker_id: uuid.UUID,
+    *,
+    running_limit: int,
+    default_timeout_seconds: float,
 ) -> uuid.UUID | None:
     """PENDING -> RUNNING for the oldest waiting run; None when there is none or the limit is reached."""
     async with engine.begin() as connection:
@@ -42,8 +47,13 @@ async def start_next_run(
         if change.run.status is not RunStatus.PENDING:
             return None
         now = sa.func.now()
-        limit = timedelta(seconds=change.run.timeout_seconds)
-        change.move_run(RunStatus.RUNNING, started_at=now, deadline_at=now + limit)
+        limit = change.run.timeout_seconds or default_timeout_seconds
+        change.move_run(
+            RunStatus.RUNNING,
+            started_at=now,
+            deadline_at=now + timedelta(seconds=limit),
+            timeout_seconds=limit,
+        )
         change.record(EventKind.RUN_STARTED, status=RunStatus.RUNNING, previousStatus=RunStatus.PENDING)
         await change.flush()
     hints.publish(*change.topics)
@@ -51,7 +61,7 @@ async def start_next_run(
 
 
 async def claim_next_stage(
-    engine: AsyncEngine, hints: Hints, worker_id: uuid.UUID, host_id: uuid.UUID
+    engine: AsyncEngine, hints: Publisher, worker_id: uuid.UUID, host_id: uuid.UUID
 ) -> uuid.UUID | None:
     """ready -> claimed, as a new attempt of this worker; None when nothing may start now."""
     async with engine.begin() as connection:
@@ -92,7 +102,7 @@ async def claim_next_stage(
 
 async def adopt_attempt(
     engine: AsyncEngine,
-    hints: Hints,
+    hints: Publisher,
     run_id: uuid.UUID,
     stage_run_id: uuid.UUID,
     attempt: int,
@@ -112,7 +122,7 @@ async def adopt_attempt(
 
 
 async def stage_started(
-    engine: AsyncEngine, hints: Hints, run_id: uuid.UUID, stage_run_id: uuid.UUID, attempt: int, at: Any
+    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, stage_run_id: uuid.UUID, attempt: int, at: Any
 ) -> bool:
     """claimed -> running: the process exists since ``at``."""
     async with changing(engine, hints, run_id) as change:
@@ -132,7 +142,7 @@ async def stage_started(
 
 
 async def stage_collecting(
-    engine: AsyncEngine, hints: Hints, run_id: uuid.UUID, stage_run_id: uuid.UUID, attempt: int
+    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, stage_run_id: uuid.UUID, attempt: int
 ) -> bool:
     """claimed/running -> collecting: the process ended well, its outputs are being stored."""
     async with changing(engine, hints, run_id) as change:
@@ -152,7 +162,7 @@ async def stage_collecting(
 
 async def complete_stage(
     engine: AsyncEngine,
-    hints: Hints,
+    hints: Publisher,
     run_id: uuid.UUID,
     stage_run_id: uuid.UUID,
     attempt: int,
@@ -181,7 +191,7 @@ async def complete_stage(
 
 async def attempt_failed(
     engine: AsyncEngine,
-    hints: Hints,
+    hints: Publisher,
     run_id: uuid.UUID,
     stage_run_id: uuid.UUID,
     attempt: int,
@@ -325,7 +335,7 @@ async def _update_attempt(change: RunChange, stage: sa.Row[Any], **values: Any) 
 
 
 async def request_cancel(
-    engine: AsyncEngine, hints: Hints, run_id: uuid.UUID, *, actor: str | None, reason: str | None
+    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, *, actor: str | None, reason: str | None
 ) -> bool:
     """Writes down that the run is to end; what has not begun ends now, what runs is stopped by its supervisor.
 
@@ -341,7 +351,7 @@ async def request_cancel(
         return True
 
 
-async def stop_overdue_run(engine: AsyncEngine, hints: Hints, run_id: uuid.UUID) -> bool:
+async def stop_overdue_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -> bool:
     """Ends a run whose deadline has passed."""
     async with changing(engine, hints, run_id) as change:
         if change.run.status is not RunStatus.RUNNING or change.run.finish_reason is not None:

@@ -1,0 +1,193 @@
+"""Takes one attempt from its claim to its end: launch, follow, collect, report. Safe to begin anew at any point."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import dataclass, replace
+
+import anyio
+from anyio import to_thread
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database.attempts import Attempt
+from app.domain.outcomes import AttemptOutcome
+from app.domain.statuses import FinishReason, Phase
+from app.errors import InvalidInput, NotFound
+from app.execution.collect import collect_log, collect_outputs, log_tail
+from app.execution.executors.base import AttemptResult, AttemptState, Executor
+from app.execution.ingest import Ingest, instant
+from app.execution.launch import AttemptLimits, prepare_attempt
+from app.runner.outputs import OutputRefused
+from app.services import transitions
+from app.services.artifacts import StageOutputs
+from app.services.run_change import Publisher
+from app.storage.base import StorageError, StorageUnavailable
+from app.storage.local import LocalStore
+
+logger = logging.getLogger(__name__)
+
+INGEST_INTERVAL_SECONDS = 1.0
+START_POLL_SECONDS = 0.02
+RECONNECT_SECONDS = 1.0
+STARTS_LIMIT = 3
+POISON_LIMIT = 3
+
+
+@dataclass(frozen=True)
+class AttemptDriver:
+    """What is needed to drive attempts on this host."""
+
+    engine: AsyncEngine
+    hints: Publisher
+    executor: Executor
+    store: LocalStore
+    limits: AttemptLimits
+
+    async def drive(self, attempt: Attempt) -> None:
+        """Returns when the attempt is over and reported, whatever fails on the way but the process itself."""
+        failures = 0
+        while True:
+            try:
+                await self._drive(attempt)
+                return
+            except NotFound:
+                await self._abandon(attempt)
+                return
+            except Exception as error:
+                if not _will_pass(error):
+                    failures += 1
+                    logger.exception("attempt %s: unexpected failure %d", attempt.id, failures)
+                if failures == POISON_LIMIT:
+                    await self._quarantine(attempt, error)
+                    return
+                await anyio.sleep(RECONNECT_SECONDS)
+
+    async def _drive(self, attempt: Attempt) -> None:
+        state = await self._run(attempt)
+        await self._conclude(attempt, state)
+        await self.executor.forget(attempt.id)
+
+    async def _run(self, attempt: Attempt) -> AttemptState:
+        """Starts the attempt unless it runs or ran already, and follows it to the end of its process."""
+        state = await self.executor.state(attempt.id)
+        for _ in range(STARTS_LIMIT):
+            if state is AttemptState.NEW:
+                state = await self._launch(attempt)
+            state = await self._follow(attempt, state)
+            if state is not AttemptState.NEW:
+                return state
+        return AttemptState.LOST
+
+    async def _launch(self, attempt: Attempt) -> AttemptState:
+        spec = await prepare_attempt(self.engine, self.executor, self.store, attempt, self.limits)
+        if attempt.stop_requested_at is not None:
+            await self.executor.cancel(attempt.id)
+        return await self.executor.launch(spec)
+
+    async def _follow(self, attempt: Attempt, state: AttemptState) -> AttemptState:
+        ingest = Ingest(self.engine, self.hints, self.executor, attempt)
+        while state is AttemptState.RUNNING:
+            await ingest.catch_up()
+            pause = INGEST_INTERVAL_SECONDS if ingest.has_started else START_POLL_SECONDS
+            with anyio.move_on_after(pause):
+                state = await self.executor.wait(attempt.id)
+        if state is not AttemptState.NEW:
+            await ingest.catch_up(to_the_end=True)
+        return state
+
+    async def _conclude(self, attempt: Attempt, state: AttemptState) -> None:
+        if state is AttemptState.DONE:
+            outcome = await self._outcome(attempt)
+        else:
+            killed = await self.executor.sweep(attempt.id)
+            outcome = AttemptOutcome(FinishReason.LOST, evidence={"processesSwept": killed})
+        if outcome.succeeded:
+            await self._publish(attempt, outcome)
+        else:
+            await self._report_failure(attempt, outcome)
+
+    async def _outcome(self, attempt: Attempt) -> AttemptOutcome:
+        result = await self.executor.result(attempt.id)
+        tail = await to_thread.run_sync(log_tail, self.executor.folder(attempt.id))
+        return _outcome_of(result, tail)
+
+    async def _publish(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
+        where = (attempt.run_id, attempt.stage_run_id, attempt.number)
+        await transitions.stage_collecting(self.engine, self.hints, *where)
+        try:
+            outputs = await collect_outputs(self.executor.folder(attempt.id), self.store, self.limits)
+        except (OutputRefused, InvalidInput) as refusal:
+            refused = replace(outcome, reason=FinishReason.OUTPUT_REFUSED, error=refusal.message)
+            await self._report_failure(attempt, refused)
+            return
+        await transitions.complete_stage(self.engine, self.hints, *where, outcome, outputs)
+
+    async def _report_failure(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
+        log = await collect_log(self.executor.folder(attempt.id), self.store)
+        await self._fail(attempt, outcome, log)
+
+    async def _fail(self, attempt: Attempt, outcome: AttemptOutcome, outputs: StageOutputs) -> None:
+        where = (attempt.run_id, attempt.stage_run_id, attempt.number)
+        await transitions.attempt_failed(self.engine, self.hints, *where, outcome, outputs)
+
+    async def _quarantine(self, attempt: Attempt, error: Exception) -> None:
+        """One attempt that the server can't handle must not keep its slot: it ends with what is known."""
+        await self._end_processes(attempt)
+        started = attempt.phase is not Phase.CLAIMED
+        reason = FinishReason.OUTPUT_REFUSED if started else FinishReason.START_FAILED
+        outcome = AttemptOutcome(reason, error=_public_text(error))
+        await self._fail(attempt, outcome, StageOutputs())
+        await self.executor.forget(attempt.id)
+
+    async def _abandon(self, attempt: Attempt) -> None:
+        """The run is gone from the database: nobody is left to report to."""
+        await self._end_processes(attempt)
+        await self.executor.forget(attempt.id)
+
+    async def _end_processes(self, attempt: Attempt) -> None:
+        if await self.executor.state(attempt.id) is AttemptState.RUNNING:
+            await self.executor.cancel(attempt.id)
+            await self.executor.wait(attempt.id)
+
+
+def _will_pass(error: Exception) -> bool:
+    """Whether waiting helps: the database or the store can't be reached at the moment."""
+    if isinstance(error, OperationalError | InterfaceError | ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    return isinstance(error, StorageUnavailable)
+
+
+def _public_text(error: Exception) -> str:
+    if isinstance(error, StorageError | OSError):
+        return str(error)
+    error_id = uuid.uuid4().hex[:12]
+    logger.error("error id %s stands for: %r", error_id, error)
+    return f"the server failed to handle the attempt (error id {error_id} in its log)"
+
+
+def _outcome_of(result: AttemptResult, tail: str | None) -> AttemptOutcome:
+    return AttemptOutcome(
+        reason=result.finish_reason,
+        exit_code=result.exit_code,
+        signal=result.signal,
+        error=result.error,
+        started_at=instant(result.started_at),
+        finished_at=instant(result.finished_at),
+        wall_seconds=result.wall_seconds,
+        cpu_seconds=result.cpu_seconds,
+        peak_memory_bytes=result.peak_memory_bytes or None,
+        peak_cpu_percent=result.peak_cpu_percent,
+        log_bytes=result.log_bytes,
+        log_dropped_bytes=result.log_dropped_bytes,
+        log_tail=tail,
+        evidence={
+            "oomKillsHost": result.oom_kills_host,
+            "oomKillsCgroup": result.oom_kills_cgroup,
+            "stragglersKilled": result.stragglers_killed,
+            "peakProcessCount": result.peak_process_count,
+        },
+    )

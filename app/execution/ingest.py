@@ -1,0 +1,127 @@
+"""Reads what an attempt reports while it runs: journal events and metric lines, into rows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from anyio import to_thread
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database.attempts import Attempt
+from app.domain.stage_reports import METRIC_LINE_LIMIT_BYTES, MetricPoint, parse_metric_lines
+from app.execution.executors.base import Executor
+from app.runner.journal import JournalEvent
+from app.services import transitions
+from app.services.run_change import Publisher
+from app.services.samples import Report, Sample, store_report
+
+_METRICS_READ_BYTES = 1 << 20
+_METRICS_PER_READ = 20_000
+
+
+def instant(epoch_seconds: float) -> datetime:
+    """A journal's time."""
+    return datetime.fromtimestamp(epoch_seconds, UTC)
+
+
+@dataclass
+class Ingest:
+    """Follows the files of one attempt; offsets are stored with the rows, so nothing is stored twice."""
+
+    engine: AsyncEngine
+    hints: Publisher
+    executor: Executor
+    attempt: Attempt
+
+    def __post_init__(self) -> None:
+        self._journal_offset = self.attempt.journal_offset
+        self._metrics_offset = self.attempt.metrics_offset
+        self._log_bytes = 0
+        self.has_started = self._journal_offset > 0
+
+    async def catch_up(self, *, to_the_end: bool = False) -> None:
+        """Stores everything reported since the last call; ``to_the_end`` also takes an unfinished last line."""
+        more = True
+        while more:
+            more = await self._step(to_the_end)
+
+    async def _step(self, to_the_end: bool) -> bool:
+        events, journal_offset = await self.executor.journal(self.attempt.id, self._journal_offset)
+        points, metrics_offset = await to_thread.run_sync(self._read_metrics, to_the_end)
+        if (journal_offset, metrics_offset) == (self._journal_offset, self._metrics_offset):
+            return False
+        await self._note_start(events)
+        report = Report(_samples(events), points, journal_offset, metrics_offset)
+        await self._store(report)
+        self._announce_log(events)
+        return True
+
+    async def _note_start(self, events: list[JournalEvent]) -> None:
+        for event in events:
+            if event.kind == "started":
+                self.has_started = True
+                attempt = self.attempt
+                await transitions.stage_started(
+                    self.engine,
+                    self.hints,
+                    attempt.run_id,
+                    attempt.stage_run_id,
+                    attempt.number,
+                    instant(event.at),
+                )
+
+    async def _store(self, report: Report) -> None:
+        attempt = self.attempt
+        since = (self._journal_offset, self._metrics_offset)
+        await store_report(
+            self.engine, self.hints, attempt.run_id, attempt.stage_run_id, attempt.number, since, report
+        )
+        self._journal_offset, self._metrics_offset = report.journal_offset, report.metrics_offset
+
+    def _read_metrics(self, to_the_end: bool) -> tuple[tuple[MetricPoint, ...], int]:
+        path = self.executor.folder(self.attempt.id) / "metrics.jsonl"
+        data = _read_from(path, self._metrics_offset, _METRICS_READ_BYTES)
+        complete = data.rfind(b"\n") + 1
+        is_tail = len(data) < _METRICS_READ_BYTES
+        if (to_the_end and is_tail) or (not complete and len(data) > METRIC_LINE_LIMIT_BYTES):
+            complete = len(data)
+        lines = parse_metric_lines(data[:complete].split(b"\n"), max_points=_METRICS_PER_READ)
+        return lines.points, self._metrics_offset + complete
+
+    def _announce_log(self, events: list[JournalEvent]) -> None:
+        sizes = [event.data["logBytes"] for event in events if "logBytes" in event.data]
+        if sizes and sizes[-1] != self._log_bytes:
+            self._log_bytes = sizes[-1]
+            self.hints.publish_local(f"log:{self.attempt.stage_run_id}")
+
+
+def _samples(events: list[JournalEvent]) -> list[Sample]:
+    return [
+        Sample(
+            at=instant(event.at),
+            cpu_percent=event.data["cpuPercent"],
+            memory_bytes=event.data["memoryBytes"],
+            process_count=event.data["processCount"],
+            read_bytes=event.data.get("readBytes"),
+            write_bytes=event.data.get("writeBytes"),
+        )
+        for event in events
+        if event.kind == "sample"
+    ]
+
+
+def _read_from(path: Path, offset: int, limit_bytes: int) -> bytes:
+    """Bytes of a plain file the stage owns; anything else it may have put there (link, fifo) reads as empty."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with open(fd, "rb", buffering=0) as file:
+        try:
+            file.seek(offset)
+            return file.read(limit_bytes)
+        except OSError:
+            return b""
