@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
 from app.errors import DomainError
-from app.graphql.context import Context, Info
 from app.graphql.ids import global_id, required_key
+from app.graphql.info import Info
 from app.graphql.inputs import RunFilter, RunFilterArgument
 from app.graphql.pages import NOT_GIVEN, given
 from app.graphql.scalars import BigInt
 from app.graphql.types.events import ResourceSampleBatch, RunEventBatch, RunsChangedBatch, SystemSample
 from app.graphql.types.logs import LogChunk
 from app.services.streams import ChangedRuns
+
+if TYPE_CHECKING:
+    from app.graphql.loaders import Loaders
 
 _LONGEST_CURSOR = 18
 
@@ -83,7 +86,7 @@ async def runs_changed(
     async with aclosing(changes) as batches:
         async for batch in batches:
             info.context.forget_loaded()
-            yield await _runs_changed_batch(info.context, batch)
+            yield await _runs_changed_batch(info.context.loaders, batch)
 
 
 async def system_samples(info: Info) -> AsyncGenerator[SystemSample, None]:
@@ -91,8 +94,8 @@ async def system_samples(info: Info) -> AsyncGenerator[SystemSample, None]:
         yield SystemSample.of(reading)
 
 
-async def _runs_changed_batch(context: Context, batch: ChangedRuns) -> RunsChangedBatch:
-    runs = await context.loaders.run_by_id.load_many(batch.matching)
+async def _runs_changed_batch(loaders: Loaders, batch: ChangedRuns) -> RunsChangedBatch:
+    runs = await loaders.run_by_id.load_many(batch.matching)
     return RunsChangedBatch(
         runs=[run for run in runs if run is not None],
         other_run_ids=[global_id("Run", run_id) for run_id in batch.others],

@@ -12,6 +12,7 @@ import strawberry
 from app.domain.events import EventKind
 from app.domain.statuses import ArtifactType, FinishReason, RunStatus, StageStatus
 from app.graphql.ids import global_id
+from app.graphql.info import Info
 from app.graphql.inputs import camel_case
 from app.graphql.scalars import BigInt
 from app.graphql.types.attempt import ResourceSample
@@ -20,7 +21,6 @@ from app.graphql.types.links import ArtifactLink, RunLink, StageRunLink
 
 if TYPE_CHECKING:
     from app.database.streams import Row
-    from app.graphql.context import Info
     from app.services.streams import RowBatch
     from app.services.system import SystemSample as SystemReading
 
