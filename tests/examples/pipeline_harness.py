@@ -86,7 +86,7 @@ class Pipeline:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         return StageOutcome(name, process.returncode, process.stdout, folder)
