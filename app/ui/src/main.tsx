@@ -2,21 +2,20 @@ import 'graphiql/setup-workers/vite';
 import 'graphiql/style.css';
 import { GraphiQL } from 'graphiql';
 import { createRoot } from 'react-dom/client';
+import { readAddress } from './address';
 import { createFetcher } from './fetcher';
 import { DEFAULT_TABS } from './tabs';
-import { adoptTokenFromAddress } from './token';
 import { TokenButton } from './TokenButton';
 
-adoptTokenFromAddress();
+const linked = readAddress();
 const fetcher = createFetcher();
-const linked = new URLSearchParams(location.search);
 
 createRoot(document.getElementById('root')!).render(
   <GraphiQL
     fetcher={fetcher}
     defaultTabs={DEFAULT_TABS}
-    initialQuery={linked.get('query') ?? undefined}
-    initialVariables={linked.get('variables') ?? undefined}
+    initialQuery={linked.query}
+    initialVariables={linked.variables}
     customScalarSchemas={{ JSON: {} }}
     defaultEditorToolsVisibility
     schemaDescription
