@@ -25,13 +25,12 @@ def normalised(url: str | URL) -> str:
 
 
 def masked(url: str | URL) -> str:
-    """The URL fit for logs and error messages: every password in it is replaced by ``***``."""
+    """The URL fit for logs and error messages, without any password."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         return "a URL which can't be read"
-    hidden = {name: "***" for name in parsed.query if name in _SECRET_PARAMETERS}
-    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
+    return parsed.difference_update_query(_SECRET_PARAMETERS).render_as_string(hide_password=True)
 
 
 def driver_arguments(url: str | URL) -> dict[str, Any]:

@@ -1,0 +1,171 @@
+"""Migrations: they lead to the models and back, also when several processes start at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database import migrate
+from app.database.engine import create_engine
+from app.database.models import metadata
+from app.errors import StartupError
+
+ROOT = Path(__file__).parents[2]
+TABLES = sa.text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+# Everything that has a definition of its own, as PostgreSQL prints it.
+DEFINITIONS = {
+    "constraints": "SELECT conrelid::regclass::text || ' ' || conname, pg_get_constraintdef(oid) "
+    "FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
+    "indexes": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    "columns": "SELECT table_name || '.' || column_name, concat_ws(' ', data_type, character_maximum_length, "
+    "is_nullable, column_default, is_generated, generation_expression) "
+    "FROM information_schema.columns WHERE table_schema = 'public'",
+    "triggers": "SELECT tgrelid::regclass::text || ' ' || tgname, pg_get_triggerdef(oid) "
+    "FROM pg_trigger WHERE NOT tgisinternal",
+    "sequences": "SELECT sequencename, data_type::text FROM pg_sequences WHERE schemaname = 'public'",
+}
+
+
+@pytest.fixture
+async def empty_engine(empty_database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(empty_database_url)
+    yield engine
+    await engine.dispose()
+
+
+async def definitions(engine: AsyncEngine) -> dict[str, dict[str, str]]:
+    """Kind of object -> name -> definition, without Alembic's own table."""
+    async with engine.connect() as connection:
+        return {
+            kind: {
+                name: text
+                for name, text in await connection.execute(sa.text(query))
+                if not name.startswith("alembic_version")
+            }
+            for kind, query in DEFINITIONS.items()
+        }
+
+
+async def test_migrations_lead_to_the_tables_of_the_models(engine: AsyncEngine) -> None:
+    def differences(connection: sa.Connection) -> list[object]:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        return list(compare_metadata(context, metadata))
+
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_migrations_define_everything_as_the_models_do(
+    engine: AsyncEngine, empty_engine: AsyncEngine
+) -> None:
+    async with empty_engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    migrated, created = await definitions(engine), await definitions(empty_engine)
+    assert migrated.keys() == created.keys()
+    for kind in created:
+        assert migrated[kind] == created[kind]
+    assert len(created["constraints"]) > 50
+
+
+async def test_way_back_leaves_nothing_and_the_way_forth_works_again(engine: AsyncEngine) -> None:
+    before = await definitions(engine)
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda link: command.downgrade(migrate.alembic_config(link), "base"))
+        assert list(await connection.scalars(TABLES)) == ["alembic_version"]
+    await migrate.upgrade(engine)
+    assert await definitions(engine) == before
+
+
+async def test_upgrade_tells_what_it_did_and_does_nothing_twice(
+    empty_engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "app.database.migrate")
+    assert await migrate.current_revision(empty_engine) is None
+    assert await migrate.pending(empty_engine)
+    await migrate.upgrade(empty_engine)
+    assert not await migrate.pending(empty_engine)
+    revision = await migrate.current_revision(empty_engine)
+    assert caplog.messages == [f"migrated the database from empty to {revision}"]
+    await migrate.upgrade(empty_engine)
+    assert len(caplog.messages) == 1
+
+
+async def test_two_starters_at_once_migrate_only_once(
+    empty_database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "app.database.migrate")
+    starters = [create_engine(empty_database_url, pool_size=1) for _ in range(4)]
+    await asyncio.gather(*map(migrate.upgrade, starters))
+    assert len(caplog.messages) == 1
+    assert not await migrate.pending(starters[0])
+    for starter in starters:
+        await starter.dispose()
+
+
+async def test_failed_migration_frees_the_lock_and_changes_nothing(empty_engine: AsyncEngine) -> None:
+    async with empty_engine.begin() as connection:
+        await connection.execute(sa.text("CREATE TABLE artifacts (mine int)"))
+    with pytest.raises(sa.exc.ProgrammingError, match=r"artifacts.* already exists"):
+        await migrate.upgrade(empty_engine)
+    async with empty_engine.begin() as connection:
+        assert list(await connection.scalars(TABLES)) == ["artifacts"]
+        await connection.execute(sa.text("DROP TABLE artifacts"))
+    await asyncio.wait_for(migrate.upgrade(empty_engine), timeout=30)
+
+
+async def test_endless_wait_for_another_migration_is_given_up(
+    empty_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "_LOCK_WAIT_SECONDS", 0.1)
+    async with migrate._migration_lock(empty_engine):
+        with pytest.raises(StartupError, match="another process has been migrating"):
+            await migrate.upgrade(empty_engine)
+
+
+async def test_database_of_a_newer_release_is_refused(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = 'from_the_future'"))
+    for step in (migrate.upgrade, migrate.pending):
+        with pytest.raises(StartupError, match=r"revision from_the_future.* a newer release has migrated it"):
+            await step(engine)
+
+
+def alembic(*arguments: str, **variables: str) -> str:
+    """What the ``alembic`` command prints with these environment variables."""
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+async def test_alembic_command_works_on_the_database_of_the_settings(empty_database_url: str) -> None:
+    await asyncio.to_thread(alembic, "upgrade", "head", DATABASE_URL=empty_database_url)
+    await asyncio.to_thread(alembic, "check", DATABASE_URL=empty_database_url)
+
+
+async def test_alembic_command_starts_the_built_in_database_without_database_url(mlp_home: Path) -> None:
+    await asyncio.to_thread(alembic, "upgrade", "head", MLP_HOME=str(mlp_home), DATABASE_URL="")
+    assert "(head)" in await asyncio.to_thread(alembic, "current", MLP_HOME=str(mlp_home), DATABASE_URL="")
+
+
+def test_alembic_command_prints_sql_without_a_database() -> None:
+    assert "CREATE TABLE pipelines" in alembic(
+        "upgrade", "head", "--sql", DATABASE_URL="postgresql://u@nowhere.invalid/d"
+    )
