@@ -115,7 +115,7 @@ def _read_file(path: Path, offset: int, max_bytes: int) -> tuple[int, bytes, int
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise FileNotFoundError(path)
+            raise OSError(errno.ELOOP, "not a regular file", path)
         start = _start(offset, status.st_size)
         data = os.pread(fd, min(max_bytes, status.st_size - start), start)
         return start, data, max(status.st_size, start + len(data))
