@@ -1,0 +1,212 @@
+"""What the graph reads: which columns of which table, and the statements that fetch them for many keys at once.
+
+Every statement here is built once and takes its keys as one array, so PostgreSQL plans it once and the number of
+statements of a GraphQL query does not depend on the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from app.database.models import (
+    artifacts,
+    datasets,
+    metric_points,
+    models,
+    pipeline_runs,
+    pipeline_stages,
+    pipelines,
+    resource_samples,
+    stage_attempts,
+    stage_runs,
+    workers,
+)
+from app.domain.statuses import Phase, RunStatus
+
+KEYS = "keys"
+"""Name of the array parameter that every batched statement takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The columns of a table which the graph reads with every row."""
+
+    table: sa.Table
+    names: tuple[str, ...]
+
+    @property
+    def columns(self) -> list[sa.ColumnElement[Any]]:
+        return [self.table.c[name] for name in self.names]
+
+
+def all_columns(table: sa.Table, *, but: Sequence[str] = ()) -> Selection:
+    """Every column of ``table`` but those that are large or nobody's business."""
+    return Selection(table, tuple(column.name for column in table.columns if column.name not in but))
+
+
+PIPELINES = all_columns(pipelines)
+STAGES = all_columns(pipeline_stages)
+RUNS = all_columns(
+    pipeline_runs,
+    but=(
+        "definition",
+        "idempotency_key",
+        "last_sample_seq",
+        "open_stage_count",
+        "timeout_seconds",
+        "fail_fast",
+        "max_concurrent_stages",
+    ),
+)
+STAGE_RUNS = all_columns(stage_runs, but=("spec", "waiting_for", "stop_reason"))
+ARTIFACTS = all_columns(artifacts)
+DATASETS = all_columns(datasets)
+MODELS = all_columns(models)
+WORKERS = all_columns(workers)
+ATTEMPTS = all_columns(stage_attempts, but=("evidence", "journal_offset", "metrics_offset"))
+SAMPLES = Selection(
+    resource_samples,
+    (
+        "stage_run_id",
+        "attempt",
+        "at",
+        "cpu_percent",
+        "memory_bytes",
+        "process_count",
+        "read_bytes",
+        "write_bytes",
+    ),
+)
+METRIC_POINTS = Selection(metric_points, ("stage_run_id", "attempt", "name", "step", "value", "at"))
+
+
+def key_array() -> sa.BindParameter[Any]:
+    return sa.bindparam(KEYS, type_=ARRAY(sa.Uuid))
+
+
+@cache
+def rows_by(selection: Selection, key: str, *order: str) -> sa.Select[Any]:
+    """All rows whose ``key`` is among the keys, in ``order``."""
+    table = selection.table
+    return (
+        sa.select(*selection.columns)
+        .where(table.c[key] == sa.any_(key_array()))
+        .order_by(*(table.c[name] for name in order))
+    )
+
+
+@cache
+def run_definitions() -> sa.Select[Any]:
+    """(run, the definition it executes): large, so fetched only when asked for."""
+    return sa.select(pipeline_runs.c.id, pipeline_runs.c.definition).where(
+        pipeline_runs.c.id == sa.any_(key_array())
+    )
+
+
+@cache
+def stage_run_specs() -> sa.Select[Any]:
+    """(stage run, how its process is executed)."""
+    return sa.select(stage_runs.c.id, stage_runs.c.spec).where(stage_runs.c.id == sa.any_(key_array()))
+
+
+@cache
+def latest_runs() -> sa.Select[Any]:
+    """The newest run of each pipeline among the keys."""
+    run = pipeline_runs
+    return (
+        sa.select(*RUNS.columns)
+        .where(run.c.pipeline_id == sa.any_(key_array()))
+        .distinct(run.c.pipeline_id)
+        .order_by(run.c.pipeline_id, run.c.id.desc())
+    )
+
+
+@cache
+def stage_run_counts() -> sa.Select[Any]:
+    """(run, stage status, how many of its stage runs have it)."""
+    run, status = stage_runs.c.pipeline_run_id, stage_runs.c.status
+    return sa.select(run, status, sa.func.count()).where(run == sa.any_(key_array())).group_by(run, status)
+
+
+@cache
+def sample_peaks(max_points: int) -> sa.Select[Any]:
+    """At most ``max_points`` samples per stage run and attempt, in order of time.
+
+    Neighbouring samples are merged to the peaks of all their values, so that a short spike stays visible; with few
+    samples each one stands for itself.
+    """
+    t = resource_samples
+    bucketed = (
+        sa.select(*SAMPLES.columns, t.c.seq, bucket_of(max_points, (t.c.stage_run_id,), (t.c.seq,)))
+        .where(t.c.stage_run_id == sa.any_(key_array()))
+        .subquery()
+    )
+    c = bucketed.c
+    peaks = [sa.func.max(c[name]).label(name) for name in SAMPLES.names[2:]]
+    return (
+        sa.select(c.stage_run_id, c.attempt, *peaks)
+        .group_by(c.stage_run_id, c.attempt, c.bucket)
+        .order_by(c.stage_run_id, sa.func.max(c.seq))
+    )
+
+
+@cache
+def metric_series(max_points: int, *, one_name: bool) -> sa.Select[Any]:
+    """At most ``max_points`` points per stage run and metric: the last of each group of neighbouring steps."""
+    t = metric_points
+    series = (t.c.stage_run_id, t.c.name)
+    wanted = t.c.stage_run_id == sa.any_(key_array())
+    if one_name:
+        wanted = wanted & (t.c.name == sa.bindparam("name", type_=sa.Text))
+    bucketed = (
+        sa.select(*METRIC_POINTS.columns, t.c.id, bucket_of(max_points, series, (t.c.step, t.c.id)))
+        .where(wanted)
+        .subquery()
+    )
+    c = bucketed.c
+    return (
+        sa.select(*(c[name] for name in METRIC_POINTS.names))
+        .distinct(c.stage_run_id, c.name, c.bucket)
+        .order_by(c.stage_run_id, c.name, c.bucket, c.step.desc(), c.id.desc())
+    )
+
+
+def bucket_of(
+    max_points: int,
+    partition: tuple[sa.ColumnElement[Any], ...],
+    order: tuple[sa.ColumnElement[Any], ...],
+) -> sa.ColumnElement[Any]:
+    """The number, from 0 to ``max_points`` - 1, of the equally large group a row falls into."""
+    position = sa.func.row_number().over(partition_by=partition, order_by=order) - 1
+    total = sa.func.count().over(partition_by=partition)
+    return (position * sa.literal_column(str(int(max_points))) / sa.func.greatest(total, max_points)).label(
+        "bucket"
+    )
+
+
+@cache
+def run_totals() -> sa.Select[Any]:
+    """(run status, how many runs have it) for runs that are not over."""
+    status = pipeline_runs.c.status
+    active = (RunStatus.PENDING, RunStatus.RUNNING)
+    return sa.select(status, sa.func.count()).where(status.in_(active)).group_by(status)
+
+
+@cache
+def workers_with_load() -> sa.Select[Any]:
+    """All workers, each with the number of stage runs it looks after and whether its lease holds."""
+    held = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
+    load = (
+        sa.select(sa.func.count())
+        .where(stage_runs.c.worker_id == workers.c.id, stage_runs.c.phase.in_(held))
+        .scalar_subquery()
+    )
+    return sa.select(*WORKERS.columns, load, workers.c.lease_until > sa.func.now()).order_by(
+        workers.c.lease_until.desc(), workers.c.id
+    )

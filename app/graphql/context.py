@@ -1,0 +1,75 @@
+"""What resolvers may use: the context of one operation, and the factory which makes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.broker.postgres import Broker
+from app.graphql.info import Info
+from app.graphql.loaders import Loaders
+from app.graphql.rows import Reader
+from app.services.logs import LogReader
+from app.services.streams import Streams
+from app.services.system import SystemSampler
+
+__all__ = ["Context", "ContextFactory", "Info"]
+
+READ_SLOTS = 8
+"""Statements of queries at the same time; must stay below the size of the engine's connection pool."""
+
+
+@dataclass(frozen=True)
+class ContextFactory:
+    """What all operations of this process share; call it for the context of one request or websocket."""
+
+    engine: AsyncEngine
+    broker: Broker
+    logs: LogReader
+    streams: Streams
+    system: SystemSampler
+    read_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READ_SLOTS))
+
+    def __call__(self, *, authorization: str | None = None) -> Context:
+        return Context(self, authorization)
+
+    @cached_property
+    def read_engine(self) -> AsyncEngine:
+        """Reads are single statements; a transaction around each would triple their round trips."""
+        return self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+class Context:
+    """One operation's view of the server.
+
+    Strawberry makes one context per request or websocket; ``fork`` gives each operation on it its own loaders.
+    """
+
+    def __init__(self, shared: ContextFactory, authorization: str | None) -> None:
+        self._shared = shared
+        self.authorization = authorization
+        """The Authorization header of the request or of the websocket's handshake."""
+        self.connection_params: Mapping[str, Any] | None = None
+        """The payload of the websocket's ``connection_init``; Strawberry sets it."""
+        self.engine = shared.engine
+        self.broker = shared.broker
+        self.logs = shared.logs
+        self.streams = shared.streams
+        self.system = shared.system
+        self.reader = Reader(shared.read_engine, shared.read_slots)
+        self.loaders = Loaders(self.reader)
+
+    def fork(self) -> Context:
+        """The context of another operation of the same request or websocket."""
+        fork = Context(self._shared, self.authorization)
+        fork.connection_params = self.connection_params
+        return fork
+
+    def forget_loaded(self) -> None:
+        """Load everything anew from here on: rows have changed."""
+        self.loaders = Loaders(self.reader)

@@ -1,0 +1,72 @@
+"""Errors as clients see them: expected ones as data, unexpected ones masked and logged under an id."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import uuid
+from typing import Any
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.types.execution import ExecutionContext
+
+from app.errors import DomainError, InvalidInput
+from app.graphql.inputs import camel_case
+from app.graphql.types.enums import ErrorCode
+
+logger = logging.getLogger(__name__)
+
+
+@strawberry.type(description="Something that was wrong with a request.")
+class UserError:
+    code: ErrorCode = strawberry.field(description="What kind of error it is.")
+    message: str = strawberry.field(description="What is wrong and what to do, for people.")
+    path: list[str] = strawberry.field(description="The input field it concerns, outermost first.")
+
+
+def user_errors(error: DomainError) -> list[UserError]:
+    """All problems of an expected failure."""
+    problems = error.problems if isinstance(error, InvalidInput) else (error,)
+    return [
+        UserError(code=problem.code, message=problem.message, path=graph_path(problem.path))
+        for problem in problems
+    ]
+
+
+def graph_path(path: tuple[str, ...]) -> list[str]:
+    """``path`` with its first part, always an input field, spelled as in the graph."""
+    return [camel_case(path[0]), *path[1:]] if path else []
+
+
+def public_error(error: GraphQLError, execution: ExecutionContext | None) -> GraphQLError:
+    """``error`` as it may be shown: with a code if it was expected, without any detail if it was not."""
+    cause = error.original_error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    if cause is None:
+        return error
+    if isinstance(cause, DomainError):
+        details: dict[str, Any] = {"code": cause.code.value, "argumentPath": graph_path(cause.path)}
+        return located(error, cause.message, details)
+    error_id = uuid.uuid4().hex
+    log_unexpected(cause, error_id, execution)
+    return located(error, "Internal error", {"code": "INTERNAL", "errorId": error_id})
+
+
+def located(error: GraphQLError, message: str, extensions: dict[str, Any]) -> GraphQLError:
+    return GraphQLError(
+        message, error.nodes, error.source, error.positions, error.path, extensions=extensions
+    )
+
+
+def log_unexpected(cause: BaseException, error_id: str, execution: ExecutionContext | None) -> None:
+    """Log the traceback and which operation it was, but neither its text nor its variables: they may hold secrets."""
+    query = (execution.query if execution else None) or ""
+    logger.error(
+        "internal error %s in operation %s, document sha256 %s",
+        error_id,
+        execution.operation_name if execution else None,
+        hashlib.sha256(query.encode("utf-8", "replace")).hexdigest(),
+        exc_info=cause,
+    )

@@ -1,0 +1,280 @@
+"""What clients send: orders, filters, and the inputs of the mutations."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import strawberry
+from strawberry.scalars import JSON
+
+from app.database.pages import (
+    BY_NAME,
+    BY_NAME_REVERSED,
+    NEWEST_FIRST,
+    OLDEST_FIRST,
+    Conditions,
+    Order,
+    artifact_conditions,
+    pipeline_conditions,
+    run_conditions,
+)
+from app.errors import DomainError, InvalidInput
+from app.graphql.ids import required_key
+from app.graphql.pages import NOT_GIVEN, given
+from app.graphql.types.enums import (
+    ArtifactStatus,
+    ArtifactType,
+    RunStatus,
+    StageType,
+    TriggerType,
+    describe,
+)
+
+_MAX_JSON_DEPTH = 64
+_SMALLEST_NUMBER, _LARGEST_NUMBER = -(2**63), 2**64 - 1
+
+
+class PipelineOrder(enum.StrEnum):
+    CREATED_AT_DESC = "CREATED_AT_DESC"
+    CREATED_AT_ASC = "CREATED_AT_ASC"
+    NAME_ASC = "NAME_ASC"
+    NAME_DESC = "NAME_DESC"
+
+
+class RunOrder(enum.StrEnum):
+    CREATED_AT_DESC = "CREATED_AT_DESC"
+    CREATED_AT_ASC = "CREATED_AT_ASC"
+
+
+class ArtifactOrder(enum.StrEnum):
+    CREATED_AT_DESC = "CREATED_AT_DESC"
+    CREATED_AT_ASC = "CREATED_AT_ASC"
+    NAME_ASC = "NAME_ASC"
+    NAME_DESC = "NAME_DESC"
+
+
+_BY_TIME = {"CREATED_AT_DESC": "Newest first.", "CREATED_AT_ASC": "Oldest first."}
+_BY_TIME_OR_NAME = {**_BY_TIME, "NAME_ASC": "By name.", "NAME_DESC": "By name, backwards."}
+describe(PipelineOrder, "Order of a list of pipelines.", _BY_TIME_OR_NAME)
+describe(RunOrder, "Order of a list of runs.", _BY_TIME)
+describe(ArtifactOrder, "Order of a list of artifacts.", _BY_TIME_OR_NAME)
+
+_ORDERS = {
+    "CREATED_AT_DESC": NEWEST_FIRST,
+    "CREATED_AT_ASC": OLDEST_FIRST,
+    "NAME_ASC": BY_NAME,
+    "NAME_DESC": BY_NAME_REVERSED,
+}
+
+
+def sort_of(order: PipelineOrder | RunOrder | ArtifactOrder) -> Order:
+    return _ORDERS[order]
+
+
+def optional(description: str) -> Any:
+    """An input field that may be left out."""
+    return strawberry.field(default=NOT_GIVEN, description=description)
+
+
+@strawberry.input(description="Narrows a list of runs; everything given must hold.")
+class RunFilter:
+    status: list[RunStatus] | None = optional("The run has one of these statuses.")
+    pipeline_id: strawberry.ID | None = optional("The run is one of this pipeline.")
+    tags: list[str] | None = optional("The run has all these tags.")
+    environment: str | None = optional("The run is in this environment.")
+    trigger_type: TriggerType | None = optional("This started the run.")
+    created_after: dt.datetime | None = optional("The run was created later than this.")
+    created_before: dt.datetime | None = optional("The run was created earlier than this.")
+
+    def conditions(self) -> Conditions:
+        refuse_unstorable([given(self.tags), given(self.environment)], "filter")
+        pipeline_id = given(self.pipeline_id)
+        return run_conditions(
+            status=given(self.status),
+            pipeline_id=required_key(pipeline_id, "Pipeline", "filter", "pipelineId")
+            if pipeline_id
+            else None,
+            tags=given(self.tags),
+            environment=given(self.environment),
+            trigger_type=given(self.trigger_type),
+            created_after=given(self.created_after),
+            created_before=given(self.created_before),
+        )
+
+
+@strawberry.input(description="Narrows a list of pipelines; everything given must hold.")
+class PipelineFilter:
+    name: str | None = optional("The name contains this, whatever the case.")
+    status: list[RunStatus] | None = optional("The pipeline has one of these statuses.")
+
+    def conditions(self) -> Conditions:
+        refuse_unstorable(given(self.name), "filter")
+        return pipeline_conditions(name=given(self.name), status=given(self.status))
+
+
+@strawberry.input(description="Narrows a list of artifacts; everything given must hold.")
+class ArtifactFilter:
+    artifact_type: list[ArtifactType] | None = optional("The artifact is one of these.")
+    status: list[ArtifactStatus] | None = optional("The artifact has one of these statuses.")
+    name: str | None = optional("The name contains this, whatever the case.")
+    run_id: strawberry.ID | None = optional("The artifact was made by this run.")
+    stage_run_id: strawberry.ID | None = optional("The artifact was made by this stage run.")
+    pipeline_id: strawberry.ID | None = optional("The artifact was made by a run of this pipeline.")
+
+    def conditions(self) -> Conditions:
+        refuse_unstorable(given(self.name), "filter")
+        run_id, stage_run_id, pipeline_id = map(given, (self.run_id, self.stage_run_id, self.pipeline_id))
+        return artifact_conditions(
+            artifact_type=given(self.artifact_type),
+            status=given(self.status),
+            name=given(self.name),
+            run_id=required_key(run_id, "Run", "filter", "runId") if run_id else None,
+            stage_run_id=(
+                required_key(stage_run_id, "StageRun", "filter", "stageRunId") if stage_run_id else None
+            ),
+            pipeline_id=required_key(pipeline_id, "Pipeline", "filter", "pipelineId")
+            if pipeline_id
+            else None,
+        )
+
+
+RunFilterArgument = Annotated[
+    RunFilter | None, strawberry.argument(name="filter", description="Only runs which match.")
+]
+RunOrderArgument = Annotated[RunOrder, strawberry.argument(description="Order of the list.")]
+PipelineFilterArgument = Annotated[
+    PipelineFilter | None, strawberry.argument(name="filter", description="Only pipelines which match.")
+]
+PipelineOrderArgument = Annotated[PipelineOrder, strawberry.argument(description="Order of the list.")]
+ArtifactFilterArgument = Annotated[
+    ArtifactFilter | None, strawberry.argument(name="filter", description="Only artifacts which match.")
+]
+ArtifactOrderArgument = Annotated[ArtifactOrder, strawberry.argument(description="Order of the list.")]
+
+
+@strawberry.input(description="A stage of a pipeline.")
+class StageInput:
+    name: str = strawberry.field(description="Name of the stage, unique in its pipeline.")
+    stage_type: StageType = strawberry.field(description="What the stage does.")
+    custom_name: str | None = optional("What a CUSTOM stage does.")
+    order: int | None = optional("Place of the stage; derived from the dependencies when left out.")
+    dependencies: list[str] | None = optional("Names of the stages which must succeed first.")
+    config: JSON | None = optional("The command of the stage and how it is executed.")
+
+
+@strawberry.input(description="A new pipeline.")
+class CreatePipelineInput:
+    name: str = strawberry.field(description="Name of the pipeline.")
+    description: str | None = optional("What the pipeline is for.")
+    config: JSON | None = optional("Settings all its stages share.")
+    stages: list[StageInput] = strawberry.field(description="Its stages.")
+
+
+@strawberry.input(description="Changes of a pipeline; what is left out stays as it is.")
+class UpdatePipelineInput:
+    pipeline_id: strawberry.ID = strawberry.field(description="The pipeline to change.")
+    name: strawberry.Maybe[str] = strawberry.field(description="New name.")
+    description: strawberry.Maybe[str | None] = strawberry.field(
+        description="New description; null removes it."
+    )
+    config: strawberry.Maybe[JSON | None] = strawberry.field(description="New settings; null removes them.")
+    stages: strawberry.Maybe[list[StageInput]] = strawberry.field(
+        description="The new list of stages; a stage of the same name keeps its identity."
+    )
+
+
+@strawberry.input(description="Which pipeline to delete.")
+class DeletePipelineInput:
+    pipeline_id: strawberry.ID = strawberry.field(description="The pipeline to delete.")
+    delete_runs: bool = strawberry.field(
+        default=False,
+        description="Delete its runs and their artifacts too; without it a pipeline with runs stays.",
+    )
+
+
+@strawberry.input(description="A run to start.")
+class StartRunInput:
+    pipeline_id: strawberry.ID = strawberry.field(description="The pipeline to run.")
+    run_config: JSON | None = optional("Parameters and limits which hold for this run only.")
+    environment: str | None = optional("A name for where the run belongs, for example staging.")
+    triggered_by: str | None = optional("Who or what asks for the run.")
+    tags: list[str] | None = optional("Labels to find the run by.")
+    notes: str | None = optional("Anything worth remembering about the run.")
+    idempotency_key: str | None = optional("A second request with the same key gets the run of the first.")
+
+
+@strawberry.input(description="A run to cancel.")
+class CancelRunInput:
+    run_id: strawberry.ID = strawberry.field(description="The run to cancel.")
+    reason: str | None = optional("Why; kept with the run.")
+
+
+@strawberry.input(description="A run to do again.")
+class RetryRunInput:
+    run_id: strawberry.ID = strawberry.field(description="The run to do again, as a new run.")
+    from_failed: bool = strawberry.field(
+        default=True,
+        description="Keep the results of the stages which succeeded; otherwise do all of them again.",
+    )
+
+
+def draft_of(value: Any) -> Any:
+    """The plain form of an input, in camelCase, without what was left out or null."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, list):
+        return [draft_of(item) for item in value]
+    if dataclasses.is_dataclass(value):
+        fields = {camel_case(name): given(field) for name, field in vars(value).items()}
+        return {name: draft_of(field) for name, field in fields.items() if field is not None}
+    return value
+
+
+def changes_of(update: UpdatePipelineInput) -> dict[str, Any]:
+    """The fields of ``update`` which were given, in camelCase; an explicit null is kept."""
+    fields = {
+        "name": update.name,
+        "description": update.description,
+        "config": update.config,
+        "stages": update.stages,
+    }
+    return {name: draft_of(field.value) for name, field in fields.items() if field is not None}
+
+
+def camel_case(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def refuse_unstorable(value: Any, *path: str) -> None:
+    """Raise ``InvalidInput`` with all places whose text or numbers PostgreSQL can't store."""
+    problems = [DomainError(message, path=where) for where, message in unstorable(value, path)]
+    if problems:
+        raise InvalidInput(problems)
+
+
+def unstorable(value: Any, path: tuple[str, ...], depth: int = 0) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Find NUL characters, lone surrogates, numbers without a JSON form, and too deep nesting."""
+    if depth > _MAX_JSON_DEPTH:
+        yield path, f"Nested more than {_MAX_JSON_DEPTH} levels deep."
+    elif isinstance(value, str):
+        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            yield path, "Text must not contain NUL characters or lone surrogates."
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield path, "Numbers must be finite."
+    elif isinstance(value, int):
+        if not _SMALLEST_NUMBER <= value <= _LARGEST_NUMBER:
+            yield path, "Integers must fit into 64 bits."
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from unstorable(key, path, depth)
+            yield from unstorable(item, (*path, str(key)), depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from unstorable(item, (*path, str(index)), depth + 1)

@@ -1,0 +1,259 @@
+"""Dataloaders, named ``<thing>_by_<key>``: many keys, one statement, plain columns straight into GraphQL types.
+
+They live as long as one operation (or one event of a subscription), so that nothing they cache grows stale.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping
+from functools import cached_property, partial
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from strawberry.dataloader import DataLoader
+
+from app.database import queries
+from app.database.models import artifacts, models, pipeline_runs, stage_runs
+from app.database.pages import Conditions, Window, artifacts_of_runs, count_per_parent, page_per_parent
+from app.database.queries import KEYS, Selection, rows_by
+from app.domain.statuses import StageStatus
+from app.errors import NotFound
+from app.graphql.inputs import RunFilter
+from app.graphql.pages import Connection, connection
+from app.graphql.rows import Reader, attribute_of, instances
+from app.graphql.types.artifact import Artifact, Dataset, Model
+from app.graphql.types.attempt import MetricPoint, ResourceSample, StageAttempt
+from app.graphql.types.pipeline import Pipeline, Stage
+from app.graphql.types.run import Run
+from app.graphql.types.stage_run import StageRun
+from app.graphql.types.system import Worker
+
+T = TypeVar("T")
+PageLoader = DataLoader[uuid.UUID, Connection[T]]
+ListLoader = DataLoader[uuid.UUID, list[T]]
+
+
+class NodeLoader(DataLoader[uuid.UUID, T | None]):
+    """Loads single nodes; ``load`` gives ``None`` for one that does not exist."""
+
+    async def require(self, key: uuid.UUID) -> T:
+        """The node another row refers to; only a deletion a moment ago can make it missing."""
+        node = await self.load(key)
+        if node is None:
+            raise NotFound("This was deleted while the query ran.")
+        return node
+
+
+class Loaders:
+    """All dataloaders of one operation, each made when first used."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._with_arguments: dict[Hashable, Any] = {}
+
+    @cached_property
+    def pipeline_by_id(self) -> NodeLoader[Pipeline]:
+        return self._node(Pipeline, queries.PIPELINES, "id")
+
+    @cached_property
+    def stage_by_id(self) -> NodeLoader[Stage]:
+        return self._node(Stage, queries.STAGES, "id")
+
+    @cached_property
+    def run_by_id(self) -> NodeLoader[Run]:
+        return self._node(Run, queries.RUNS, "id")
+
+    @cached_property
+    def stage_run_by_id(self) -> NodeLoader[StageRun]:
+        return self._node(StageRun, queries.STAGE_RUNS, "id")
+
+    @cached_property
+    def artifact_by_id(self) -> NodeLoader[Artifact]:
+        return self._node(Artifact, queries.ARTIFACTS, "id")
+
+    @cached_property
+    def dataset_by_id(self) -> NodeLoader[Dataset]:
+        return self._node(Dataset, queries.DATASETS, "id")
+
+    @cached_property
+    def model_by_id(self) -> NodeLoader[Model]:
+        return self._node(Model, queries.MODELS, "id")
+
+    @cached_property
+    def worker_by_id(self) -> NodeLoader[Worker]:
+        return self._node(Worker, queries.WORKERS, "id")
+
+    @cached_property
+    def dataset_by_artifact(self) -> NodeLoader[Dataset]:
+        return self._node(Dataset, queries.DATASETS, "artifact_id")
+
+    @cached_property
+    def model_by_artifact(self) -> NodeLoader[Model]:
+        return self._node(Model, queries.MODELS, "artifact_id")
+
+    @cached_property
+    def latest_run_by_pipeline(self) -> NodeLoader[Run]:
+        async def load(keys: list[uuid.UUID]) -> list[Run | None]:
+            rows = await self._reader.rows(queries.latest_runs(), {KEYS: keys})
+            found = {run.pipeline_key: run for run in instances(Run, queries.RUNS, rows)}
+            return [found.get(key) for key in keys]
+
+        return NodeLoader(load)
+
+    @cached_property
+    def stages_by_pipeline(self) -> ListLoader[Stage]:
+        """Removed stages too."""
+        return self._list(
+            Stage, queries.STAGES, rows_by(queries.STAGES, "pipeline_id", "order", "id"), "pipeline_key"
+        )
+
+    @cached_property
+    def stage_runs_by_run(self) -> ListLoader[StageRun]:
+        statement = rows_by(queries.STAGE_RUNS, "pipeline_run_id", "position", "id")
+        return self._list(StageRun, queries.STAGE_RUNS, statement, "pipeline_run_key")
+
+    @cached_property
+    def retries_by_run(self) -> ListLoader[Run]:
+        return self._list(Run, queries.RUNS, rows_by(queries.RUNS, "retry_of_id", "id"), "retry_of_key")
+
+    @cached_property
+    def attempts_by_stage_run(self) -> ListLoader[StageAttempt]:
+        statement = rows_by(queries.ATTEMPTS, "stage_run_id", "attempt")
+        return self._list(StageAttempt, queries.ATTEMPTS, statement, "stage_run_key")
+
+    @cached_property
+    def stage_run_counts_by_run(self) -> DataLoader[uuid.UUID, dict[StageStatus, int]]:
+        async def load(keys: list[uuid.UUID]) -> list[dict[StageStatus, int]]:
+            counts: dict[uuid.UUID, dict[StageStatus, int]] = defaultdict(dict)
+            for run, status, number in await self._reader.rows(queries.stage_run_counts(), {KEYS: keys}):
+                counts[run][status] = number
+            return [counts[key] for key in keys]
+
+        return DataLoader(load)
+
+    @cached_property
+    def definition_by_run(self) -> DataLoader[uuid.UUID, Any]:
+        return self._value(queries.run_definitions())
+
+    @cached_property
+    def spec_by_stage_run(self) -> DataLoader[uuid.UUID, Any]:
+        return self._value(queries.stage_run_specs())
+
+    def samples_by_stage_run(self, max_points: int) -> ListLoader[ResourceSample]:
+        return self._with(
+            ("samples", max_points),
+            lambda: self._list(
+                ResourceSample, queries.SAMPLES, queries.sample_peaks(max_points), "stage_run_key"
+            ),
+        )
+
+    def metric_points_by_stage_run(self, name: str | None, max_points: int) -> ListLoader[MetricPoint]:
+        statement = queries.metric_series(max_points, one_name=name is not None)
+        more = {} if name is None else {"name": name}
+        return self._with(
+            ("metric points", name, max_points),
+            lambda: self._list(MetricPoint, queries.METRIC_POINTS, statement, "stage_run_key", more),
+        )
+
+    def runs_by_pipeline(self, window: Window, where: RunFilter | None) -> PageLoader[Run]:
+        conditions = where.conditions() if where else ()
+        return self._page(
+            Run, queries.RUNS, pipeline_runs.c.pipeline_id, window, conditions, ("runs", window, repr(where))
+        )
+
+    def stage_runs_by_stage(self, window: Window) -> PageLoader[StageRun]:
+        return self._page(
+            StageRun, queries.STAGE_RUNS, stage_runs.c.stage_id, window, (), ("stage runs", window)
+        )
+
+    def artifacts_by_stage_run(self, window: Window) -> PageLoader[Artifact]:
+        return self._artifacts(artifacts.c.stage_run_id, window, ())
+
+    def artifacts_by_stage(self, window: Window) -> PageLoader[Artifact]:
+        return self._artifacts(artifacts.c.stage_id, window, ())
+
+    def artifacts_by_run(self, window: Window) -> PageLoader[Artifact]:
+        return self._artifacts(stage_runs.c.pipeline_run_id, window, artifacts_of_runs())
+
+    def models_by_dataset(self, window: Window) -> PageLoader[Model]:
+        return self._page(Model, queries.MODELS, models.c.training_dataset_id, window, (), ("models", window))
+
+    def _artifacts(
+        self, parent: sa.Column[Any], window: Window, conditions: Conditions
+    ) -> PageLoader[Artifact]:
+        return self._page(
+            Artifact, queries.ARTIFACTS, parent, window, conditions, ("artifacts", parent.name, window)
+        )
+
+    def _node(self, cls: type[T], selection: Selection, column: str) -> NodeLoader[T]:
+        attribute = attribute_of(column)
+
+        async def load(keys: list[uuid.UUID]) -> list[T | None]:
+            rows = await self._reader.rows(rows_by(selection, column), {KEYS: keys})
+            found = {getattr(node, attribute): node for node in instances(cls, selection, rows)}
+            return [found.get(key) for key in keys]
+
+        return NodeLoader(load)
+
+    def _list(
+        self,
+        cls: type[T],
+        selection: Selection,
+        statement: sa.Select[Any],
+        parent: str,
+        more: Mapping[str, Any] | None = None,
+    ) -> ListLoader[T]:
+        async def load(keys: list[uuid.UUID]) -> list[list[T]]:
+            children: dict[uuid.UUID, list[T]] = defaultdict(list)
+            rows = await self._reader.rows(statement, {KEYS: keys, **(more or {})})
+            for child in instances(cls, selection, rows):
+                children[getattr(child, parent)].append(child)
+            return [children[key] for key in keys]
+
+        return DataLoader(load)
+
+    def _value(self, statement: sa.Select[Any]) -> DataLoader[uuid.UUID, Any]:
+        async def load(keys: list[uuid.UUID]) -> list[Any]:
+            found = dict(row.tuple() for row in await self._reader.rows(statement, {KEYS: keys}))
+            return [found.get(key) for key in keys]
+
+        return DataLoader(load)
+
+    def _page(
+        self,
+        cls: type[T],
+        selection: Selection,
+        parent: sa.Column[Any],
+        window: Window,
+        conditions: Conditions,
+        name: Hashable,
+    ) -> PageLoader[T]:
+        count = self._with(("count", name), lambda: self._count(parent, conditions))
+
+        async def load(keys: list[uuid.UUID]) -> list[Connection[T]]:
+            rows = await self._reader.rows(
+                page_per_parent(selection, parent, window, conditions), {KEYS: keys}
+            )
+            children: dict[uuid.UUID, list[T]] = defaultdict(list)
+            for (key, *_), child in zip(rows, instances(cls, selection, rows, skip=1), strict=True):
+                children[key].append(child)
+            return [connection(children[key], window, partial(count.load, key)) for key in keys]
+
+        return self._with(name, lambda: DataLoader(load))
+
+    def _count(self, parent: sa.Column[Any], conditions: Conditions) -> DataLoader[uuid.UUID, int]:
+        async def load(keys: list[uuid.UUID]) -> list[int]:
+            rows = await self._reader.rows(count_per_parent(parent, conditions), {KEYS: keys})
+            counts = dict(row.tuple() for row in rows)
+            return [counts.get(key, 0) for key in keys]
+
+        return DataLoader(load)
+
+    def _with(self, name: Hashable, make: Callable[[], T]) -> T:
+        """The loader for these arguments: equal arguments share one, so that they share its statement."""
+        if name not in self._with_arguments:
+            self._with_arguments[name] = make()
+        made: T = self._with_arguments[name]
+        return made

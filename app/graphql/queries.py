@@ -1,0 +1,205 @@
+"""The roots of all reads."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+from typing import Annotated
+
+import strawberry
+from strawberry import relay
+
+from app.database import queries
+from app.database.pages import Conditions, Window, count, page
+from app.database.queries import Selection
+from app.domain.statuses import RunStatus
+from app.errors import DomainError
+from app.graphql.context import Context
+from app.graphql.ids import key_of, split_id
+from app.graphql.info import Info
+from app.graphql.inputs import (
+    ArtifactFilterArgument,
+    ArtifactOrder,
+    ArtifactOrderArgument,
+    PipelineFilterArgument,
+    PipelineOrder,
+    PipelineOrderArgument,
+    RunFilterArgument,
+    RunOrder,
+    RunOrderArgument,
+    sort_of,
+)
+from app.graphql.loaders import Loaders, NodeLoader
+from app.graphql.pages import (
+    MAX_PAGE,
+    NOT_GIVEN,
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    T,
+    connection,
+    given,
+    window_of,
+)
+from app.graphql.rows import instances
+from app.graphql.types.artifact import Artifact, Dataset, Model
+from app.graphql.types.pipeline import Pipeline
+from app.graphql.types.run import Run
+from app.graphql.types.stage_run import StageRun
+from app.graphql.types.system import SystemStatus, Worker, WorkerStatus
+
+NodeId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Global id, or the bare UUID.")]
+AnyId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Global id of any node.")]
+AnyIds = Annotated[
+    list[strawberry.ID], strawberry.argument(description=f"Global ids of any nodes; at most {MAX_PAGE}.")
+]
+
+
+@strawberry.type(description="The roots of all reads.")
+class Query:
+    @strawberry.field(description="All pipelines.")
+    async def pipelines(
+        self,
+        info: Info,
+        first: First = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+        where: PipelineFilterArgument = NOT_GIVEN,
+        order_by: PipelineOrderArgument = PipelineOrder.CREATED_AT_DESC,
+    ) -> Connection[Pipeline]:
+        window = window_of(first, after, last, before, order=sort_of(order_by))
+        conditions = where.conditions() if given(where) else ()
+        return await root_page(info.context, Pipeline, queries.PIPELINES, window, conditions)
+
+    @strawberry.field(description="One pipeline, or null.")
+    async def pipeline(self, info: Info, node_id: NodeId) -> Pipeline | None:
+        return await node_or_none(info.context.loaders.pipeline_by_id, node_id, "Pipeline")
+
+    @strawberry.field(description="All runs of all pipelines.")
+    async def runs(
+        self,
+        info: Info,
+        first: First = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+        where: RunFilterArgument = NOT_GIVEN,
+        order_by: RunOrderArgument = RunOrder.CREATED_AT_DESC,
+    ) -> Connection[Run]:
+        window = window_of(first, after, last, before, order=sort_of(order_by))
+        conditions = where.conditions() if given(where) else ()
+        return await root_page(info.context, Run, queries.RUNS, window, conditions)
+
+    @strawberry.field(description="One run, or null.")
+    async def run(self, info: Info, node_id: NodeId) -> Run | None:
+        return await node_or_none(info.context.loaders.run_by_id, node_id, "Run")
+
+    @strawberry.field(description="One stage run, or null.")
+    async def stage_run(self, info: Info, node_id: NodeId) -> StageRun | None:
+        return await node_or_none(info.context.loaders.stage_run_by_id, node_id, "StageRun")
+
+    @strawberry.field(description="All artifacts of all runs.")
+    async def artifacts(
+        self,
+        info: Info,
+        first: First = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+        where: ArtifactFilterArgument = NOT_GIVEN,
+        order_by: ArtifactOrderArgument = ArtifactOrder.CREATED_AT_DESC,
+    ) -> Connection[Artifact]:
+        window = window_of(first, after, last, before, order=sort_of(order_by))
+        conditions = where.conditions() if given(where) else ()
+        return await root_page(info.context, Artifact, queries.ARTIFACTS, window, conditions)
+
+    @strawberry.field(description="One artifact, or null.")
+    async def artifact(self, info: Info, node_id: NodeId) -> Artifact | None:
+        return await node_or_none(info.context.loaders.artifact_by_id, node_id, "Artifact")
+
+    @strawberry.field(description="All datasets, newest first.")
+    async def datasets(
+        self,
+        info: Info,
+        first: First = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+    ) -> Connection[Dataset]:
+        return await root_page(info.context, Dataset, queries.DATASETS, window_of(first, after, last, before))
+
+    @strawberry.field(description="All models, newest first.")
+    async def models(
+        self,
+        info: Info,
+        first: First = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+    ) -> Connection[Model]:
+        return await root_page(info.context, Model, queries.MODELS, window_of(first, after, last, before))
+
+    @strawberry.field(description="Any node by its global id, or null.")
+    async def node(self, info: Info, node_id: AnyId) -> relay.Node | None:
+        return await any_node(info.context.loaders, node_id)
+
+    @strawberry.field(
+        description="Any nodes by their global ids, in that order; null for each that does not exist."
+    )
+    async def nodes(self, info: Info, ids: AnyIds) -> list[relay.Node | None]:
+        if len(ids) > MAX_PAGE:
+            raise DomainError(f"At most {MAX_PAGE} ids are allowed, not {len(ids)}.", path=["ids"])
+        return await asyncio.gather(*(any_node(info.context.loaders, node_id) for node_id in ids))
+
+    @strawberry.field(description="The state of the whole installation.")
+    async def system_status(self, info: Info) -> SystemStatus:
+        reader = info.context.reader
+        totals = dict(row.tuple() for row in await reader.rows(queries.run_totals()))
+        rows = await reader.rows(queries.workers_with_load())
+        workers = instances(Worker, queries.WORKERS, [row[:-2] for row in rows])
+        return SystemStatus(
+            version=importlib.metadata.version("ml-pipeline-thing"),
+            pending_runs=totals.get(RunStatus.PENDING, 0),
+            running_runs=totals.get(RunStatus.RUNNING, 0),
+            workers=[
+                WorkerStatus(worker=worker, alive=alive, active_stage_runs=load)
+                for worker, (*_, load, alive) in zip(workers, rows, strict=True)
+            ],
+        )
+
+
+async def root_page(
+    context: Context, cls: type[T], selection: Selection, window: Window, conditions: Conditions = ()
+) -> Connection[T]:
+    rows = await context.reader.rows(page(selection, window, conditions))
+    return connection(
+        instances(cls, selection, rows),
+        window,
+        lambda: context.reader.number(count(selection.table, conditions)),
+    )
+
+
+async def node_or_none(loader: NodeLoader[T], node_id: str, type_name: str) -> T | None:
+    key = key_of(node_id, type_name)
+    return None if key is None else await loader.load(key)
+
+
+async def any_node(loaders: Loaders, node_id: str) -> relay.Node | None:
+    type_name, key = split_id(node_id) or (None, None)
+    by_type = {
+        "Pipeline": loaders.pipeline_by_id,
+        "Stage": loaders.stage_by_id,
+        "Run": loaders.run_by_id,
+        "StageRun": loaders.stage_run_by_id,
+        "Artifact": loaders.artifact_by_id,
+        "Dataset": loaders.dataset_by_id,
+        "Model": loaders.model_by_id,
+        "Worker": loaders.worker_by_id,
+    }
+    if key is None or type_name not in by_type:
+        return None
+    node: relay.Node | None = await by_type[type_name].load(key)
+    return node

@@ -1,0 +1,60 @@
+"""Reads rows and turns them into the plain objects that GraphQL answers with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database.queries import Selection
+
+T = TypeVar("T")
+Rows = Sequence[sa.Row[Any]]
+
+_ATTRIBUTES = {"dependencies": "dependency_names"}
+
+
+class Reader:
+    """Runs the reads of one operation and counts them.
+
+    ``slots`` is shared by all operations and smaller than the connection pool: siblings of a wide query are read at
+    the same time, and must not take every connection from the rest of the server.
+    """
+
+    def __init__(self, engine: AsyncEngine, slots: asyncio.Semaphore) -> None:
+        self._engine = engine
+        self._slots = slots
+        self.statements = 0
+
+    async def rows(self, statement: sa.Select[Any], parameters: Mapping[str, Any] | None = None) -> Rows:
+        async with self._slots, self._engine.connect() as connection:
+            self.statements += 1
+            return (await connection.execute(statement, parameters)).all()
+
+    async def number(self, statement: sa.Select[Any]) -> int:
+        rows = await self.rows(statement)
+        return int(rows[0][0])
+
+
+def instances(cls: type[T], selection: Selection, rows: Rows, *, skip: int = 0) -> list[T]:
+    """Make one ``cls`` of each row, whose columns from ``skip`` on are those of ``selection``.
+
+    Skips ``__init__``, which takes longer than reading the row. A column ``<thing>_id`` becomes the attribute
+    ``<thing>_key``: the field ``<thing>Id`` of the graph is the global id.
+    """
+    names = [attribute_of(name) for name in selection.names]
+    made = []
+    for row in rows:
+        instance = object.__new__(cls)
+        instance.__dict__ = dict(zip(names, row[skip:] if skip else row, strict=True))
+        made.append(instance)
+    return made
+
+
+def attribute_of(column: str) -> str:
+    if column.endswith("_id") and column != "host_id":
+        return f"{column.removesuffix('_id')}_key"
+    return _ATTRIBUTES.get(column, column)

@@ -1,0 +1,75 @@
+"""Scalars for numbers that GraphQL's own types can't carry."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NewType
+
+import strawberry
+from graphql import FloatValueNode, GraphQLError, IntValueNode, StringValueNode, ValueNode
+from strawberry.types.scalar import ScalarDefinition
+
+BigInt = NewType("BigInt", int)
+MetricValue = NewType("MetricValue", float)
+
+_BIG_INT_LIMIT = 2**63
+_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+
+
+def parse_big_int(value: Any) -> int:
+    """Accept an integer or its decimal digits, within 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise GraphQLError("BigInt must be an integer or a string of digits.")
+    try:
+        number = int(value)
+    except ValueError:
+        raise GraphQLError("BigInt must be an integer or a string of digits.") from None
+    if not -_BIG_INT_LIMIT <= number < _BIG_INT_LIMIT:
+        raise GraphQLError("BigInt must fit into 64 bits.")
+    return number
+
+
+def parse_big_int_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> int:
+    if not isinstance(node, (IntValueNode, StringValueNode)):
+        raise GraphQLError("BigInt must be an integer or a string of digits.")
+    return parse_big_int(node.value)
+
+
+def serialize_metric(value: float) -> float | str:
+    """JSON has no NaN and no infinities: those travel by name."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def parse_metric(value: Any) -> float:
+    """Accept a number, "NaN", "Infinity" or "-Infinity"."""
+    if isinstance(value, bool) or not (isinstance(value, (int, float)) or value in _NOT_FINITE):
+        raise GraphQLError("MetricValue must be a number, NaN, Infinity or -Infinity.")
+    return float(value)
+
+
+def parse_metric_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> float:
+    if isinstance(node, (IntValueNode, FloatValueNode)):
+        return float(node.value)
+    return parse_metric(node.value if isinstance(node, StringValueNode) else None)
+
+
+SCALARS: dict[object, ScalarDefinition] = {
+    BigInt: strawberry.scalar(
+        name="BigInt",
+        description="An integer of up to 64 bits. Input may also be a string of digits.",
+        serialize=int,
+        parse_value=parse_big_int,
+        parse_literal=parse_big_int_literal,
+    ),
+    MetricValue: strawberry.scalar(
+        name="MetricValue",
+        description='A number, or one of "NaN", "Infinity" and "-Infinity", which JSON numbers can\'t express.',
+        serialize=serialize_metric,
+        parse_value=parse_metric,
+        parse_literal=parse_metric_literal,
+    ),
+}

@@ -1,0 +1,21 @@
+"""Names for types of other modules: the graph is cyclic, so its types refer to each other lazily."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+if TYPE_CHECKING:
+    from app.graphql.types.artifact import Artifact, Dataset, Model
+    from app.graphql.types.pipeline import Pipeline, Stage
+    from app.graphql.types.run import Run
+    from app.graphql.types.stage_run import StageRun
+
+PipelineLink = Annotated["Pipeline", strawberry.lazy("app.graphql.types.pipeline")]
+StageLink = Annotated["Stage", strawberry.lazy("app.graphql.types.pipeline")]
+RunLink = Annotated["Run", strawberry.lazy("app.graphql.types.run")]
+StageRunLink = Annotated["StageRun", strawberry.lazy("app.graphql.types.stage_run")]
+ArtifactLink = Annotated["Artifact", strawberry.lazy("app.graphql.types.artifact")]
+DatasetLink = Annotated["Dataset", strawberry.lazy("app.graphql.types.artifact")]
+ModelLink = Annotated["Model", strawberry.lazy("app.graphql.types.artifact")]

@@ -1,0 +1,121 @@
+"""Runs of pipelines."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+
+import strawberry
+from strawberry import relay
+from strawberry.scalars import JSON
+
+from app.database.pages import OLDEST_FIRST
+from app.domain.statuses import RUN_FINAL
+from app.graphql.ids import global_id
+from app.graphql.info import Info
+from app.graphql.pages import NESTED_PAGE, NOT_GIVEN, After, Connection, First, window_of
+from app.graphql.scalars import BigInt
+from app.graphql.types.enums import FinishReason, RunStatus, StageStatus, TriggerType
+from app.graphql.types.links import ArtifactLink, PipelineLink, StageRunLink
+
+
+@strawberry.type(description="How many stage runs of a run have each status.")
+class StageRunCounts:
+    total: int = strawberry.field(description="All of them.")
+    pending: int = strawberry.field(description="Waiting.")
+    running: int = strawberry.field(description="At work.")
+    completed: int = strawberry.field(description="Succeeded.")
+    failed: int = strawberry.field(description="Failed.")
+    cancelled: int = strawberry.field(description="Cancelled.")
+    skipped: int = strawberry.field(description="Never started, for something before them failed.")
+
+    @classmethod
+    def of(cls, counts: Mapping[StageStatus, int]) -> StageRunCounts:
+        return cls(
+            total=sum(counts.values()),
+            **{status.name.lower(): counts.get(status, 0) for status in StageStatus},
+        )
+
+
+@strawberry.type(description="One execution of a pipeline.")
+class Run(relay.Node):
+    id: relay.NodeID[uuid.UUID]
+    pipeline_key: strawberry.Private[uuid.UUID]
+    retry_of_key: strawberry.Private[uuid.UUID | None]
+    status: RunStatus = strawberry.field(description="Where the run stands.")
+    trigger_type: TriggerType = strawberry.field(description="What started the run.")
+    triggered_by: str | None = strawberry.field(description="Who or what asked for the run.")
+    started_at: dt.datetime | None = strawberry.field(description="When its first stage started.")
+    completed_at: dt.datetime | None = strawberry.field(description="When it ended.")
+    execution_time: float | None = strawberry.field(description="Duration in seconds.")
+    run_config: JSON | None = strawberry.field(
+        description="Parameters and limits which hold for this run only."
+    )
+    environment: str | None = strawberry.field(description="Name of where the run belongs.")
+    max_memory_usage: float | None = strawberry.field(description="Most memory of any of its stages in MB.")
+    max_cpu_usage: float | None = strawberry.field(
+        description="Most CPU of any of its stages in percent of one core."
+    )
+    success_count: int = strawberry.field(description="How many stages succeeded.")
+    failed_count: int = strawberry.field(description="How many stages failed.")
+    error_message: str | None = strawberry.field(description="What went wrong, for people.")
+    output_data: JSON | None = strawberry.field(
+        description="What its stages reported, by the name of the stage."
+    )
+    tags: list[str] | None = strawberry.field(description="Labels to find the run by.")
+    notes: str | None = strawberry.field(description="Anything worth remembering about the run.")
+    cancel_requested_at: dt.datetime | None = strawberry.field(
+        description="When somebody asked to cancel it."
+    )
+    cancel_reason: str | None = strawberry.field(description="Why it was to be cancelled.")
+    deadline_at: dt.datetime | None = strawberry.field(description="When its time limit is reached.")
+    finish_reason: FinishReason | None = strawberry.field(description="Why it ended the way it did.")
+    last_event_seq: BigInt = strawberry.field(description="Number of its newest event.")
+    created_at: dt.datetime = strawberry.field(description="When it was asked for.")
+    updated_at: dt.datetime = strawberry.field(description="When it last changed.")
+
+    @strawberry.field(description="Global id of its pipeline.")
+    def pipeline_id(self) -> strawberry.ID:
+        return global_id("Pipeline", self.pipeline_key)
+
+    @strawberry.field(description="Its pipeline.")
+    async def pipeline(self, info: Info) -> PipelineLink:
+        return await info.context.loaders.pipeline_by_id.require(self.pipeline_key)
+
+    @strawberry.field(description="Its stages, in the order of the pipeline when the run was started.")
+    async def stage_runs(self, info: Info) -> list[StageRunLink]:
+        return await info.context.loaders.stage_runs_by_run.load(self.id)
+
+    @strawberry.field(description="How many of its stage runs have each status.")
+    async def stage_run_counts(self, info: Info) -> StageRunCounts:
+        return StageRunCounts.of(await info.context.loaders.stage_run_counts_by_run.load(self.id))
+
+    @strawberry.field(description="Everything its stages made, oldest first.")
+    async def artifacts(
+        self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
+    ) -> Connection[ArtifactLink]:
+        window = window_of(first, after, order=OLDEST_FIRST, default=NESTED_PAGE)
+        return await info.context.loaders.artifacts_by_run(window).load(self.id)
+
+    @strawberry.field(description="The pipeline as it was when the run was started.")
+    async def definition(self, info: Info) -> JSON | None:
+        return await info.context.loaders.definition_by_run.load(self.id)
+
+    @strawberry.field(description="The run which this one does again.")
+    async def retry_of(self, info: Info) -> Run | None:
+        if self.retry_of_key is None:
+            return None
+        return await info.context.loaders.run_by_id.load(self.retry_of_key)
+
+    @strawberry.field(description="The runs which do this one again.")
+    async def retries(self, info: Info) -> list[Run]:
+        return await info.context.loaders.retries_by_run.load(self.id)
+
+    @strawberry.field(description="True if cancelRun would have an effect.")
+    def can_cancel(self) -> bool:
+        return self.status not in RUN_FINAL and self.cancel_requested_at is None
+
+    @strawberry.field(description="True if retryRun may be called.")
+    def can_retry(self) -> bool:
+        return self.status in RUN_FINAL

@@ -1,0 +1,168 @@
+"""What became of a stage in a run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Annotated
+
+import strawberry
+from strawberry import relay
+from strawberry.scalars import JSON
+
+from app.database.pages import OLDEST_FIRST
+from app.errors import DomainError
+from app.graphql.ids import global_id
+from app.graphql.info import Info
+from app.graphql.inputs import refuse_unstorable
+from app.graphql.pages import NESTED_PAGE, NOT_GIVEN, After, Connection, First, given, window_of
+from app.graphql.scalars import BigInt
+from app.graphql.types.attempt import MetricPoint, ResourceSample, StageAttempt
+from app.graphql.types.enums import FinishReason, Phase, StageStatus
+from app.graphql.types.links import ArtifactLink, RunLink, StageLink
+from app.graphql.types.logs import LogChunk
+from app.graphql.types.system import Worker
+
+MAX_POINTS = 2000
+MAX_LOG_BYTES = 1024 * 1024
+
+MaxPoints = Annotated[
+    int,
+    strawberry.argument(description=f"Thin a longer series out to this many points; at most {MAX_POINTS}."),
+]
+MetricName = Annotated[str | None, strawberry.argument(description="Only the metric of this name.")]
+AfterOffset = Annotated[
+    BigInt | None,
+    strawberry.argument(description="First byte to read, 0 if left out; a negative one counts from the end."),
+]
+MaxBytes = Annotated[
+    int, strawberry.argument(description=f"How much to read; at most {MAX_LOG_BYTES} bytes.")
+]
+AttemptNumber = Annotated[
+    int | None, strawberry.argument(description="Which attempt; the latest when left out.")
+]
+
+
+@strawberry.type(description="What became of a stage in a run.")
+class StageRun(relay.Node):
+    id: relay.NodeID[uuid.UUID]
+    pipeline_run_key: strawberry.Private[uuid.UUID]
+    stage_key: strawberry.Private[uuid.UUID]
+    worker_key: strawberry.Private[uuid.UUID | None]
+    reused_from_key: strawberry.Private[uuid.UUID | None]
+    depends_on: strawberry.Private[list[uuid.UUID]]
+    name: str = strawberry.field(description="Name of the stage when the run was started.")
+    position: int = strawberry.field(description="Place in the run, from 0; never before its dependencies.")
+    status: StageStatus = strawberry.field(description="Where it stands.")
+    phase: Phase = strawberry.field(description="Where it stands, in the finer view of the engine.")
+    attempt_number: int = strawberry.field(description="Number of its latest attempt; 0 before the first.")
+    started_at: dt.datetime | None = strawberry.field(description="When its process first started.")
+    completed_at: dt.datetime | None = strawberry.field(description="When it ended.")
+    execution_time: float | None = strawberry.field(description="Duration in seconds.")
+    memory_usage: float | None = strawberry.field(description="Most memory in MB.")
+    cpu_usage: float | None = strawberry.field(description="Most CPU in percent of one core.")
+    output_data: JSON | None = strawberry.field(description="What the stage reported as its result.")
+    error_message: str | None = strawberry.field(description="What went wrong, for people.")
+    logs: str | None = strawberry.field(description="End of its log, kept with the row.")
+    metrics: JSON | None = strawberry.field(description="Last value of each metric it reported, by name.")
+    allow_failure: bool = strawberry.field(description="The run goes on if it fails.")
+    not_before: dt.datetime | None = strawberry.field(description="The next attempt waits until then.")
+    finish_reason: FinishReason | None = strawberry.field(description="Why it ended.")
+    exit_code: int | None = strawberry.field(description="Exit code of the last attempt.")
+    signal: int | None = strawberry.field(description="Number of the signal which ended the last attempt.")
+    stop_requested_at: dt.datetime | None = strawberry.field(
+        description="When its processes were told to stop."
+    )
+    lost_count: int = strawberry.field(description="How many attempts vanished with their host.")
+    created_at: dt.datetime = strawberry.field(description="When the run was asked for.")
+    updated_at: dt.datetime = strawberry.field(description="When it last changed.")
+
+    @strawberry.field(description="Global id of its run.")
+    def pipeline_run_id(self) -> strawberry.ID:
+        return global_id("Run", self.pipeline_run_key)
+
+    @strawberry.field(description="Global id of its stage.")
+    def stage_id(self) -> strawberry.ID:
+        return global_id("Stage", self.stage_key)
+
+    @strawberry.field(description="The run it belongs to.")
+    async def run(self, info: Info) -> RunLink:
+        return await info.context.loaders.run_by_id.require(self.pipeline_run_key)
+
+    @strawberry.field(description="The stage of the pipeline, as it is now.")
+    async def stage(self, info: Info) -> StageLink:
+        return await info.context.loaders.stage_by_id.require(self.stage_key)
+
+    @strawberry.field(description="The worker which looks after it, or did last.")
+    async def worker(self, info: Info) -> Worker | None:
+        if self.worker_key is None:
+            return None
+        return await info.context.loaders.worker_by_id.load(self.worker_key)
+
+    @strawberry.field(description="The stage run of an earlier run whose results it took over.")
+    async def reused_from(self, info: Info) -> StageRun | None:
+        if self.reused_from_key is None:
+            return None
+        return await info.context.loaders.stage_run_by_id.load(self.reused_from_key)
+
+    @strawberry.field(description="The stage runs which must succeed before it.")
+    async def dependencies(self, info: Info) -> list[StageRun]:
+        if not self.depends_on:
+            return []
+        siblings = await info.context.loaders.stage_runs_by_run.load(self.pipeline_run_key)
+        return [sibling for sibling in siblings if sibling.id in self.depends_on]
+
+    @strawberry.field(description="The stage runs which wait for it.")
+    async def dependents(self, info: Info) -> list[StageRun]:
+        siblings = await info.context.loaders.stage_runs_by_run.load(self.pipeline_run_key)
+        return [sibling for sibling in siblings if self.id in sibling.depends_on]
+
+    @strawberry.field(description="What it made, oldest first.")
+    async def artifacts(
+        self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
+    ) -> Connection[ArtifactLink]:
+        window = window_of(first, after, order=OLDEST_FIRST, default=NESTED_PAGE)
+        return await info.context.loaders.artifacts_by_stage_run(window).load(self.id)
+
+    @strawberry.field(description="Its attempts, oldest first.")
+    async def attempts(self, info: Info) -> list[StageAttempt]:
+        return await info.context.loaders.attempts_by_stage_run.load(self.id)
+
+    @strawberry.field(description="Its command, environment, parameters and limits after all merging.")
+    async def spec(self, info: Info) -> JSON | None:
+        return await info.context.loaders.spec_by_stage_run.load(self.id)
+
+    @strawberry.field(description="A piece of what it printed.")
+    async def log(
+        self,
+        info: Info,
+        after_offset: AfterOffset = NOT_GIVEN,
+        max_bytes: MaxBytes = 65536,
+        attempt: AttemptNumber = NOT_GIVEN,
+    ) -> LogChunk:
+        # The first character may take four bytes; a smaller piece could be empty for ever.
+        if not 4 <= max_bytes <= MAX_LOG_BYTES:
+            raise DomainError(f"maxBytes must be from 4 to {MAX_LOG_BYTES}.", path=["maxBytes"])
+        return LogChunk.of(
+            await info.context.logs.read(self.id, given(after_offset), max_bytes, given(attempt))
+        )
+
+    @strawberry.field(
+        description="CPU and memory over time. A long series is thinned out to the peaks of its intervals."
+    )
+    async def resource_samples(self, info: Info, max_points: MaxPoints = 200) -> list[ResourceSample]:
+        return await info.context.loaders.samples_by_stage_run(checked_points(max_points)).load(self.id)
+
+    @strawberry.field(description="The metrics it reported, by name and step. A long series is thinned out.")
+    async def metric_points(
+        self, info: Info, name: MetricName = NOT_GIVEN, max_points: MaxPoints = 200
+    ) -> list[MetricPoint]:
+        refuse_unstorable(given(name), "name")
+        loader = info.context.loaders.metric_points_by_stage_run(given(name), checked_points(max_points))
+        return await loader.load(self.id)
+
+
+def checked_points(max_points: int) -> int:
+    if not 1 <= max_points <= MAX_POINTS:
+        raise DomainError(f"maxPoints must be from 1 to {MAX_POINTS}.", path=["maxPoints"])
+    return max_points
