@@ -16,6 +16,8 @@ import pytest
 from pipeline_harness import EXAMPLES, Pipeline, StageOutcome
 from png_reader import read_png
 
+from app.domain.manifest import parse_manifest
+from app.domain.stage_reports import parse_final_metrics, parse_metric_lines
 from app.domain.statuses import EXPECTED_ARTIFACTS, ArtifactType, StageType
 
 pytestmark = pytest.mark.timeout(300)
@@ -47,7 +49,8 @@ def test_every_output_is_in_the_manifest_and_the_other_way_round(outcomes: dict[
         files = {str(file.relative_to(outcome.out)) for file in outcome.out.rglob("*") if file.is_file()}
         paths = [artifact["path"] for artifact in outcome.manifest()]
         assert Counter(paths) == Counter(files - {"artifacts.json"})
-        assert all(artifact["name"] for artifact in outcome.manifest())
+        manifest = parse_manifest((outcome.out / "artifacts.json").read_bytes(), files)
+        assert all(entry.name and entry.type for entry in manifest.entries.values())
 
 
 def test_every_stage_makes_the_artifacts_its_type_promises(
@@ -60,8 +63,8 @@ def test_every_stage_makes_the_artifacts_its_type_promises(
 
 def test_every_stage_leaves_finite_numbers_and_a_result(outcomes: dict[str, StageOutcome]) -> None:
     for outcome in outcomes.values():
-        metrics = outcome.json("out/metrics.json")
-        assert metrics
+        metrics = parse_final_metrics((outcome.out / "metrics.json").read_bytes())
+        assert metrics == outcome.json("out/metrics.json")
         assert all(math.isfinite(value) for value in metrics.values())
         assert outcome.json("stage_result.json")
 
@@ -82,6 +85,8 @@ def test_training_reports_a_point_per_step_and_learns(
 ) -> None:
     steps = pipeline.stages[stage]["config"]["params"]["steps"]
     curves: dict[str, list[float]] = {}
+    lines = (outcomes[stage].folder / "metrics.jsonl").read_bytes().splitlines()
+    assert parse_metric_lines(lines, max_points=len(lines)).bad_line_count == 0
     for point in outcomes[stage].points():
         curves.setdefault(point["name"], []).append(point["value"])
         assert point["step"] == len(curves[point["name"]])
