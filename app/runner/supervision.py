@@ -73,16 +73,20 @@ class Supervision:
         self._poll.register(doorbell.descriptor, select.POLLIN)
 
     def follow(self) -> None:
-        while self._tree.main_status is None:
-            self._wait(self._next_wake())
-            self._tree.reap()
+        while not self._main_has_ended():
             if self.stop_reason is None:
                 self._check_cancel_and_timeout()
             self._kill_if_due()
             self._sample_if_due()
+            self._wait(self._next_wake())
         self._end_stragglers()
         self._pump()  # nobody writes any more, and one turn takes more than the pipe can hold
         self._write_sample(self._sampler.close())
+
+    def _main_has_ended(self) -> bool:
+        """Asked before every look for a reason to stop: a stage which has ended by itself was not stopped."""
+        self._tree.reap()
+        return self._tree.main_status is not None
 
     def _next_wake(self) -> float:
         wakes = [now_seconds() + CANCEL_POLL_SECONDS, self._sampler.due_at]
@@ -137,7 +141,7 @@ class Supervision:
             self._tree.kill()
 
     def _sample_if_due(self) -> None:
-        if self._tree.main_status is not None or now_seconds() < self._sampler.due_at:
+        if now_seconds() < self._sampler.due_at:
             return
         self._write_sample(self._sampler.sample())
         limit_bytes = self._spec.memory_limit_bytes
