@@ -200,13 +200,12 @@ def run_totals() -> sa.Select[Any]:
 
 @cache
 def workers_with_load() -> sa.Select[Any]:
-    """All workers, each with the number of stage runs it looks after and whether its lease holds."""
+    """(number of stage runs it looks after, whether its lease holds, row...) of each worker."""
     held = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
     load = (
         sa.select(sa.func.count())
         .where(stage_runs.c.worker_id == workers.c.id, stage_runs.c.phase.in_(held))
         .scalar_subquery()
     )
-    return sa.select(*WORKERS.columns, load, workers.c.lease_until > sa.func.now()).order_by(
-        workers.c.lease_until.desc(), workers.c.id
-    )
+    alive = workers.c.lease_until > sa.func.now()
+    return sa.select(load, alive, *WORKERS.columns).order_by(workers.c.lease_until.desc(), workers.c.id)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, specified_rules
 from strawberry.schema.schema import validate_document
 
 from app.graphql.limits import MAX_SOURCE_LENGTH, MAX_TOKENS
 
-PARSE_LIMITS: Mapping[str, int] = {
+PARSE_LIMITS: Mapping[str, Any] = {
     "max_lexical_tokens": MAX_TOKENS,
     "max_comments": MAX_TOKENS,
     "max_source_length": MAX_SOURCE_LENGTH,

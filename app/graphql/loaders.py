@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from strawberry.dataloader import DataLoader
+from strawberry.scalars import JSON
 
 from app.database import queries
 from app.database.models import artifacts, models, pipeline_runs, stage_runs
@@ -134,12 +135,12 @@ class Loaders:
         return DataLoader(load)
 
     @cached_property
-    def definition_by_run(self) -> DataLoader[uuid.UUID, Any]:
-        return self._value(queries.run_definitions())
+    def definition_by_run(self) -> DataLoader[uuid.UUID, JSON | None]:
+        return self._document(queries.run_definitions())
 
     @cached_property
-    def spec_by_stage_run(self) -> DataLoader[uuid.UUID, Any]:
-        return self._value(queries.stage_run_specs())
+    def spec_by_stage_run(self) -> DataLoader[uuid.UUID, JSON | None]:
+        return self._document(queries.stage_run_specs())
 
     def samples_by_stage_run(self, max_points: int) -> ListLoader[ResourceSample]:
         return self._with(
@@ -214,9 +215,9 @@ class Loaders:
 
         return DataLoader(load)
 
-    def _value(self, statement: sa.Select[Any]) -> DataLoader[uuid.UUID, Any]:
-        async def load(keys: list[uuid.UUID]) -> list[Any]:
-            found = dict(row.tuple() for row in await self._reader.rows(statement, {KEYS: keys}))
+    def _document(self, statement: sa.Select[Any]) -> DataLoader[uuid.UUID, JSON | None]:
+        async def load(keys: list[uuid.UUID]) -> list[JSON | None]:
+            found = await self._reader.pairs(statement, {KEYS: keys})
             return [found.get(key) for key in keys]
 
         return DataLoader(load)
@@ -245,8 +246,7 @@ class Loaders:
 
     def _count(self, parent: sa.Column[Any], conditions: Conditions) -> DataLoader[uuid.UUID, int]:
         async def load(keys: list[uuid.UUID]) -> list[int]:
-            rows = await self._reader.rows(count_per_parent(parent, conditions), {KEYS: keys})
-            counts = dict(row.tuple() for row in rows)
+            counts = await self._reader.pairs(count_per_parent(parent, conditions), {KEYS: keys})
             return [counts.get(key, 0) for key in keys]
 
         return DataLoader(load)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 from strawberry import relay
@@ -18,12 +18,15 @@ from app.graphql.context import Context
 from app.graphql.ids import key_of, split_id
 from app.graphql.info import Info
 from app.graphql.inputs import (
+    ArtifactFilter,
     ArtifactFilterArgument,
     ArtifactOrder,
     ArtifactOrderArgument,
+    PipelineFilter,
     PipelineFilterArgument,
     PipelineOrder,
     PipelineOrderArgument,
+    RunFilter,
     RunFilterArgument,
     RunOrder,
     RunOrderArgument,
@@ -40,7 +43,6 @@ from app.graphql.pages import (
     Last,
     T,
     connection,
-    given,
     window_of,
 )
 from app.graphql.rows import instances
@@ -71,7 +73,7 @@ class Query:
         order_by: PipelineOrderArgument = PipelineOrder.CREATED_AT_DESC,
     ) -> Connection[Pipeline]:
         window = window_of(first, after, last, before, order=sort_of(order_by))
-        conditions = where.conditions() if given(where) else ()
+        conditions = conditions_of(where)
         return await root_page(info.context, Pipeline, queries.PIPELINES, window, conditions)
 
     @strawberry.field(description="One pipeline, or null.")
@@ -90,7 +92,7 @@ class Query:
         order_by: RunOrderArgument = RunOrder.CREATED_AT_DESC,
     ) -> Connection[Run]:
         window = window_of(first, after, last, before, order=sort_of(order_by))
-        conditions = where.conditions() if given(where) else ()
+        conditions = conditions_of(where)
         return await root_page(info.context, Run, queries.RUNS, window, conditions)
 
     @strawberry.field(description="One run, or null.")
@@ -113,7 +115,7 @@ class Query:
         order_by: ArtifactOrderArgument = ArtifactOrder.CREATED_AT_DESC,
     ) -> Connection[Artifact]:
         window = window_of(first, after, last, before, order=sort_of(order_by))
-        conditions = where.conditions() if given(where) else ()
+        conditions = conditions_of(where)
         return await root_page(info.context, Artifact, queries.ARTIFACTS, window, conditions)
 
     @strawberry.field(description="One artifact, or null.")
@@ -157,18 +159,22 @@ class Query:
     @strawberry.field(description="The state of the whole installation.")
     async def system_status(self, info: Info) -> SystemStatus:
         reader = info.context.reader
-        totals = dict(row.tuple() for row in await reader.rows(queries.run_totals()))
+        totals = await reader.pairs(queries.run_totals())
         rows = await reader.rows(queries.workers_with_load())
-        workers = instances(Worker, queries.WORKERS, [row[:-2] for row in rows])
+        workers = instances(Worker, queries.WORKERS, rows, skip=2)
         return SystemStatus(
             version=importlib.metadata.version("ml-pipeline-thing"),
             pending_runs=totals.get(RunStatus.PENDING, 0),
             running_runs=totals.get(RunStatus.RUNNING, 0),
             workers=[
                 WorkerStatus(worker=worker, alive=alive, active_stage_runs=load)
-                for worker, (*_, load, alive) in zip(workers, rows, strict=True)
+                for worker, (load, alive, *_) in zip(workers, rows, strict=True)
             ],
         )
+
+
+def conditions_of(where: PipelineFilter | RunFilter | ArtifactFilter | None) -> Conditions:
+    return () if where is None or where is NOT_GIVEN else where.conditions()
 
 
 async def root_page(
@@ -189,7 +195,7 @@ async def node_or_none(loader: NodeLoader[T], node_id: str, type_name: str) -> T
 
 async def any_node(loaders: Loaders, node_id: str) -> relay.Node | None:
     type_name, key = split_id(node_id) or (None, None)
-    by_type = {
+    by_type: dict[str | None, NodeLoader[Any]] = {
         "Pipeline": loaders.pipeline_by_id,
         "Stage": loaders.stage_by_id,
         "Run": loaders.run_by_id,

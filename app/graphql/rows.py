@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.database.queries import Selection
 
 T = TypeVar("T")
-Rows = Sequence[sa.Row[Any]]
+Rows = Sequence[Any]
+"""Rows of columns known to the caller only; each behaves like a tuple."""
 
 _ATTRIBUTES = {"dependencies": "dependency_names"}
 
@@ -32,7 +33,15 @@ class Reader:
     async def rows(self, statement: sa.Select[Any], parameters: Mapping[str, Any] | None = None) -> Rows:
         async with self._slots, self._engine.connect() as connection:
             self.statements += 1
-            return (await connection.execute(statement, parameters)).all()
+            result = await connection.execute(statement, parameters)
+            rows: Rows = result.all()
+            return rows
+
+    async def pairs(
+        self, statement: sa.Select[Any], parameters: Mapping[str, Any] | None = None
+    ) -> dict[Any, Any]:
+        """A mapping from the first to the second of two columns."""
+        return dict(await self.rows(statement, parameters))
 
     async def number(self, statement: sa.Select[Any]) -> int:
         rows = await self.rows(statement)

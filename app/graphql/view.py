@@ -18,7 +18,7 @@ from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http import GraphQLHTTPResponse
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.execution import ExecutionResult, PreExecutionError
-from strawberry.types.unset import UNSET, UnsetType
+from strawberry.types.unset import UnsetType
 
 from app.graphql.context import Context, ContextFactory
 from app.graphql.media import GRAPHQL_RESPONSE, JSON, negotiate
@@ -83,7 +83,7 @@ class GraphQLView(GraphQL[Context, None]):
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
         if self._token is not None and not shows_token(context, self._token):
             raise ConnectionRejectionError
-        return UNSET
+        return await super().on_ws_connect(context)
 
     def should_render_graphql_ide(self, request: Any) -> bool:
         """Only a browser gets the page; any other GET must carry a query."""
