@@ -60,6 +60,8 @@ def _by_content(path: Path, head: bytes, extension: str) -> Callable[[], Inspect
         return lambda: Inspection(format="hdf5")
     if head.startswith(b"tree\nversion="):
         return lambda: Inspection(format="lightgbm-text", framework="lightgbm")
+    if head.startswith(b"{L") and b"learner" in head:
+        return lambda: Inspection(format="xgboost-ubj", framework="xgboost")
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return lambda: inspect_pickle(path)
     if looks_like_safetensors(head, path.stat().st_size):

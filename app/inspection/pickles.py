@@ -15,7 +15,7 @@ from app.inspection.facts import Inspection, Unreadable, clip
 from app.inspection.sources import read_head
 
 _LIMIT_BYTES = 8 << 20
-_LIMIT_INSTRUCTIONS = 1_000_000
+_LIMIT_INSTRUCTIONS = 300_000
 _MAX_IMPORTS = 100
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 _COMPUTED = "<computed>"
@@ -64,7 +64,7 @@ def inspect_pickle_bytes(content: bytes, file_format: str) -> Inspection:
     if not content:
         raise Unreadable("it is empty")
     names, is_complete = _imports(content)
-    if not names and not is_complete:
+    if not names and not is_complete and content[:1] != b"\x80":
         raise Unreadable("it is not a pickle")
     is_joblib = any(name.startswith("joblib.numpy_pickle.") for name in names)
     details: dict[str, Any] = {
