@@ -15,10 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.models import artifacts, pipeline_runs, resource_samples, run_events, stage_runs
 from app.database.pages import Conditions
-from app.domain.statuses import ArtifactStatus, ArtifactType
-
-LOG_PATH = "logs/output.log"
-"""``artifacts.relative_path`` of an attempt's captured log."""
+from app.domain.statuses import ArtifactStatus
 
 Row = sa.Row[*tuple[Any, ...]]
 Rows = Sequence[Row]
@@ -97,8 +94,7 @@ async def stored_log(connection: AsyncConnection, stage_run_id: UUID, attempt: i
     statement = sa.select(found.sha256, found.file_size).where(
         found.stage_run_id == stage_run_id,
         found.attempt_number == attempt,
-        found.relative_path == LOG_PATH,
-        found.artifact_type == ArtifactType.LOG,
+        found.is_captured_log,
         found.status == ArtifactStatus.READY,
         found.sha256.is_not(None),
     )

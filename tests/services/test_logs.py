@@ -49,7 +49,9 @@ async def put_log(
     path = tmp_path / "to be stored"
     path.write_bytes(content)
     blob = await store.put_file(path)
-    await run.add_artifact(blob, "logs/output.log", attempt=attempt, artifact_type=ArtifactType.LOG)
+    await run.add_artifact(
+        blob, "output.log", attempt=attempt, artifact_type=ArtifactType.LOG, is_captured_log=True
+    )
 
 
 async def test_a_live_log_is_read_in_pieces_and_never_final(
@@ -97,6 +99,15 @@ async def test_without_its_folder_the_log_comes_from_the_store(
     assert await reader.read(run.stage_run_id, 6, 4) == LogSlice(1, 6, 10, TEXT[6:10], final=False)
     assert await reader.read(run.stage_run_id, -8, 100) == LogSlice(1, 8, len(TEXT), TEXT[8:], final=True)
     assert await reader.read(run.stage_run_id, 99, 4) == LogSlice(1, len(TEXT), len(TEXT), b"", final=True)
+
+
+async def test_an_output_which_is_called_like_the_log_is_not_the_log(
+    reader: LogReader, store: LocalStore, run: HandMadeRun, tmp_path: Path
+) -> None:
+    path = tmp_path / "to be stored"
+    path.write_bytes(b"not what was printed")
+    await run.add_artifact(await store.put_file(path), "output.log", artifact_type=ArtifactType.LOG)
+    assert (await reader.read(run.stage_run_id, None, 100)).data == b""
 
 
 async def test_each_attempt_has_its_own_stored_log(
