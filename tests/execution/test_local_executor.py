@@ -269,6 +269,16 @@ async def test_a_forgotten_attempt_leaves_nothing_not_even_what_was_made_read_on
     await attempts.executor.forget(attempt_id)
 
 
+async def test_a_relative_root_is_that_of_the_server(
+    attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    executor = LocalExecutor(Path("attempts"))
+    spec = await attempts.prepare("true")
+    assert await executor.launch(spec) is AttemptState.RUNNING
+    assert (await attempts.end(spec.attempt_id)).exit_code == 0
+
+
 async def test_a_running_attempt_is_not_forgotten(attempts: Attempts) -> None:
     attempt_id = await attempts.start("sleep", "100")
     with pytest.raises(ValueError, match="is running"):

@@ -13,7 +13,7 @@ import pytest
 from attempt_harness import Attempts
 
 from app.domain.statuses import FinishReason
-from app.execution.executors.local import SHIM
+from app.execution.executors.shims import SHIM
 
 SURROUNDINGS = """
 import json, os, resource, signal, sys

@@ -8,9 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,27 +15,25 @@ import anyio
 import psutil
 from anyio import to_thread
 
-import app.runner
 from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState
+from app.execution.executors.shims import ShimProcesses
 from app.execution.executors.sweep import MARKER, kill_marked
 from app.runner import files
 from app.runner.journal import JournalEvent, read_journal
 from app.runner.lock import is_held, open_pidfd, take_lock
 
 ATTEMPT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9]{1,6}")
-SHIM = Path(app.runner.__file__).with_name("__main__.py")
 SITE_PATHS = [str(Path(psutil.__file__).parent.parent)]
 POLL_SECONDS = 0.2
 FORGOTTEN = ".forgotten"
+_SHIMS = ShimProcesses()  # children belong to the process, not to one of its executor objects
 
 
 class LocalExecutor:
     """Runs each attempt in a folder below ``root``, which must be on a local disk (flock)."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
-        self._shims: dict[str, subprocess.Popen[bytes]] = {}
-        self._shims_lock = threading.Lock()
+        self._root = root.absolute()  # a shim does not share the server's working directory
 
     def folder(self, attempt_id: str) -> Path:
         if not ATTEMPT_ID.fullmatch(attempt_id):
@@ -59,7 +54,7 @@ class LocalExecutor:
 
     async def wait(self, attempt_id: str) -> AttemptState:
         while (state := await self.state(attempt_id)) is AttemptState.RUNNING:
-            pidfd = await to_thread.run_sync(self._open_shim, attempt_id)
+            pidfd = self._open_shim(attempt_id)  # not in a thread: a cancelled task would leak it
             if pidfd is None:
                 await anyio.sleep(POLL_SECONDS)  # in another PID namespace, or a platform without pidfds
                 continue
@@ -96,56 +91,29 @@ class LocalExecutor:
             if state is AttemptState.NEW:
                 # Under the lock: a loser of the race must not put the secrets back after the shim removed them.
                 _write_spec(folder, spec)
-                self._start_shim(spec.attempt_id, folder, lock)
+                _SHIMS.start(folder, lock)
                 state = AttemptState.RUNNING
             return state
         finally:
             os.close(lock)  # the shim has its own copy: the lock stays taken
 
-    def _start_shim(self, attempt_id: str, folder: Path, lock: int) -> None:
-        errors = os.open(
-            folder / files.SHIM_ERRORS, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
-        try:
-            shim = subprocess.Popen(
-                [sys.executable, "-S", "-I", str(SHIM), str(folder), str(lock)],
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                cwd="/",
-                env=_shim_environment(),
-                pass_fds=(lock,),
-                start_new_session=True,
-            )
-        finally:
-            os.close(errors)
-        with self._shims_lock:
-            self._shims[attempt_id] = shim
-
     def _states(self, attempt_ids: list[str]) -> dict[str, AttemptState]:
         states = {attempt_id: _state(self.folder(attempt_id)) for attempt_id in attempt_ids}
-        self._reap()
+        _SHIMS.reap()
         return states
-
-    def _reap(self) -> None:
-        """Collect shims which have ended; those of an earlier server process are init's."""
-        with self._shims_lock:
-            self._shims = {key: shim for key, shim in self._shims.items() if shim.poll() is None}
 
     def _open_shim(self, attempt_id: str) -> int | None:
         """A pidfd of the shim. An own child needs no identity in the lock, which comes only after some ms."""
-        with self._shims_lock:
-            shim = self._shims.get(attempt_id)
-            if shim is not None and shim.poll() is None and hasattr(os, "pidfd_open"):
-                return os.pidfd_open(shim.pid)
-        return open_pidfd(str(self.folder(attempt_id) / files.LOCK))
+        folder = self.folder(attempt_id)
+        return _SHIMS.open_pidfd(folder) or open_pidfd(str(folder / files.LOCK))
 
     def _forget(self, attempt_id: str) -> None:
         folder = self.folder(attempt_id)
         if _state(folder) is AttemptState.RUNNING:
             raise ValueError(f"attempt {attempt_id} is running")
         grave = self._root / FORGOTTEN / attempt_id
-        grave.parent.mkdir(mode=0o700, exist_ok=True)
+        grave.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove(grave)
         with contextlib.suppress(FileNotFoundError):
             folder.rename(grave)  # at once: half a folder could look like an attempt which may be launched
         _remove(grave)
@@ -176,11 +144,6 @@ def _write_spec(folder: Path, spec: AttemptSpec) -> None:
     unfinished.touch(mode=0o600)
     unfinished.write_text(json.dumps(document))
     unfinished.replace(folder / files.SPEC)
-
-
-def _shim_environment() -> dict[str, str]:
-    """Nothing of the server's, which holds secrets, but what its interpreter may need to start."""
-    return {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
 
 
 def _state(folder: Path) -> AttemptState:

@@ -42,6 +42,10 @@ def _carries(process: psutil.Process, attempt_id: str) -> bool:
 
 def _kill(process: psutil.Process, attempt_id: str) -> None:
     """By pidfd, and the marker is looked at again after it was opened: the pid may have been recycled."""
+    if not hasattr(os, "pidfd_open"):
+        with contextlib.suppress(psutil.Error):
+            process.kill()  # compares the start time first
+        return
     try:
         pidfd = os.pidfd_open(process.pid)
     except ProcessLookupError:

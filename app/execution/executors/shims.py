@@ -1,0 +1,63 @@
+"""The shims which are children of this server process: started, waited for and collected."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import app.runner
+from app.runner import files
+
+SHIM = Path(app.runner.__file__).with_name("__main__.py")
+
+
+class ShimProcesses:
+    """Safe to use from many threads. A shim started by an earlier server process is init's child and not in here."""
+
+    def __init__(self) -> None:
+        self._processes: dict[Path, subprocess.Popen[bytes]] = {}
+        self._lock = threading.Lock()
+
+    def start(self, folder: Path, lock: int) -> None:
+        """Start the shim of the attempt in ``folder`` and hand it the descriptor of the attempt's lock."""
+        errors = os.open(
+            folder / files.SHIM_ERRORS, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-S", "-I", str(SHIM), str(folder), str(lock)],
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                cwd="/",
+                env=_environment(),
+                pass_fds=(lock,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(errors)
+        with self._lock:
+            self._processes[folder] = process
+
+    def open_pidfd(self, folder: Path) -> int | None:
+        """A descriptor which becomes readable when the shim ends; None if it is not a living child."""
+        with self._lock:
+            process = self._processes.get(folder)
+            if process is None or process.poll() is not None or not hasattr(os, "pidfd_open"):
+                return None
+            return os.pidfd_open(process.pid)
+
+    def reap(self) -> None:
+        """Collect those which have ended, so that they do not stay as zombies."""
+        with self._lock:
+            self._processes = {
+                folder: process for folder, process in self._processes.items() if process.poll() is None
+            }
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the server's, which holds secrets, but what its interpreter may need to start."""
+    return {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
