@@ -45,7 +45,7 @@ async def test_a_stage_which_dies_of_a_signal_is_told_apart_from_a_cancel(
 
 
 async def test_a_missing_command_is_named_with_the_reason(attempts: Attempts) -> None:
-    result = await attempts.run("no-such-command")
+    result = await attempts.run("no-such-command", env={"PATH": "/usr/bin:/bin"})
     assert (result.finish_reason, result.exit_code) == (FinishReason.START_FAILED, None)
     assert (result.errno, result.error) == (
         errno.ENOENT,
