@@ -79,7 +79,9 @@ class RunningServer:
 async def database(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, str]]:
     """The database of the settings, or the embedded one: reachable, but not migrated yet. Also its URL."""
     async with contextlib.AsyncExitStack() as stack:
-        url = settings.database_url or await stack.enter_async_context(EmbeddedPostgres(settings.home))
+        url = settings.database_url
+        if url is None:
+            url = await stack.enter_async_context(EmbeddedPostgres(settings.home))
         engine = create_engine(url, pool_size=settings.database_pool_size)
         stack.push_async_callback(engine.dispose)
         await check_reachable(engine, wait_seconds=DATABASE_PATIENCE_SECONDS)

@@ -170,6 +170,8 @@ def _public_text(error: Exception) -> str:
 
 
 def _outcome_of(result: AttemptResult, tail: str | None) -> AttemptOutcome:
+    if result.finish_reason is FinishReason.START_FAILED:
+        return AttemptOutcome(result.finish_reason, error=result.error)
     return AttemptOutcome(
         reason=result.finish_reason,
         exit_code=result.exit_code,

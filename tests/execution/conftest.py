@@ -31,6 +31,8 @@ from app.services.runs import StartRun, cancel_run, start_run
 from app.storage.local import LocalStore
 
 PATIENCE_SECONDS = 30.0
+LIMITS = SupervisorLimits(concurrent_runs=5, concurrent_stages=4, run_timeout_seconds=60.0)
+ATTEMPT_LIMITS = AttemptLimits(grace_seconds=0.5)
 
 
 def python(code: str) -> list[str]:
@@ -57,8 +59,8 @@ class Engine:
     database: AsyncEngine
     broker: Broker
     home: WorkerHome
-    limits: SupervisorLimits = SupervisorLimits(5, 4, 60.0)
-    attempt_limits: AttemptLimits = AttemptLimits(grace_seconds=0.5)
+    limits: SupervisorLimits = LIMITS
+    attempt_limits: AttemptLimits = ATTEMPT_LIMITS
 
     @property
     def store(self) -> LocalStore:

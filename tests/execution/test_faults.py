@@ -1,0 +1,174 @@
+"""Stages that end badly: each gets the right status, reason and a sentence a person understands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from app.domain.statuses import FinishReason, RunStatus, StageStatus
+from app.errors import DomainError
+from tests.execution.conftest import Engine, python, stage
+
+STUBBORN = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        break
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def processes_of(attempt_marker: str) -> list[int]:
+    """Processes of an attempt, whatever became of their parents and sessions."""
+    marker = f"MLP_STAGE_RUN_ID={attempt_marker}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if marker in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return [pid for pid in found if psutil.pid_exists(pid)]
+
+
+async def until_running(engine: Engine, run_id: object, name: str) -> None:
+    await engine.until(run_id, lambda stages: stages[name].status is StageStatus.RUNNING)  # type: ignore[arg-type]
+
+
+async def test_a_cancel_leaves_no_process_of_a_stage_that_traps_forks_and_hides(idle: Engine) -> None:
+    async with idle.supervised():
+        run_id = await idle.start(stage("stubborn", python(STUBBORN)), stage("next", needs=["stubborn"]))
+        await until_running(idle, run_id, "stubborn")
+        stubborn = (await idle.stages(run_id))["stubborn"]
+        with anyio.fail_after(10):
+            while len(processes_of(str(stubborn.id))) < 4:  # noqa: ASYNC110 (other processes can't signal us)
+                await anyio.sleep(0.02)
+        await idle.cancel(run_id)
+        run = await idle.finished(run_id)
+    assert processes_of(str(stubborn.id)) == []
+    stages = await idle.stages(run_id)
+    assert (run.status, run.finish_reason) == (RunStatus.CANCELLED, FinishReason.CANCELLED)
+    assert {row.status for row in stages.values()} == {StageStatus.CANCELLED}
+
+
+async def test_a_run_cancelled_before_it_began_never_starts_a_process(idle: Engine) -> None:
+    run_id = await idle.start(stage("never", python("open('/tmp/must-not-exist', 'w')")))
+    await idle.cancel(run_id)
+    run = await idle.run(run_id)
+    assert (run.status, run.started_at) == (RunStatus.CANCELLED, None)
+    assert (await idle.stages(run_id))["never"].attempt_number == 0
+
+
+async def test_an_ended_run_refuses_a_cancel(idle: Engine) -> None:
+    async with idle.supervised():
+        run_id = await idle.start(stage("quick"))
+        await idle.finished(run_id)
+    with pytest.raises(DomainError, match="already ended"):
+        await idle.cancel(run_id)
+
+
+async def test_a_stage_over_its_time_limit_is_stopped_and_says_so(idle: Engine) -> None:
+    async with idle.supervised():
+        run_id = await idle.start(stage("slow", python("import time; time.sleep(60)"), timeout=0.5))
+        run = await idle.finished(run_id)
+    slow = (await idle.stages(run_id))["slow"]
+    assert (run.status, slow.status, slow.finish_reason) == (
+        RunStatus.FAILED,
+        StageStatus.FAILED,
+        FinishReason.TIMED_OUT,
+    )
+    assert slow.error_message == "the command was stopped: it ran longer than its time limit of 0.5 s"
+
+
+async def test_a_command_that_does_not_exist_is_named(idle: Engine) -> None:
+    async with idle.supervised():
+        run_id = await idle.start(stage("absent", ["no-such-program"]))
+        await idle.finished(run_id)
+    absent = (await idle.stages(run_id))["absent"]
+    assert absent.finish_reason is FinishReason.START_FAILED
+    assert "no-such-program" in absent.error_message
+    assert absent.started_at is None
+
+
+async def test_a_run_over_its_time_limit_ends_all_its_stages(idle: Engine) -> None:
+    slow = python("import time; time.sleep(60)")
+    async with idle.supervised():
+        run_id = await idle.start(
+            stage("slow", slow), stage("after", needs=["slow"]), run_config={"timeout": 0.7}
+        )
+        run = await idle.finished(run_id)
+    stages = await idle.stages(run_id)
+    assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.TIMED_OUT)
+    assert stages["slow"].finish_reason is FinishReason.TIMED_OUT
+    assert stages["after"].status in (StageStatus.CANCELLED, StageStatus.SKIPPED)
+
+
+async def test_a_failing_stage_is_tried_again_until_it_succeeds(idle: Engine, tmp_path: Path) -> None:
+    flag = tmp_path / "tried"
+    code = f"import pathlib; f = pathlib.Path({str(flag)!r}); ok = f.exists(); f.touch(); exit(not ok)"
+    async with idle.supervised():
+        run_id = await idle.start(stage("flaky", python(code), retries={"limit": 2, "delay": 0.05}))
+        run = await idle.finished(run_id)
+    flaky = (await idle.stages(run_id))["flaky"]
+    reasons = [(row.attempt, row.exit_code) for row in await idle.attempts(flaky.id)]
+    assert (run.status, flaky.attempt_number, reasons) == (RunStatus.COMPLETED, 2, [(1, 1), (2, 0)])
+
+
+async def test_fail_fast_stops_side_branches_and_continue_lets_them_finish(idle: Engine) -> None:
+    branches = (
+        stage("bad", python("import time; time.sleep(0.3); exit(1)")),
+        stage("side", python("import time; time.sleep(1.2)")),
+    )
+    async with idle.supervised():
+        fast = await idle.start(*branches)
+        patient = await idle.start(*branches, run_config={"failFast": False})
+        assert (await idle.finished(fast)).status is RunStatus.FAILED
+        assert (await idle.finished(patient)).status is RunStatus.FAILED
+    assert (await idle.stages(fast))["side"].status is StageStatus.CANCELLED
+    assert (await idle.stages(patient))["side"].status is StageStatus.COMPLETED
+
+
+async def test_an_allowed_failure_does_not_fail_the_run(idle: Engine) -> None:
+    async with idle.supervised():
+        run_id = await idle.start(
+            stage("optional", python("exit(1)"), allowFailure=True), stage("after", needs=["optional"])
+        )
+        run = await idle.finished(run_id)
+    stages = await idle.stages(run_id)
+    assert (run.status, run.success_count, run.failed_count) == (RunStatus.COMPLETED, 1, 1)
+    assert stages["after"].status is StageStatus.COMPLETED
+
+
+async def test_a_symlink_among_the_outputs_is_refused_by_name(idle: Engine) -> None:
+    code = "import os; os.symlink('/etc/passwd', os.environ['MLP_OUTPUT_DIR'] + '/leak')"
+    async with idle.supervised():
+        run_id = await idle.start(stage("sly", python(code)))
+        await idle.finished(run_id)
+    sly = (await idle.stages(run_id))["sly"]
+    assert (sly.status, sly.finish_reason) == (StageStatus.FAILED, FinishReason.OUTPUT_REFUSED)
+    assert "leak" in sly.error_message
+    assert "leak" not in await idle.artifacts(sly.id)
+
+
+async def test_a_stage_never_sees_the_environment_of_the_server(
+    idle: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://canary:secret@nowhere/x")
+    monkeypatch.setenv("MLP_API_TOKEN", "canary-token-canary-token-canary-token")
+    async with idle.supervised():
+        run_id = await idle.start(
+            stage("look", python("import os; print(sorted(os.environ))"), env={"OWN": "1"})
+        )
+        await idle.finished(run_id)
+    log = await idle.log((await idle.stages(run_id))["look"].id)
+    assert b"'OWN'" in log
+    assert b"DATABASE_URL" not in log
+    assert b"MLP_API_TOKEN" not in log
