@@ -224,6 +224,14 @@ def test_a_file_swapped_after_the_walk_is_refused(out: Path, swap: Callable[[Pat
     assert refused.value.path == "folder/passwd"
 
 
+def test_a_link_in_the_place_of_a_file_is_not_even_opened(out: Path) -> None:
+    (out / "file").write_bytes(b"content")
+    (file,) = walk(out).files
+    swap_for_link(out / "file")
+    with pytest.raises(OutputRefused, match="something else took its place"):
+        read(file)
+
+
 def test_a_file_written_to_while_it_is_read_is_refused(out: Path) -> None:
     (out / "log").write_bytes(b"first")
     (file,) = walk(out).files
