@@ -1,0 +1,45 @@
+"""The real schema, broker and database; runs are written by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from graph_client import PATIENCE_SECONDS, Graph, graph_over
+from hand_made_run import HandMadeRun
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.broker.postgres import Broker
+from app.graphql.schema import Schema, build_schema
+from app.services.logs import LogReader
+from app.storage.local import LocalStore
+
+
+@pytest.fixture
+async def broker(database_url: str) -> AsyncIterator[Broker]:
+    async with Broker(database_url, poll_seconds=60.0) as broker:
+        await asyncio.wait_for(broker.wait_connected(), PATIENCE_SECONDS)
+        yield broker
+
+
+@pytest.fixture
+def logs(engine: AsyncEngine, tmp_path: Path) -> LogReader:
+    return LogReader(tmp_path / "attempts", LocalStore(tmp_path / "artifacts"), engine)
+
+
+@pytest.fixture(scope="session")
+def schema() -> Schema:
+    return build_schema()
+
+
+@pytest.fixture
+async def graph(schema: Schema, engine: AsyncEngine, broker: Broker, logs: LogReader) -> Graph:
+    """A graph whose subscriptions are woken by hints only: the poll is a minute away."""
+    return graph_over(schema, engine, broker, logs)
+
+
+@pytest.fixture
+async def run(engine: AsyncEngine) -> HandMadeRun:
+    return await HandMadeRun.insert(engine)
