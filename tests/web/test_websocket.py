@@ -90,11 +90,13 @@ async def test_a_shutdown_does_not_wait_for_a_client_which_reads_nothing() -> No
         stall_seconds = 1_000.0
 
     flood = Flood()
-    async with serving(flood, ws=PatientWithReaders, ws_ping_interval=None) as port, handshaken(port):
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while (sent := flood.sent) == 0 or await unchanged(flood, sent) is False:
-                pass
-    assert flood.stopped.is_set()
+    async with contextlib.AsyncExitStack() as clients:
+        async with serving(flood, ws=PatientWithReaders, ws_ping_interval=None) as port:
+            await clients.enter_async_context(handshaken(port))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (sent := flood.sent) == 0 or not await unchanged(flood, sent):
+                    pass
+        assert flood.stopped.is_set()
 
 
 async def unchanged(flood: Flood, sent: int) -> bool:
