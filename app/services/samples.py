@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -56,6 +56,7 @@ async def store_report(
         if report.samples:
             await _insert_samples(connection, run_id, stage_run_id, attempt, report.samples)
         if report.points:
+            read_at = datetime.now(UTC)
             rows = [
                 {
                     "stage_run_id": stage_run_id,
@@ -63,7 +64,7 @@ async def store_report(
                     "name": point.name,
                     "step": point.step,
                     "value": point.value,
-                    "at": point.at or sa.func.clock_timestamp(),
+                    "at": point.at or read_at,
                 }
                 for point in report.points
             ]

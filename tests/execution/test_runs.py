@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
+from pathlib import Path
 
+import sqlalchemy as sa
+
+from app.database.models import datasets, metric_points, models, resource_samples
 from app.domain.statuses import FinishReason, RunStatus, StageStatus
 from tests.execution.conftest import Engine, python, stage
 
@@ -55,3 +60,83 @@ async def test_a_segfault_is_reported_by_its_signal(idle: Engine) -> None:
     crash = (await idle.stages(run_id))["crash"]
     assert (crash.finish_reason, crash.signal) == (FinishReason.SIGNALED, signal.SIGSEGV)
     assert crash.error_message == "the command was killed by SIGSEGV"
+
+
+async def test_metric_points_and_resource_samples_are_stored_once_each(idle: Engine) -> None:
+    code = """
+import json, os, time
+with open(os.environ["MLP_METRICS"], "a") as file:
+    for step in range(50):
+        print(json.dumps({"name": "loss", "value": 1 / (step + 1), "step": step}), file=file, flush=True)
+        time.sleep(0.03)
+    file.write('{"name": "last", "value": "NaN", "step": 0}')
+"""
+    async with idle.supervised():
+        run_id = await idle.start(stage("train", python(code)))
+        await idle.finished(run_id)
+    train = (await idle.stages(run_id))["train"]
+    points = await idle.rows(sa.select(metric_points).where(metric_points.c.stage_run_id == train.id))
+    samples = await idle.rows(sa.select(resource_samples).where(resource_samples.c.run_id == run_id))
+    assert sorted(point.step for point in points if point.name == "loss") == list(range(50))
+    assert [math.isnan(point.value) for point in points if point.name == "last"] == [True]
+    assert [sample.seq for sample in samples] == list(range(1, len(samples) + 1))
+    assert max(sample.memory_bytes for sample in samples) > 1_000_000
+
+
+async def test_events_are_numbered_without_gap_and_tell_the_whole_story(idle: Engine) -> None:
+    async with idle.supervised():
+        run_id = await idle.start(stage("first"), stage("second", needs=["first"]))
+        await idle.finished(run_id)
+    events = await idle.events(run_id)
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    per_stage = ["STAGE_CLAIMED", "STAGE_STARTED", "STAGE_COLLECTING", "STAGE_FINISHED"]
+    story = ["RUN_QUEUED", "RUN_STARTED", *per_stage, "STAGE_READIED", *per_stage, "RUN_FINISHED"]
+    assert [event.kind for event in events] == story
+
+
+async def test_independent_stages_run_side_by_side(idle: Engine, tmp_path: Path) -> None:
+    """Each branch waits for the other's file, so they can only end together."""
+    meet = """
+import pathlib, sys, time
+mine, other = map(pathlib.Path, sys.argv[1:])
+mine.touch()
+while not other.exists():
+    time.sleep(0.01)
+"""
+    left, right = str(tmp_path / "left"), str(tmp_path / "right")
+    async with idle.supervised():
+        run_id = await idle.start(
+            stage("left", [*python(meet), left, right], timeout=20),
+            stage("right", [*python(meet), right, left], timeout=20),
+        )
+        assert (await idle.finished(run_id)).status is RunStatus.COMPLETED
+
+
+async def test_a_model_knows_the_data_set_it_was_trained_on(idle: Engine) -> None:
+    split = """
+import os, pathlib
+folder = pathlib.Path(os.environ["MLP_OUTPUT_DIR"], "datasets"); folder.mkdir()
+(folder / "train.csv").write_text("x,y\\n1,2\\n3,4\\n")
+"""
+    train = """
+import json, os, pathlib
+out = pathlib.Path(os.environ["MLP_OUTPUT_DIR"])
+(out / "model.json").write_text("{}")
+model = {"modelType": "regressor", "algorithm": "line", "framework": "none", "format": "json",
+         "trainingDataset": "split/datasets/train.csv", "metrics": {"error": 0.5}}
+(out / "artifacts.json").write_text(json.dumps(
+    {"artifacts": [{"path": "model.json", "name": "the model", "type": "MODEL", "model": model}]}))
+(out / "metrics.json").write_text(json.dumps({"rmse": 0.25}))
+"""
+    async with idle.supervised():
+        run_id = await idle.start(
+            stage("split", python(split)), stage("train", python(train), needs=["split"])
+        )
+        assert (await idle.finished(run_id)).error_message is None
+    stages = await idle.stages(run_id)
+    (model,) = await idle.rows(sa.select(models))
+    (dataset,) = await idle.rows(sa.select(datasets).where(datasets.c.id == model.training_dataset_id))
+    train_csv = (await idle.artifacts(stages["split"].id))["datasets/train.csv"]
+    assert (dataset.artifact_id, dataset.row_count, dataset.column_count) == (train_csv.id, 2, 2)
+    assert (model.algorithm, model.metrics) == ("line", {"error": 0.5, "rmse": 0.25})
+    assert stages["train"].metrics == {"rmse": 0.25}
