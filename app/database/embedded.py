@@ -82,7 +82,8 @@ class EmbeddedPostgres:
                 return _url(postmaster.socket_folder())
         except OSError as error:
             raise StartupError(
-                f"the database under MLP_HOME can't be used: {error.strerror} ({error.filename})"
+                f"the built-in database can't be used: {error.strerror} ({error.filename}): "
+                "set MLP_HOME to another folder, or DATABASE_URL to a PostgreSQL server"
             ) from error
 
     def _stop(self) -> None:

@@ -50,7 +50,7 @@ def running(home: Path) -> Postmaster:
 def holder(home: Path, *ids: int) -> Iterator[subprocess.Popen[str]]:
     """Another process which uses the server; it leaves in good order at the end."""
     command = [sys.executable, str(HOLD_POSTGRES), str(home), *map(str, ids)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
@@ -290,7 +290,7 @@ async def test_server_which_can_not_start_says_why(home: Path) -> None:
 async def test_home_which_is_a_file_is_refused_in_one_line(new_home: Path) -> None:
     file = new_home / "file"
     file.touch()
-    with pytest.raises(StartupError, match=f"MLP_HOME can't be used: .*{file}"):
+    with pytest.raises(StartupError, match=f"can't be used: .*{file}.*: set MLP_HOME"):
         await EmbeddedPostgres(file).start()
 
 
