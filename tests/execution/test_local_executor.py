@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
@@ -64,6 +65,18 @@ def launcher_process(
         json.dumps(specs),
     ]
     return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+
+
+@contextlib.contextmanager
+def mounted(folder: Path) -> Iterator[None]:
+    """Put a file system into the folder: something that can't be removed, not even by root."""
+    command = ["mount", "-t", "tmpfs", "tmpfs", str(folder)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -267,6 +280,20 @@ async def test_a_forgotten_attempt_leaves_nothing_not_even_what_was_made_read_on
     assert not any(path.name == attempt_id for path in (tmp_path / "attempts").rglob("*"))
     assert stat.S_IMODE(precious.stat().st_mode) == 0o755
     await attempts.executor.forget(attempt_id)
+
+
+async def test_an_attempt_which_could_be_forgotten_only_in_part_is_not_started_again(
+    attempts: Attempts,
+) -> None:
+    spec = await attempts.prepare("true")
+    await attempts.executor.launch(spec)
+    await attempts.end(spec.attempt_id)
+    with mounted(attempts.path(spec.attempt_id, "out")):
+        with pytest.raises(OSError, match="busy"):
+            await attempts.executor.forget(spec.attempt_id)
+        assert await attempts.executor.launch(spec) in {AttemptState.DONE, AttemptState.LOST}
+    await attempts.executor.forget(spec.attempt_id)
+    assert not attempts.executor.folder(spec.attempt_id).exists()
 
 
 async def test_a_relative_root_is_that_of_the_server(

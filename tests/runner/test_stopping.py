@@ -86,7 +86,8 @@ async def test_a_cancel_asked_before_the_start_starts_nothing(attempts: Attempts
 
 
 async def test_a_cancel_is_found_also_when_no_signal_can_be_sent(attempts: Attempts) -> None:
-    attempt_id = await attempts.start("sleep", "100")
+    attempt_id = await attempts.start("sh", "-c", "echo ready; exec sleep 100")
+    await attempts.says(attempt_id, "ready")
     attempts.path(attempt_id, "cancel").touch()
     assert (await attempts.end(attempt_id)).finish_reason is FinishReason.CANCELLED
 

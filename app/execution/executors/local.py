@@ -25,7 +25,6 @@ from app.runner.lock import is_held, open_pidfd, take_lock
 ATTEMPT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9]{1,6}")
 SITE_PATHS = [str(Path(psutil.__file__).parent.parent)]
 POLL_SECONDS = 0.2
-FORGOTTEN = ".forgotten"
 _SHIMS = ShimProcesses()  # children belong to the process, not to one of its executor objects
 
 
@@ -111,12 +110,8 @@ class LocalExecutor:
         folder = self.folder(attempt_id)
         if _state(folder) is AttemptState.RUNNING:
             raise ValueError(f"attempt {attempt_id} is running")
-        grave = self._root / FORGOTTEN / attempt_id
-        grave.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove(grave)
         with contextlib.suppress(FileNotFoundError):
-            folder.rename(grave)  # at once: half a folder could look like an attempt which may be launched
-        _remove(grave)
+            _remove(folder)
 
 
 def _make_folders(folder: Path) -> Path:
@@ -187,10 +182,20 @@ def _touch_durably(path: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Also folders which the stage or the server made read-only; links are never followed."""
+    """The lock last: as long as it is there, half a folder can't be taken for an attempt which may be launched."""
+    _make_writable(folder)
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == files.LOCK):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    folder.rmdir()
+
+
+def _make_writable(folder: Path) -> None:
+    """The stage or the server may have made folders read-only. Links are never followed."""
     for parent, names, _ in os.walk(folder):
         for name in names:
             path = Path(parent, name)
             if not path.is_symlink():
                 path.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
