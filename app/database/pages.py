@@ -6,7 +6,6 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,8 +27,12 @@ class Order:
 
 NEWEST_FIRST = Order(("id",), descending=True)
 OLDEST_FIRST = Order(("id",), descending=False)
+BY_NUMBER = Order(("seq",), descending=False)
 BY_NAME = Order(("name", "id"), descending=False)
 BY_NAME_REVERSED = Order(("name", "id"), descending=True)
+
+ARTIFACTS_OF_RUNS = artifacts.join(stage_runs, artifacts.c.stage_run_id == stage_runs.c.id)
+"""Artifacts with the run that made them, in the column ``stage_runs.pipeline_run_id``."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,20 @@ def count(table: sa.Table, conditions: Conditions = ()) -> sa.Select[Any]:
 
 
 def page_per_parent(
-    selection: Selection, parent: sa.ColumnElement[Any], window: Window, conditions: Conditions = ()
+    selection: Selection,
+    parent: sa.Column[Any],
+    window: Window,
+    conditions: Conditions = (),
+    source: sa.FromClause | None = None,
 ) -> sa.Select[Any]:
-    """(key, row...) for one page of children per key; ``parent`` is compared with the key.
+    """(key, row...) for one page of children per key. ``parent`` is the column of ``source`` to compare with the key.
 
     LATERAL reads only ``limit`` rows per parent from the index, where a window function would read them all.
     """
     keys = sa.select(sa.func.unnest(key_array()).label("key")).subquery("parents")
+    rows = sa.select(*selection.columns).select_from(source if source is not None else selection.table)
     children = (
-        window.apply(sa.select(*selection.columns).where(parent == keys.c.key, *conditions), selection.table)
+        window.apply(rows.where(parent == keys.c.key, *conditions), selection.table)
         .correlate(keys)
         .lateral("children")
     )
@@ -82,17 +90,16 @@ def page_per_parent(
     )
 
 
-def count_per_parent(parent: sa.ColumnElement[Any], conditions: Conditions = ()) -> sa.Select[Any]:
+def count_per_parent(
+    parent: sa.Column[Any], conditions: Conditions = (), source: sa.FromClause | None = None
+) -> sa.Select[Any]:
     """(key, number of children)."""
     return (
-        sa.select(parent, sa.func.count()).where(parent == sa.any_(key_array()), *conditions).group_by(parent)
+        sa.select(parent, sa.func.count())
+        .select_from(source if source is not None else parent.table)
+        .where(parent == sa.any_(key_array()), *conditions)
+        .group_by(parent)
     )
-
-
-@cache
-def artifacts_of_runs() -> Conditions:
-    """Joins artifacts to their stage runs, whose ``pipeline_run_id`` is then the parent."""
-    return (artifacts.c.stage_run_id == stage_runs.c.id,)
 
 
 def run_conditions(

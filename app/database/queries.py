@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 
 from app.database.models import (
     artifacts,
@@ -23,6 +23,7 @@ from app.database.models import (
     pipeline_stages,
     pipelines,
     resource_samples,
+    run_events,
     stage_attempts,
     stage_runs,
     workers,
@@ -65,11 +66,12 @@ RUNS = all_columns(
     ),
 )
 STAGE_RUNS = all_columns(stage_runs, but=("spec", "waiting_for", "stop_reason"))
-ARTIFACTS = all_columns(artifacts)
+ARTIFACTS = all_columns(artifacts, but=("is_captured_log",))
 DATASETS = all_columns(datasets)
 MODELS = all_columns(models)
 WORKERS = all_columns(workers)
 ATTEMPTS = all_columns(stage_attempts, but=("evidence", "journal_offset", "metrics_offset"))
+EVENTS = Selection(run_events, ("seq", "kind", "stage_run_id", "payload", "at"))
 SAMPLES = Selection(
     resource_samples,
     (
@@ -122,7 +124,7 @@ def latest_runs() -> sa.Select[Any]:
     return (
         sa.select(*RUNS.columns)
         .where(run.c.pipeline_id == sa.any_(key_array()))
-        .distinct(run.c.pipeline_id)
+        .ext(distinct_on(run.c.pipeline_id))
         .order_by(run.c.pipeline_id, run.c.id.desc())
     )
 
@@ -172,7 +174,7 @@ def metric_series(max_points: int, *, one_name: bool) -> sa.Select[Any]:
     c = bucketed.c
     return (
         sa.select(*(c[name] for name in METRIC_POINTS.names))
-        .distinct(c.stage_run_id, c.name, c.bucket)
+        .ext(distinct_on(c.stage_run_id, c.name, c.bucket))
         .order_by(c.stage_run_id, c.name, c.bucket, c.step.desc(), c.id.desc())
     )
 

@@ -55,7 +55,7 @@ _TOO_MUCH = 10**12
 class Weight:
     """What a selection costs: ``fixed`` objects, and ``per_item`` for each item of its lists without a size.
 
-    Those take their size from the page around them. ``heaviest`` is the path to the field with the greatest share.
+    Those take their size from the page around them. ``heaviest`` is the path to the list with the greatest share.
     """
 
     fixed: int = 0
@@ -183,7 +183,9 @@ class Scale:
             per_item=per_item,
             depth=1 + below.depth,
             aliases=below.aliases,
-            heaviest=(node.name.value, *below.heaviest),
+            heaviest=(node.name.value, *below.heaviest)
+            if below.heaviest or is_list or size is not None
+            else (),
             heaviest_cost=bounded(fixed + per_item * UNSIZED_LIST),
         )
 

@@ -16,8 +16,8 @@ from strawberry.dataloader import DataLoader
 from strawberry.scalars import JSON
 
 from app.database import queries
-from app.database.models import artifacts, models, pipeline_runs, stage_runs
-from app.database.pages import Conditions, Window, artifacts_of_runs, count_per_parent, page_per_parent
+from app.database.models import artifacts, models, pipeline_runs, run_events, stage_runs
+from app.database.pages import ARTIFACTS_OF_RUNS, Conditions, Window, count_per_parent, page_per_parent
 from app.database.queries import KEYS, Selection, rows_by
 from app.domain.statuses import StageStatus
 from app.errors import NotFound
@@ -34,6 +34,7 @@ from app.graphql.types.system import Worker
 T = TypeVar("T")
 PageLoader = DataLoader[uuid.UUID, Connection[T]]
 ListLoader = DataLoader[uuid.UUID, list[T]]
+Row = sa.Row[Any]
 
 
 class NodeLoader(DataLoader[uuid.UUID, T | None]):
@@ -160,33 +161,44 @@ class Loaders:
 
     def runs_by_pipeline(self, window: Window, where: RunFilter | None) -> PageLoader[Run]:
         conditions = where.conditions() if where else ()
-        return self._page(
-            Run, queries.RUNS, pipeline_runs.c.pipeline_id, window, conditions, ("runs", window, repr(where))
-        )
+        name = ("runs", window, repr(where))
+        return self._page(Run, queries.RUNS, pipeline_runs.c.pipeline_id, window, name, conditions)
+
+    def events_by_run(self, window: Window) -> ListLoader[Row]:
+        """Rows of ``run_events`` in order of ``seq``, one more than the window's limit if there are more."""
+        statement = page_per_parent(queries.EVENTS, run_events.c.run_id, window)
+
+        async def load(keys: list[uuid.UUID]) -> list[list[Row]]:
+            events: dict[uuid.UUID, list[Row]] = defaultdict(list)
+            for row in await self._reader.rows(statement, {KEYS: keys}):
+                events[row.key].append(row)
+            return [events[key] for key in keys]
+
+        return self._with(("events", window), lambda: DataLoader(load))
 
     def stage_runs_by_stage(self, window: Window) -> PageLoader[StageRun]:
-        return self._page(
-            StageRun, queries.STAGE_RUNS, stage_runs.c.stage_id, window, (), ("stage runs", window)
-        )
+        return self._page(StageRun, queries.STAGE_RUNS, stage_runs.c.stage_id, window, ("stage runs", window))
 
     def artifacts_by_stage_run(self, window: Window) -> PageLoader[Artifact]:
-        return self._artifacts(artifacts.c.stage_run_id, window, ())
+        name = ("artifacts of stage runs", window)
+        return self._page(Artifact, queries.ARTIFACTS, artifacts.c.stage_run_id, window, name)
 
     def artifacts_by_stage(self, window: Window) -> PageLoader[Artifact]:
-        return self._artifacts(artifacts.c.stage_id, window, ())
+        name = ("artifacts of stages", window)
+        return self._page(Artifact, queries.ARTIFACTS, artifacts.c.stage_id, window, name)
 
     def artifacts_by_run(self, window: Window) -> PageLoader[Artifact]:
-        return self._artifacts(stage_runs.c.pipeline_run_id, window, artifacts_of_runs())
+        return self._page(
+            Artifact,
+            queries.ARTIFACTS,
+            stage_runs.c.pipeline_run_id,
+            window,
+            ("artifacts of runs", window),
+            source=ARTIFACTS_OF_RUNS,
+        )
 
     def models_by_dataset(self, window: Window) -> PageLoader[Model]:
-        return self._page(Model, queries.MODELS, models.c.training_dataset_id, window, (), ("models", window))
-
-    def _artifacts(
-        self, parent: sa.Column[Any], window: Window, conditions: Conditions
-    ) -> PageLoader[Artifact]:
-        return self._page(
-            Artifact, queries.ARTIFACTS, parent, window, conditions, ("artifacts", parent.name, window)
-        )
+        return self._page(Model, queries.MODELS, models.c.training_dataset_id, window, ("models", window))
 
     def _node(self, cls: type[T], selection: Selection, column: str) -> NodeLoader[T]:
         attribute = attribute_of(column)
@@ -228,15 +240,16 @@ class Loaders:
         selection: Selection,
         parent: sa.Column[Any],
         window: Window,
-        conditions: Conditions,
         name: Hashable,
+        conditions: Conditions = (),
+        source: sa.FromClause | None = None,
     ) -> PageLoader[T]:
-        count = self._with(("count", name), lambda: self._count(parent, conditions))
+        """The loader called ``name`` for one page of children of each key."""
+        count = self._with(("count", name), lambda: self._count(count_per_parent(parent, conditions, source)))
 
         async def load(keys: list[uuid.UUID]) -> list[Connection[T]]:
-            rows = await self._reader.rows(
-                page_per_parent(selection, parent, window, conditions), {KEYS: keys}
-            )
+            statement = page_per_parent(selection, parent, window, conditions, source)
+            rows = await self._reader.rows(statement, {KEYS: keys})
             children: dict[uuid.UUID, list[T]] = defaultdict(list)
             for (key, *_), child in zip(rows, instances(cls, selection, rows, skip=1), strict=True):
                 children[key].append(child)
@@ -244,9 +257,9 @@ class Loaders:
 
         return self._with(name, lambda: DataLoader(load))
 
-    def _count(self, parent: sa.Column[Any], conditions: Conditions) -> DataLoader[uuid.UUID, int]:
+    def _count(self, statement: sa.Select[Any]) -> DataLoader[uuid.UUID, int]:
         async def load(keys: list[uuid.UUID]) -> list[int]:
-            counts = await self._reader.pairs(count_per_parent(parent, conditions), {KEYS: keys})
+            counts = await self._reader.pairs(statement, {KEYS: keys})
             return [counts.get(key, 0) for key in keys]
 
         return DataLoader(load)

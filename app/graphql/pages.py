@@ -18,6 +18,7 @@ MAX_PAGE = 200
 DEFAULT_PAGE = 50
 NESTED_PAGE = 10
 _CURSOR_VERSION = 1
+_LONGEST_SEQUENCE = 18
 
 T = TypeVar("T")
 NOT_GIVEN: Any = strawberry.UNSET
@@ -141,6 +142,15 @@ def decode_cursor(order: Order, cursor: str, argument: str) -> tuple[Any, ...]:
         return (*leading, uuid.UUID(key))
     except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError):
         raise DomainError("This is not a cursor of this list.", path=[argument]) from None
+
+
+def sequence_of(cursor: str | None, argument: str = "after") -> int:
+    """The number in a cursor of a run's numbered rows (events, samples); 0 without a cursor."""
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _LONGEST_SEQUENCE):
+        raise DomainError("This is not a cursor of this list.", path=[argument])
+    return int(cursor)
 
 
 def is_text(part: object) -> bool:

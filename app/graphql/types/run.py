@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import strawberry
 from strawberry import relay
 from strawberry.scalars import JSON
 
-from app.database.pages import OLDEST_FIRST
+from app.database.pages import BY_NUMBER, OLDEST_FIRST, Window
+from app.database.streams import Row
 from app.domain.statuses import RUN_FINAL
 from app.graphql.ids import global_id
 from app.graphql.info import Info
-from app.graphql.pages import NESTED_PAGE, NOT_GIVEN, After, Connection, First, window_of
+from app.graphql.pages import (
+    DEFAULT_PAGE,
+    NESTED_PAGE,
+    NOT_GIVEN,
+    After,
+    Connection,
+    First,
+    given,
+    page_size,
+    sequence_of,
+    window_of,
+)
 from app.graphql.scalars import BigInt
 from app.graphql.types.enums import FinishReason, RunStatus, StageStatus, TriggerType
+from app.graphql.types.events import RunEventBatch
 from app.graphql.types.links import ArtifactLink, PipelineLink, StageRunLink
+from app.services.streams import RowBatch
+
+AfterEvent = Annotated[
+    str | None,
+    strawberry.argument(description="Cursor of the last batch received; the beginning when left out."),
+]
 
 
 @strawberry.type(description="How many stage runs of a run have each status.")
@@ -98,6 +118,19 @@ class Run(relay.Node):
         window = window_of(first, after, order=OLDEST_FIRST, default=NESTED_PAGE)
         return await info.context.loaders.artifacts_by_run(window).load(self.id)
 
+    @strawberry.field(
+        description="What happened to it, oldest first. The subscription runEvents goes on from the same cursor."
+    )
+    async def events(
+        self, info: Info, first: First = DEFAULT_PAGE, after: AfterEvent = NOT_GIVEN
+    ) -> RunEventBatch:
+        seen = sequence_of(given(after))
+        size = page_size(DEFAULT_PAGE if first is None else first, "first")
+        window = Window(limit=size, order=BY_NUMBER, position=(seen,))
+        rows = (await info.context.loaders.events_by_run(window).load(self.id))[:size]
+        last_seq = self.last_event_seq if size > 0 else seen
+        return RunEventBatch.of(self.id, batch_of(seen, rows, last_seq))
+
     @strawberry.field(description="The pipeline as it was when the run was started.")
     async def definition(self, info: Info) -> JSON | None:
         return await info.context.loaders.definition_by_run.load(self.id)
@@ -119,3 +152,9 @@ class Run(relay.Node):
     @strawberry.field(description="True if retryRun may be called.")
     def can_retry(self) -> bool:
         return self.status in RUN_FINAL
+
+
+def batch_of(seen: int, rows: Sequence[Row], last_seq: int) -> RowBatch:
+    """The rows after number ``seen``; numbers up to ``last_seq`` which retention has removed count as missed."""
+    next_seq, cursor = (rows[0].seq, rows[-1].seq) if rows else (last_seq + 1, max(seen, last_seq))
+    return RowBatch(cursor, rows, (seen + 1, next_seq - 1) if next_seq > seen + 1 else None)

@@ -1,0 +1,119 @@
+"""However many rows a query returns, it costs the same number of SQL statements."""
+
+from __future__ import annotations
+
+import uuid
+
+from app.domain.statuses import ArtifactType
+from tests.factories import Factory
+from tests.graphql.conftest import Graph
+
+NESTED = """
+query Nested($first: Int) {
+  runs(first: $first) {
+    nodes {
+      id status
+      pipeline { id name }
+      stageRuns {
+        id status
+        stage { id name }
+        artifacts {
+          nodes {
+            id name
+            model { algorithm trainingDataset { format } }
+            dataset { rowCount }
+          }
+        }
+      }
+    }
+  }
+}
+"""
+
+EDGES_OF_EVERYTHING = 31
+EVERYTHING = """
+query Everything($first: Int) {
+  runs(first: $first) {
+    totalCount
+    nodes {
+      definition retryOf { id } retries { id } stageRunCounts { total completed }
+      artifacts(first: 2) { totalCount nodes { run { id } stage { pipeline { id } } stageRun { run { id } } } }
+      pipeline { latestRun { id } runs(first: 2) { totalCount nodes { id } } stages { dependencies { id } } }
+      stageRuns {
+        dependencies { id } dependents { id } attempts { attempt worker { pid } } spec
+        resourceSamples(maxPoints: 1) { memoryMb }
+        metricPoints(maxPoints: 1) { value }
+        stage { stageRuns(first: 1) { nodes { id } } artifacts(first: 1) { totalCount } }
+      }
+    }
+  }
+}
+"""
+
+
+async def test_fifty_runs_cost_as_many_statements_as_five(
+    graph: Graph, make: Factory, statements: list[str]
+) -> None:
+    async with make.at_once():
+        await make_runs(make, 50)
+    counts = []
+    for first in (5, 50):
+        statements.clear()
+        data = await graph.data(NESTED, first=first)
+        counts.append(len(statements))
+        assert len(data["runs"]["nodes"]) == first
+    assert counts == [8, 8]
+
+
+async def test_no_edge_costs_more_than_one_statement(
+    graph: Graph, make: Factory, statements: list[str]
+) -> None:
+    """Levels that ask for the same kind of node share a statement if they happen to ask at the same moment."""
+    async with make.at_once():
+        await make_runs(make, 50)
+    for first in (1, 5, 50):
+        statements.clear()
+        await graph.data(EVERYTHING, first=first)
+        assert 20 <= len(statements) <= EDGES_OF_EVERYTHING
+
+
+async def test_the_response_says_what_the_query_cost(
+    graph: Graph, make: Factory, statements: list[str]
+) -> None:
+    await make_runs(make, 2)
+    statements.clear()
+    result = await graph.result(NESTED, first=2)
+    assert result.extensions is not None
+    assert result.extensions["cost"] == {"cost": 535, "limit": 15_000, "sqlStatements": len(statements)}
+
+
+async def test_one_operation_loads_a_node_once_and_the_next_one_loads_it_again(
+    graph: Graph, make: Factory, statements: list[str]
+) -> None:
+    pipeline_id = await make.pipeline()
+    query = (
+        "query($id: ID!) { a: pipeline(id: $id) { name } b: node(id: $id) { id } pipeline(id: $id) { name } }"
+    )
+    node_id = (await graph.data("{ pipelines { nodes { id } } }"))["pipelines"]["nodes"][0]["id"]
+    for _ in range(2):
+        statements.clear()
+        assert (await graph.data(query, id=node_id))["a"] == {"name": "penguins"}
+        assert len(statements) == 1
+    assert isinstance(pipeline_id, uuid.UUID)
+
+
+async def make_runs(make: Factory, number: int) -> None:
+    """Runs of one pipeline; each has three stage runs, and each of those a dataset and a model trained with it."""
+    pipeline_id = await make.pipeline()
+    stages = [
+        await make.stage(pipeline_id, f"stage {place}", order=place, dependencies=[f"stage {place - 1}"])
+        for place in range(3)
+    ]
+    for _ in range(number):
+        run_id = await make.run(pipeline_id)
+        for place, stage_id in enumerate(stages):
+            stage_run_id = await make.stage_run(run_id, stage_id, position=place)
+            await make.attempt(stage_run_id, worker_id=await make.worker())
+            data = await make.artifact(stage_run_id, stage_id, "data", artifact_type=ArtifactType.DATASET)
+            dataset_id = await make.dataset(data, row_count=2**40)
+            await make.model(await make.artifact(stage_run_id, stage_id), training_dataset_id=dataset_id)
