@@ -99,18 +99,33 @@ class Ingest:
 
 
 def _samples(events: list[JournalEvent]) -> list[Sample]:
-    return [
-        Sample(
+    found = (_sample(event) for event in events if event.kind == "sample")
+    return [sample for sample in found if sample is not None]
+
+
+def _sample(event: JournalEvent) -> Sample | None:
+    """None for a line the runner can't have written: the stage's user may write to the journal as well."""
+    try:
+        return Sample(
             at=instant(event.at),
-            cpu_percent=event.data["cpuPercent"],
-            memory_bytes=event.data["memoryBytes"],
-            process_count=event.data["processCount"],
-            read_bytes=event.data.get("readBytes"),
-            write_bytes=event.data.get("writeBytes"),
+            cpu_percent=_count(event.data["cpuPercent"]),
+            memory_bytes=int(_count(event.data["memoryBytes"])),
+            process_count=int(_count(event.data["processCount"], 2**31 - 1)),
+            read_bytes=_optional_count(event.data.get("readBytes")),
+            write_bytes=_optional_count(event.data.get("writeBytes")),
         )
-        for event in events
-        if event.kind == "sample"
-    ]
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def _count(value: object, limit: float = 2**53) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= limit:
+        raise ValueError("not a count")
+    return value
+
+
+def _optional_count(value: object) -> int | None:
+    return None if value is None else int(_count(value))
 
 
 def _read_from(path: Path, offset: int, limit_bytes: int) -> bytes:

@@ -172,3 +172,21 @@ async def test_a_stage_never_sees_the_environment_of_the_server(
     assert b"'OWN'" in log
     assert b"DATABASE_URL" not in log
     assert b"MLP_API_TOKEN" not in log
+
+
+async def test_a_stage_that_writes_nonsense_into_its_journal_harms_only_itself(idle: Engine) -> None:
+    code = """
+import os, pathlib, time
+time.sleep(0.3)
+journal = pathlib.Path(os.environ["MLP_METRICS"]).with_name("events.jsonl")
+with journal.open("a") as file:
+    for memory in ('"much"', "-1", "1e400", "null", "[]"):
+        line = '{"seq": 99, "at": 1, "kind": "sample", "cpuPercent": 1, "memoryBytes": %s, "processCount": 1}'
+        print(line % memory, file=file)
+    print('{"seq": 5, "at": 1e300, "kind": "sample"}', file=file)
+    print("not json", file=file)
+"""
+    async with idle.supervised():
+        run_id = await idle.start(stage("vandal", python(code)))
+        run = await idle.finished(run_id)
+    assert run.status is RunStatus.COMPLETED, run.error_message
