@@ -124,9 +124,10 @@ class JsonFormatter(logging.Formatter):
         if traceback := _traceback(self, record):
             entry["traceback"] = traceback
         # Before the encoding, which would escape a secret beyond recognition.
-        return json.dumps(
-            {name: self._redact(str(value)) for name, value in entry.items()}, ensure_ascii=False
-        )
+        return json.dumps({name: self._clean(value) for name, value in entry.items()}, ensure_ascii=False)
+
+    def _clean(self, value: object) -> object:
+        return value if isinstance(value, int | float | None) else self._redact(str(value))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
