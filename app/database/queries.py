@@ -187,9 +187,7 @@ def bucket_of(
     """The number, from 0 to ``max_points`` - 1, of the equally large group a row falls into."""
     position = sa.func.row_number().over(partition_by=partition, order_by=order) - 1
     total = sa.func.count().over(partition_by=partition)
-    return (position * sa.literal_column(str(int(max_points))) / sa.func.greatest(total, max_points)).label(
-        "bucket"
-    )
+    return (position * max_points // sa.func.greatest(total, max_points)).label("bucket")
 
 
 @cache

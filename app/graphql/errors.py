@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import traceback
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import strawberry
@@ -61,12 +63,22 @@ def located(error: GraphQLError, message: str, extensions: dict[str, Any]) -> Gr
 
 
 def log_unexpected(cause: BaseException, error_id: str, execution: ExecutionContext | None) -> None:
-    """Log the traceback and which operation it was, but neither its text nor its variables: they may hold secrets."""
+    """Log where it happened and in which operation, but nothing a client sent.
+
+    So neither the document nor its variables, nor the messages of the exceptions, which may quote them.
+    """
     query = (execution.query if execution else None) or ""
     logger.error(
-        "internal error %s in operation %s, document sha256 %s",
+        "internal error %s in operation %s, document sha256 %s: %s\n%s",
         error_id,
         execution.operation_name if execution else None,
         hashlib.sha256(query.encode("utf-8", "replace")).hexdigest(),
-        exc_info=cause,
+        " caused by ".join(type(error).__qualname__ for error in chain_of(cause)),
+        "".join(traceback.format_tb(cause.__traceback__)).rstrip(),
     )
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

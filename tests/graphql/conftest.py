@@ -127,7 +127,7 @@ async def serving(view: GraphQLView) -> AsyncIterator[str]:
         task = asyncio.create_task(server._serve([listener]))
         try:
             async with asyncio.timeout(10):
-                while not server.started:
+                while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
                     await asyncio.sleep(0.01)
             yield f"127.0.0.1:{listener.getsockname()[1]}"
         finally:

@@ -1,0 +1,63 @@
+"""Unexpected failures tell clients nothing but an id, and the log nothing that a client sent."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from tests.graphql.conftest import Graph
+
+QUERY = """query Findings($tag: String!) {
+  runs(filter: {tags: [$tag], environment: "literal-canary"}) { nodes { id } }
+}"""
+
+MESSAGE_WITH_A_SECRET = "postgresql://user:password-canary@host refused"
+
+
+@pytest.fixture
+def broken_graph(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> Graph:
+    """A graph whose database connections fail with a secret in the message."""
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise ConnectionRefusedError(MESSAGE_WITH_A_SECRET)
+
+    monkeypatch.setattr(type(graph.contexts.engine), "connect", fail)
+    return graph
+
+
+async def test_an_unexpected_error_is_masked(broken_graph: Graph) -> None:
+    error = await broken_graph.refusal(QUERY, tag="variable-canary")
+    assert error["message"] == "Internal error"
+    assert error["path"] == ["runs"]
+    assert error["extensions"]["code"] == "INTERNAL"
+    assert len(error["extensions"]["errorId"]) == 32
+
+
+async def test_the_log_identifies_the_operation_without_what_the_client_sent(
+    broken_graph: Graph, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        error = await broken_graph.refusal(QUERY, tag="variable-canary")
+    assert error["extensions"]["errorId"] in caplog.text
+    assert "Findings" in caplog.text
+    assert "ConnectionRefusedError" in caplog.text
+    assert "rows.py" in caplog.text
+    for canary in ("variable-canary", "literal-canary", "password-canary"):
+        assert canary not in caplog.text
+
+
+async def test_a_wrong_variable_is_explained_to_the_client_and_not_logged(
+    graph: Graph, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        error = await graph.refusal("query($n: Int!) { runs(first: $n) { nodes { id } } }", n="canary")
+    assert "$n" in error["message"]
+    assert "canary" not in caplog.text
+
+
+async def test_validation_errors_reach_the_client_every_time(graph: Graph) -> None:
+    for _ in range(2):
+        error = await graph.refusal("{ nothingLikeThis }")
+        assert "nothingLikeThis" in error["message"]

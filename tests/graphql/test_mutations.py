@@ -1,0 +1,255 @@
+"""Each mutation changes what it says, or answers with all that is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.domain.statuses import RunStatus
+from app.graphql.ids import global_id
+from tests.factories import Factory
+from tests.graphql.conftest import Graph
+
+CREATE = """mutation($input: CreatePipelineInput!) { createPipeline(input: $input) {
+  pipeline { id name description config stages { name order config dependencies { name } } }
+  errors { code message path } } }"""
+UPDATE = """mutation($input: UpdatePipelineInput!) { updatePipeline(input: $input) {
+  pipeline { name description config stages { id name } } errors { code path } } }"""
+DELETE = """mutation($input: DeletePipelineInput!) { deletePipeline(input: $input) {
+  deletedPipelineId errors { code path } } }"""
+START = """mutation($input: StartRunInput!) { startRun(input: $input) {
+  run { id status tags environment runConfig triggeredBy notes pipeline { name } stageRuns { name status } }
+  errors { code message path } } }"""
+CANCEL = """mutation($input: CancelRunInput!) { cancelRun(input: $input) {
+  run { id canCancel cancelReason status } errors { code path } } }"""
+RETRY = """mutation($input: RetryRunInput!) { retryRun(input: $input) {
+  run { id retryOf { id } } errors { code path } } }"""
+
+PENGUINS: dict[str, Any] = {
+    "name": "penguins",
+    "description": "Which penguin is it?",
+    "config": {"params": {"seed": 1}},
+    "stages": [
+        {"name": "load", "stageType": "DATA_INGESTION", "config": {"command": ["true"]}},
+        {
+            "name": "train",
+            "stageType": "MODEL_TRAINING",
+            "dependencies": ["load"],
+            "config": {"command": ["false"], "params": {"lr": 0.1}},
+        },
+    ],
+}
+
+
+async def perform(graph: Graph, mutation: str, **values: Any) -> dict[str, Any]:
+    """The payload of the mutation."""
+    data = await graph.data(mutation, input=values)
+    [payload] = data.values()
+    return payload  # type: ignore[no-any-return]
+
+
+async def create(graph: Graph) -> str:
+    """The global id of a new pipeline."""
+    payload = await perform(graph, CREATE, **PENGUINS)
+    assert payload["errors"] == []
+    return str(payload["pipeline"]["id"])
+
+
+async def start(graph: Graph, **values: Any) -> dict[str, Any]:
+    payload = await perform(graph, START, pipelineId=await create(graph), **values)
+    assert payload["errors"] == []
+    return payload["run"]  # type: ignore[no-any-return]
+
+
+async def test_a_pipeline_is_created_with_its_stages(graph: Graph) -> None:
+    payload = await perform(graph, CREATE, **PENGUINS)
+    assert payload["errors"] == []
+    pipeline = payload["pipeline"]
+    assert (pipeline["name"], pipeline["config"]) == ("penguins", {"params": {"seed": 1}})
+    assert [(stage["name"], stage["dependencies"]) for stage in pipeline["stages"]] == [
+        ("load", []),
+        ("train", [{"name": "load"}]),
+    ]
+    assert pipeline["stages"][1]["config"] == {"command": ["false"], "params": {"lr": 0.1}}
+
+
+async def test_all_problems_of_a_definition_are_told_at_once_with_their_places(graph: Graph) -> None:
+    wrong = {
+        "name": "wrong",
+        "stages": [
+            {"name": "a", "stageType": "CUSTOM", "config": {"command": ["true"]}},
+            {"name": "b", "stageType": "CLEANUP", "dependencies": ["absent"], "config": {"command": []}},
+        ],
+    }
+    payload = await perform(graph, CREATE, **wrong)
+    assert payload["pipeline"] is None
+    assert {error["code"] for error in payload["errors"]} == {"INVALID_SPECIFICATION"}
+    paths = [".".join(error["path"]) for error in payload["errors"]]
+    assert "stages.0.customName" in paths
+    assert "stages.1.config.command" in paths
+    assert any(path.startswith("stages.1.dependencies") for path in paths)
+    assert (await graph.data("{ pipelines { totalCount } }"))["pipelines"]["totalCount"] == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"params": {"text": "a\0b"}}, ["config", "params", "text"]),
+        ({"params": {"list": [1, "\ud800"]}}, ["config", "params", "list", "1"]),
+        ({"params": {"number": float("inf")}}, ["config", "params", "number"]),
+        ({"params": {"number": 10**30}}, ["config", "params", "number"]),
+        ({"a\0b": 1}, ["config"]),
+    ],
+)
+async def test_values_which_the_database_can_not_hold_are_refused(
+    graph: Graph, config: dict[str, Any], path: list[str]
+) -> None:
+    payload = await perform(graph, CREATE, **{**PENGUINS, "config": config})
+    assert [(error["code"], error["path"]) for error in payload["errors"]] == [("BAD_INPUT", path)]
+
+
+async def test_too_deep_nesting_is_refused(graph: Graph) -> None:
+    deep: Any = 1
+    for _ in range(500):
+        deep = [deep]
+    payload = await perform(graph, CREATE, **{**PENGUINS, "config": {"params": {"deep": deep}}})
+    assert [error["code"] for error in payload["errors"]] == ["BAD_INPUT"]
+
+
+async def test_numbers_in_a_literal_are_checked_like_those_in_variables(graph: Graph) -> None:
+    data = await graph.data(
+        """mutation { createPipeline(input: {name: "x", stages: [], config: {params: {a: 1e999}}}) {
+             errors { code path } } }"""
+    )
+    assert data["createPipeline"]["errors"][0] == {"code": "BAD_INPUT", "path": ["config", "params", "a"]}
+
+
+async def test_an_update_changes_only_what_is_given(graph: Graph) -> None:
+    pipeline_id = await create(graph)
+    renamed = await perform(graph, UPDATE, pipelineId=pipeline_id, name="birds")
+    assert renamed["errors"] == []
+    assert (renamed["pipeline"]["name"], renamed["pipeline"]["description"]) == (
+        "birds",
+        PENGUINS["description"],
+    )
+    emptied = await perform(graph, UPDATE, pipelineId=pipeline_id, description=None)
+    assert (emptied["pipeline"]["name"], emptied["pipeline"]["description"]) == ("birds", None)
+    assert emptied["pipeline"]["config"] == PENGUINS["config"]
+    assert emptied["pipeline"]["stages"] == renamed["pipeline"]["stages"]
+
+
+async def test_a_stage_keeps_its_identity_when_the_list_is_replaced(graph: Graph) -> None:
+    pipeline_id = await create(graph)
+    before = (await perform(graph, UPDATE, pipelineId=pipeline_id))["pipeline"]["stages"]
+    stages = [{**PENGUINS["stages"][1], "dependencies": []}]
+    after = (await perform(graph, UPDATE, pipelineId=pipeline_id, stages=stages))["pipeline"]["stages"]
+    assert after == [before[1]]
+
+
+async def test_a_null_name_is_a_mistake(graph: Graph) -> None:
+    result = await graph.result(UPDATE, input={"pipelineId": await create(graph), "name": None})
+    assert result.errors is not None
+
+
+async def test_a_pipeline_with_runs_is_deleted_only_together_with_them(graph: Graph, make: Factory) -> None:
+    pipeline_id = await make.pipeline()
+    await make.run(pipeline_id)
+    node_id = global_id("Pipeline", pipeline_id)
+    refused = await perform(graph, DELETE, pipelineId=node_id)
+    assert refused == {
+        "deletedPipelineId": None,
+        "errors": [{"code": "PIPELINE_IN_USE", "path": ["pipelineId"]}],
+    }
+    assert (await perform(graph, DELETE, pipelineId=node_id, deleteRuns=True))["deletedPipelineId"] == node_id
+    data = await graph.data("{ pipelines { totalCount } runs { totalCount } }")
+    assert data == {"pipelines": {"totalCount": 0}, "runs": {"totalCount": 0}}
+
+
+async def test_a_run_is_started_with_what_was_asked_for(graph: Graph) -> None:
+    run = await start(
+        graph,
+        runConfig={"params": {"seed": 2}},
+        environment="staging",
+        triggeredBy="a test",
+        tags=["nightly"],
+        notes="Why not.",
+    )
+    run.pop("id")
+    assert run == {
+        "status": "PENDING",
+        "tags": ["nightly"],
+        "environment": "staging",
+        "runConfig": {"params": {"seed": 2}},
+        "triggeredBy": "a test",
+        "notes": "Why not.",
+        "pipeline": {"name": "penguins"},
+        "stageRuns": [{"name": "load", "status": "PENDING"}, {"name": "train", "status": "PENDING"}],
+    }
+
+
+async def test_the_same_idempotency_key_gives_the_same_run(graph: Graph) -> None:
+    pipeline_id = await create(graph)
+    runs = [
+        (await perform(graph, START, pipelineId=pipeline_id, idempotencyKey="once"))["run"]["id"]
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+
+
+async def test_a_run_is_cancelled_with_a_reason(graph: Graph) -> None:
+    run = await start(graph)
+    payload = await perform(graph, CANCEL, runId=run["id"], reason="no longer needed")
+    assert payload["errors"] == []
+    assert payload["run"]["cancelReason"] == "no longer needed"
+    assert payload["run"]["canCancel"] is False
+
+
+async def test_a_run_which_is_over_can_not_be_cancelled_but_retried(graph: Graph) -> None:
+    run = await start(graph)
+    await perform(graph, CANCEL, runId=run["id"])
+    over = (await graph.data("query($id: ID!) { run(id: $id) { status } }", id=run["id"]))["run"]
+    assert over["status"] == RunStatus.CANCELLED
+    again = await perform(graph, CANCEL, runId=run["id"])
+    assert again["errors"] == [{"code": "NOT_CANCELLABLE", "path": ["runId"]}]
+    retry = await perform(graph, RETRY, runId=run["id"], fromFailed=False)
+    assert retry["errors"] == []
+    assert retry["run"]["retryOf"] == {"id": run["id"]}
+
+
+async def test_a_run_which_is_not_over_can_not_be_retried(graph: Graph) -> None:
+    run = await start(graph)
+    payload = await perform(graph, RETRY, runId=run["id"])
+    assert payload == {"run": None, "errors": [{"code": "NOT_RETRYABLE", "path": ["runId"]}]}
+
+
+@pytest.mark.parametrize(
+    ("mutation", "field"),
+    [
+        (UPDATE, "pipelineId"),
+        (DELETE, "pipelineId"),
+        (START, "pipelineId"),
+        (CANCEL, "runId"),
+        (RETRY, "runId"),
+    ],
+)
+@pytest.mark.parametrize("node_id", ["nonsense", "018f0000-0000-7000-8000-000000000000", "V29ya2VyOng="])
+async def test_an_unknown_id_is_an_error_of_its_field(
+    graph: Graph, mutation: str, field: str, node_id: str
+) -> None:
+    payload = await perform(graph, mutation, **{field: node_id})
+    assert [(error["code"], error["path"]) for error in payload["errors"]] == [("NOT_FOUND", [field])]
+
+
+async def test_several_mutations_of_one_request_see_each_other(graph: Graph) -> None:
+    run = await start(graph)
+    data = await graph.data(
+        """mutation($id: ID!) {
+             before: cancelRun(input: {runId: $id, reason: "first"}) { run { cancelReason status } }
+             after: retryRun(input: {runId: $id, fromFailed: false}) { run { retryOf { status retries { id } } } }
+           }""",
+        id=run["id"],
+    )
+    assert data["before"]["run"]["cancelReason"] == "first"
+    assert data["after"]["run"]["retryOf"]["status"] == "CANCELLED"
+    assert len(data["after"]["run"]["retryOf"]["retries"]) == 1
