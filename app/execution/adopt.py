@@ -50,4 +50,4 @@ async def clear_leftovers(executor: Executor, attempts_folder: Path, keep: Colle
 
 
 def _folder_names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.is_dir()]
+    return [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]

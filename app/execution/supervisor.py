@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
 from app.database.attempts import Attempt, attempt_in_hand, attempts_to_stop
-from app.database.claims import seconds_to_next_retry
+from app.database.claims import work_at_hand
 from app.execution import worker
 from app.execution.adopt import adopt_attempts, clear_leftovers
 from app.execution.drive import AttemptDriver
@@ -60,6 +60,7 @@ class Supervisor:
         self._limits = limits
         self._worker_id: uuid.UUID | None = None
         self._driven: set[uuid.UUID] = set()
+        self._pause_seconds = POLL_SECONDS
         self._last_pass_at = float("-inf")
 
     @property
@@ -75,7 +76,7 @@ class Supervisor:
             with self._broker.listen("work") as hints:
                 while True:
                     await self._until_done("look for work", self._pass, tasks)
-                    await hints.wait(await self._pause_seconds())
+                    await hints.wait(self._pause_seconds)
 
     @contextlib.asynccontextmanager
     async def _registered(self) -> AsyncIterator[None]:
@@ -127,9 +128,18 @@ class Supervisor:
         await clear_leftovers(self._driver.executor, self._home.attempts, found)
 
     async def _pass(self, tasks: TaskGroup) -> None:
-        await self._start_runs()
-        await self._stop_attempts()
-        await self._claim_stages(tasks)
+        async with self._engine.connect() as connection:
+            work = await work_at_hand(connection, self._id)
+        if work.pending_runs:
+            await self._start_runs()
+        if work.overdue_runs:
+            await self._stop_overdue_runs()
+        if work.stages_to_stop:
+            await self._stop_attempts()
+        if work.ready_stages or work.pending_runs:
+            await self._claim_stages(tasks)
+        retry = work.seconds_to_next_retry
+        self._pause_seconds = POLL_SECONDS if retry is None else max(0.01, min(retry, POLL_SECONDS))
         self._last_pass_at = anyio.current_time()
 
     async def _start_runs(self) -> None:
@@ -141,6 +151,8 @@ class Supervisor:
             default_timeout_seconds=self._limits.run_timeout_seconds,
         ):
             pass
+
+    async def _stop_overdue_runs(self) -> None:
         for run_id in await transitions.overdue_runs(self._engine):
             await transitions.stop_overdue_run(self._engine, self._broker, run_id)
 
@@ -174,11 +186,3 @@ class Supervisor:
         finally:
             self._driven.discard(attempt.stage_run_id)
             self._broker.publish_local("work")
-
-    async def _pause_seconds(self) -> float:
-        try:
-            async with self._engine.connect() as connection:
-                retry = await seconds_to_next_retry(connection)
-        except Exception:
-            return RECOVERY_SECONDS
-        return POLL_SECONDS if retry is None else max(0.01, min(retry, POLL_SECONDS))
