@@ -49,7 +49,6 @@ async def run_events(
     key = required_key(run_id, "Run", "runId")
     async with aclosing(info.context.streams.run_events(key, _sequence(given(after)))) as batches:
         async for batch in batches:
-            info.context.forget_loaded()
             yield RunEventBatch.of(key, batch)
 
 
@@ -85,7 +84,6 @@ async def runs_changed(
     changes = info.context.streams.changed_runs(wanted.conditions(), lasting.conditions())
     async with aclosing(changes) as batches:
         async for batch in batches:
-            info.context.forget_loaded()
             yield await _runs_changed_batch(info.context.loaders, batch)
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import pytest
-from sqlalchemy.engine import URL, make_url
+from postgres_proxy import PostgresProxy
 
 from app.broker.postgres import Broker, _payloads
 from app.database.engine import connect
@@ -139,55 +139,27 @@ async def test_a_hint_published_while_the_connection_is_down_is_sent_later(
         assert await hints.wait(SOON_SECONDS)
 
 
-class StallableProxy:
-    """Forwards bytes to PostgreSQL until it is told to keep them: a half-dead network path."""
-
-    def __init__(self, target: URL) -> None:
-        self._target = target
-        self._writers: list[asyncio.StreamWriter] = []
-        self.flowing = asyncio.Event()
-        self.flowing.set()
-        self.connections = 0
-
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        upstream_reader, upstream_writer = await self._open_upstream()
-        self._writers += [writer, upstream_writer]
-        await asyncio.gather(self._pump(reader, upstream_writer), self._pump(upstream_reader, writer))
-
-    async def _open_upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        port = self._target.port or 5432
-        if socket_folder := self._target.query.get("host"):
-            return await asyncio.open_unix_connection(f"{socket_folder}/.s.PGSQL.{port}")
-        return await asyncio.open_connection(self._target.host, port)
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                await self.flowing.wait()
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    def cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-
-
 async def test_a_connection_which_goes_silent_is_noticed_and_replaced(postgres_url: str) -> None:
-    url = make_url(postgres_url)
-    proxy = StallableProxy(url)
-    async with await asyncio.start_server(proxy.handle, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        by_proxy = url.set(host="127.0.0.1", port=port).difference_update_query(["host"])
-        address = by_proxy.update_query_dict({"sslmode": "disable"}).render_as_string(hide_password=False)
-        async with connected(address, self_check_seconds=0.05, answer_seconds=0.3) as broker:
-            proxy.flowing.clear()
-            await eventually(lambda: not broker.is_connected)
-            proxy.flowing.set()
-            await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
-            assert proxy.connections >= 2
-        proxy.cut()
+    async with (
+        PostgresProxy(postgres_url) as proxy,
+        connected(proxy.url, self_check_seconds=0.05, answer_seconds=0.3) as broker,
+    ):
+        proxy.stall()
+        await eventually(lambda: not broker.is_connected)
+        proxy.flow()
+        await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
+        assert proxy.connections >= 2
+
+
+async def test_a_database_which_is_away_for_a_while_is_found_again(postgres_url: str) -> None:
+    async with PostgresProxy(postgres_url) as proxy, connected(proxy.url) as broker:
+        await proxy.close()
+        await eventually(lambda: not broker.is_connected)
+        with broker.listen("run:1") as hints:
+            broker.publish("run:1")
+            assert await hints.wait(SOON_SECONDS), "this process needs no database for its own hints"
+        await proxy.reopen()
+        await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
 
 
 class ExposedBroker(Broker):

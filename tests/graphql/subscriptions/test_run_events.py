@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from graph_client import Graph, graph_over
 from hand_made_run import HandMadeRun
+from postgres_proxy import PostgresProxy
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
+from app.database.engine import create_engine
 from app.domain.events import EventKind
 from app.domain.statuses import RunStatus
 from app.graphql.schema import Schema
@@ -133,23 +135,24 @@ async def test_a_hint_which_never_comes_costs_only_the_poll(
             assert numbers(await waiting) == [1]
 
 
-async def test_subscribers_survive_a_restart_of_all_database_connections(
-    schema: Schema, engine: AsyncEngine, database_url: str, logs: LogReader, run: HandMadeRun
+async def test_subscribers_wait_for_a_database_which_is_away(
+    schema: Schema, database_url: str, logs: LogReader, run: HandMadeRun
 ) -> None:
-    kill = text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE pid <> pg_backend_pid() AND datname = current_database()"
-    )
-    async with Broker(database_url, poll_seconds=0.05) as broker:
+    async with PostgresProxy(database_url) as proxy, Broker(proxy.url, poll_seconds=0.05) as broker:
+        engine = create_engine(proxy.url)
         graph = graph_over(schema, engine, broker, logs)
         async with graph.subscribe(EVENTS, id=str(run.run_id)) as subscriber:
-            waiting = asyncio.create_task(subscriber.next())
-            for _ in range(3):
-                await asyncio.sleep(0.1)
-                async with engine.begin() as connection:
-                    await connection.execute(kill)
             await run.record(EventKind.RUN_QUEUED)
-            assert numbers(await waiting) == [1]
+            assert numbers(await subscriber.next()) == [1]
+            waiting = asyncio.create_task(subscriber.next())
+            await proxy.close()
+            await run.record(EventKind.RUN_STARTED)
+            # Long enough for a poll which finds no database.
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+            await proxy.reopen()
+            assert numbers(await waiting) == [2]
+        await engine.dispose()
 
 
 async def test_no_connection_is_held_while_subscribers_wait(
