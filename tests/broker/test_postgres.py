@@ -98,13 +98,13 @@ async def test_a_burst_costs_few_notifications(here: Broker, there: Broker, post
     try:
         await spy.add_listener("mlp_hints", lambda *message: received.append(message))
         with there.listen("last") as hints:
-            for number in range(1_000):
-                here.publish(f"run:{number}")
-                if number % 100 == 0:
-                    await asyncio.sleep(0)
+            burst_ends_at = asyncio.get_running_loop().time() + 0.2
+            while asyncio.get_running_loop().time() < burst_ends_at:
+                here.publish("run:1")
+                await asyncio.sleep(0)
             here.publish("last")
             assert await hints.wait(SOON_SECONDS)
-        assert 0 < len(received) < 10
+        assert 0 < len(received) <= 50
     finally:
         await spy.close()
 
