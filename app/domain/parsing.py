@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from app.domain.plan import CycleFound, topological_order
@@ -108,12 +107,13 @@ def _orders(reader: Reader, drafts: Sequence[Mapping[str, Any]]) -> list[int]:
     for index, draft in enumerate(drafts):
         path = ("stages", str(index), "order")
         given = draft.get("order")
-        order = None if given is None else reader.whole(given, path, low=0, high=2**31 - 1, default=index)
-        if order is not None and order in taken:
-            reader.problem(path, f"order {order} is already used by stages.{taken[order]}")
-        elif order is not None:
-            taken[order] = index
+        order = None if given is None else reader.whole(given, path, low=0, high=2**31 - 1, default=-1)
         orders.append(order)
+        if order is None or order < 0:
+            continue
+        if order in taken:
+            reader.problem(path, f"order {order} is already used by stages.{taken[order]}")
+        taken.setdefault(order, index)
     free = (number for number in range(len(drafts) + len(taken)) if number not in taken)
     return [next(free) if order is None else order for order in orders]
 
@@ -142,8 +142,8 @@ def _stage_type(reader: Reader, value: Any, path: Path) -> StageType:
     try:
         return StageType(value)
     except ValueError:
-        meant = difflib.get_close_matches(str(value).upper(), list(StageType), 1)
-        hint = f"; did you mean {meant[0]}?" if meant else f"; one of {', '.join(StageType)}"
+        meant = reader.meant(str(value).upper(), list(StageType))
+        hint = f"; did you mean {meant}?" if meant else f"; one of {', '.join(StageType)}"
         reader.problem(path, f"{value!r} is not a stage type{hint}")
         return StageType.CLEANUP
 
@@ -162,8 +162,8 @@ def _names(reader: Reader, value: Any, path: Path) -> tuple[str, ...]:
 
 
 def _stage_config(reader: Reader, raw: Mapping[str, Any], path: Path) -> StageConfig:
-    executor = raw.get("executor", "LOCAL")
-    if executor not in EXECUTORS:
+    executor = raw.get("executor")
+    if executor is not None and executor not in EXECUTORS:
         reader.problem((*path, "executor"), f"{executor!r} is not one of {', '.join(EXECUTORS)}")
     return StageConfig(
         command=_command(reader, raw.get("command"), (*path, "command")),
@@ -236,8 +236,8 @@ def _check_dependencies(reader: Reader, stages: Sequence[StageSpec]) -> None:
             if other == stage.name:
                 reader.problem(path, f"stage {stage.name!r} depends on itself")
             elif other not in names:
-                meant = difflib.get_close_matches(other, names, 1)
-                hint = f"; did you mean {meant[0]!r}?" if meant else ""
+                meant = reader.meant(other, names)
+                hint = f"; did you mean {meant!r}?" if meant else ""
                 reader.problem(path, f"unknown stage {other!r}{hint}")
         known[stage.name] = [name for name in stage.dependencies if name in names and name != stage.name]
     try:
@@ -250,30 +250,36 @@ def _check_dependencies(reader: Reader, stages: Sequence[StageSpec]) -> None:
         )
 
 
-def parse_run_config(value: Any, stage_names: Iterable[str]) -> RunConfig:
+def parse_run_config(value: Any, stage_names: Collection[str]) -> RunConfig:
     """The checked form of ``startRun``'s ``runConfig`` for a pipeline with these stages."""
     reader = Reader()
     root: Path = ("runConfig",)
     reader.plain(value, root)
+    if reader.problems:
+        raise InvalidInput(reader.problems)
     raw = reader.mapping(value, root, RUN_KEYS)
-    per_stage = reader.mapping(raw.get("stages"), (*root, "stages"), tuple(stage_names))
-    for name in per_stage:
-        if name not in set(stage_names):
-            reader.problem((*root, "stages", name), "the pipeline has no stage of this name")
+    fail_fast = raw.get("failFast")
     config = RunConfig(
         params=reader.mapping(raw.get("params"), (*root, "params")),
-        stage_params={
-            name: reader.mapping(
-                reader.mapping(item, (*root, "stages", name), ("params",)).get("params"),
-                (*root, "stages", name, "params"),
-            )
-            for name, item in per_stage.items()
-        },
+        stage_params=_stage_params(reader, raw.get("stages"), (*root, "stages"), stage_names),
         timeout_seconds=_timeout(reader, raw.get("timeout"), (*root, "timeout")),
-        fail_fast=None
-        if raw.get("failFast") is None
-        else reader.flag(raw.get("failFast"), (*root, "failFast"), True),
+        fail_fast=None if fail_fast is None else reader.flag(fail_fast, (*root, "failFast"), True),
     )
     if reader.problems:
         raise InvalidInput(reader.problems)
     return config
+
+
+def _stage_params(
+    reader: Reader, value: Any, path: Path, stage_names: Collection[str]
+) -> dict[str, Mapping[str, Any]]:
+    known = frozenset(stage_names)
+    found = {}
+    for name, item in reader.mapping(value, path).items():
+        if name not in known:
+            meant = reader.meant(name, known)
+            hint = f"; did you mean {meant!r}?" if meant else ""
+            reader.problem((*path, name), f"the pipeline has no stage of this name{hint}")
+        params = reader.mapping(item, (*path, name), ("params",)).get("params")
+        found[name] = reader.mapping(params, (*path, name, "params"))
+    return found

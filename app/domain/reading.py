@@ -6,7 +6,7 @@ import difflib
 import math
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from app.errors import DomainError, ErrorCode
@@ -14,6 +14,15 @@ from app.errors import DomainError, ErrorCode
 RESERVED_ENV_PREFIX = "MLP_"
 
 NESTING_LIMIT = 64
+VALUES_LIMIT = 2_000_000
+"""More than any real pipeline has; YAML aliases can spell out more values than there are atoms."""
+
+_SMALLEST_NUMBER, _LARGEST_NUMBER = -(2**63), 2**64 - 1
+_FOLDER_NAME_LIMIT_BYTES = 255
+# Looking for the word that was meant takes time, so it is done for few words and among few.
+_GUESSES_LIMIT = 50
+_GUESS_AMONG_LIMIT = 200
+_GUESS_LENGTH_LIMIT = 100
 
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -30,9 +39,17 @@ class Reader:
         self.problems: list[DomainError] = []
 
     def problem(self, path: Path, message: str) -> None:
+        path = tuple(_UNSTORABLE.sub("\ufffd", part) for part in path)
         where = ".".join(path)
         text = f"{where}: {message}" if where else message
         self.problems.append(DomainError(text, path=path, code=ErrorCode.INVALID_SPECIFICATION))
+
+    def meant(self, word: str, known: Collection[str], likeness: float = 0.6) -> str | None:
+        """The known word that ``word`` probably is a slip of; none when looking would take too long."""
+        crowded = len(self.problems) > _GUESSES_LIMIT or len(known) > _GUESS_AMONG_LIMIT
+        if crowded or len(word) > _GUESS_LENGTH_LIMIT:
+            return None
+        return next(iter(difflib.get_close_matches(word, known, 1, likeness)), None)
 
     def mapping(self, value: Any, path: Path, known: Sequence[str] = ()) -> Mapping[str, Any]:
         """An object. A key that looks like a misspelt known one is refused; other unknown keys are the user's."""
@@ -42,29 +59,37 @@ class Reader:
             self.problem(path, f"must be an object, not {kind_of(value)}")
             return {}
         for key in value:
-            meant = difflib.get_close_matches(key, known, 1, 0.8) if known and key not in known else []
-            if meant:
-                self.problem((*path, key), f"unknown key; did you mean {meant[0]!r}?")
+            if known and key not in known and (meant := self.meant(key, known, 0.8)):
+                self.problem((*path, key), f"unknown key; did you mean {meant!r}?")
         return value
 
     def plain(self, value: Any, path: Path) -> None:
         """Refuses what can't be stored as JSON: NaN, NUL, lone surrogates, YAML dates, bottomless nesting."""
         todo: list[tuple[Any, Path]] = [(value, path)]
+        count = 0
         while todo:
             item, where = todo.pop()
+            count += 1
+            if count > VALUES_LIMIT:
+                self.problem(path, f"has more than {VALUES_LIMIT} values")
+                return
             if len(where) > len(path) + NESTING_LIMIT:
                 self.problem(path, f"is nested deeper than {NESTING_LIMIT} levels")
                 return
             if isinstance(item, Mapping):
-                todo += [(key, where) for key in item] + [(item[key], (*where, str(key))) for key in item]
+                todo += [(part, (*where, str(key))) for key, part in item.items()]
+                self._plain_keys(item, where)
             elif isinstance(item, list | tuple):
                 todo += [(part, (*where, str(index))) for index, part in enumerate(item)]
-            elif isinstance(item, str) and _UNSTORABLE.search(item):
-                self.problem(where, "contains a NUL character or a lone surrogate")
-            elif isinstance(item, float) and not math.isfinite(item):
-                self.problem(where, f"{item} can't be stored as JSON; write it as a text")
-            elif not isinstance(item, str | int | float | bool | None):
-                self.problem(where, f"must be plain JSON, not {kind_of(item)}; quote it")
+            elif why := _why_unstorable(item):
+                self.problem(where, why)
+
+    def _plain_keys(self, item: Mapping[Any, Any], where: Path) -> None:
+        for key in item:
+            if not isinstance(key, str):
+                self.problem(where, f"its keys must be texts, not {kind_of(key)}; quote it")
+            elif why := _why_unstorable(key):
+                self.problem((*where, key), why)
 
     def text(self, value: Any, path: Path, *, limit: int = 255) -> str:
         if not isinstance(value, str) or not value.strip():
@@ -83,6 +108,10 @@ class Reader:
             self.problem(
                 path,
                 f"{name!r} is not safe as a folder name: no / or \\, no leading '.', '-' or '~', no outer space",
+            )
+        elif len(name.encode()) > _FOLDER_NAME_LIMIT_BYTES:
+            self.problem(
+                path, f"must have at most {_FOLDER_NAME_LIMIT_BYTES} bytes, has {len(name.encode())}"
             )
         return name
 
@@ -142,6 +171,20 @@ class Reader:
                 path, f"must be an absolute path, is {folder!r} (`mlp run` resolves it against the YAML file)"
             )
         return folder
+
+
+def _why_unstorable(value: Any) -> str | None:
+    """What keeps a single value out of ``jsonb``."""
+    if isinstance(value, str):
+        return "contains a NUL character or a lone surrogate" if _UNSTORABLE.search(value) else None
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        fits = _SMALLEST_NUMBER <= value <= _LARGEST_NUMBER
+        return None if fits else "is a whole number of more than 64 bits; write it as a text"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{value} can't be stored as JSON; write it as a text"
+    return f"must be plain JSON, not {kind_of(value)}; quote it"
 
 
 def kind_of(value: Any) -> str:
