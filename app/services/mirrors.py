@@ -1,4 +1,8 @@
-"""Pipeline and stage rows show the outcome of the pipeline's latest run, as the seed's columns say."""
+"""Pipeline and stage rows show the outcome of the pipeline's latest run, as the seed's columns say.
+
+Whoever mirrors holds the pipeline's row: so the statements below see every newer run that was mirrored before, and
+stage rows, which are only changed under this lock, are locked in no order that matters.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,12 @@ def _no_newer_run() -> sa.ColumnElement[bool]:
         newer.c.pipeline_id == pipeline_runs.c.pipeline_id, newer.c.id > pipeline_runs.c.id
     )
     return ~sa.exists(found.correlate(pipeline_runs))
+
+
+async def lock_pipeline(connection: AsyncConnection, pipeline_id: uuid.UUID) -> None:
+    """Holds the pipeline's row until the commit; runs that refer to it may still be inserted."""
+    statement = sa.select(pipelines.c.id).where(pipelines.c.id == pipeline_id)
+    await connection.execute(statement.with_for_update(key_share=True))
 
 
 async def mirror_run(connection: AsyncConnection, run_id: uuid.UUID) -> None:

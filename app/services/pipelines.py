@@ -67,10 +67,13 @@ def _in_use(why: str) -> DomainError:
 async def load_draft(
     connection: AsyncConnection, pipeline_id: uuid.UUID, *, lock: bool = False
 ) -> dict[str, Any]:
-    """A stored pipeline in the shape ``parse_pipeline`` reads; ``lock`` holds its row until the commit."""
+    """A stored pipeline in the shape ``parse_pipeline`` reads.
+
+    Until the commit nobody changes or deletes it; with ``lock`` nobody starts a run of it either.
+    """
     columns = (pipelines.c.name, pipelines.c.description, pipelines.c.config)
     statement = sa.select(*columns).where(pipelines.c.id == pipeline_id)
-    statement = statement.with_for_update() if lock else statement.with_for_update(key_share=True)
+    statement = statement.with_for_update(read=not lock, key_share=not lock)
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise NotFound(f"there is no pipeline {pipeline_id}", path=("pipelineId",))
@@ -132,13 +135,14 @@ async def _replace_stages(
     connection: AsyncConnection, pipeline_id: uuid.UUID, stages: Sequence[StageSpec]
 ) -> None:
     kept = {stage.name: stage.id for stage in await active_stages(connection, pipeline_id)}
-    for stage in stages:
-        if stage.name in kept:
-            await connection.execute(
-                sa.update(pipeline_stages)
-                .where(pipeline_stages.c.id == kept[stage.name])
-                .values(**_stage_row(pipeline_id, stage))
-            )
+    rows = [
+        {"kept_id": kept[stage.name], **_stage_row(pipeline_id, stage)}
+        for stage in stages
+        if stage.name in kept
+    ]
+    if rows:
+        statement = sa.update(pipeline_stages).where(pipeline_stages.c.id == sa.bindparam("kept_id"))
+        await connection.execute(statement, rows)
     await _insert_stages(connection, pipeline_id, [stage for stage in stages if stage.name not in kept])
     names = {stage.name for stage in stages}
     await _retire_stages(connection, [stage_id for name, stage_id in kept.items() if name not in names])

@@ -1,4 +1,8 @@
-"""One transaction over one run: its row is locked, so its events are numbered without gap in commit order."""
+"""One transaction over one run: its row is locked, so its events are numbered without gap in commit order.
+
+Locks are taken in one order everywhere: the claims lock, the run's row, rows of its stage runs and attempts, blobs,
+the pipeline's row, rows of its stages.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from app.domain.statuses import (
 )
 from app.domain.text import clean_json
 from app.errors import NotFound
-from app.services.mirrors import mirror_run, mirror_stages
+from app.services.mirrors import lock_pipeline, mirror_run, mirror_stages
 
 _RUN_COLUMNS: list[sa.Column[Any]] = [
     pipeline_runs.c.id,
@@ -171,9 +175,15 @@ class RunChange:
                 **self._counters(), last_event_seq=self.run.last_event_seq + len(rows), **self._run_values
             )
         )
+        await self._mirror()
+
+    async def _mirror(self) -> None:
+        moved = "status" in self._run_values
+        if moved or self._touched:
+            await lock_pipeline(self.connection, self.run.pipeline_id)
         if self._touched:
             await mirror_stages(self.connection, self._touched)
-        if "status" in self._run_values:
+        if moved:
             await mirror_run(self.connection, self.run.id)
 
     def _counters(self) -> dict[str, Any]:

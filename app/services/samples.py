@@ -51,6 +51,8 @@ async def store_report(
     False, with nothing stored, when the offsets are no longer there: another supervisor read these bytes.
     """
     async with engine.begin() as connection:
+        if report.samples:
+            await _lock_run(connection, run_id)
         if not await _advance(connection, stage_run_id, attempt, since, report):
             return False
         if report.samples:
@@ -72,6 +74,12 @@ async def store_report(
     if report.samples:
         hints.publish_local(f"samples:{run_id}")
     return True
+
+
+async def _lock_run(connection: AsyncConnection, run_id: uuid.UUID) -> None:
+    """Before the attempt's row, as everybody does who needs both."""
+    statement = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == run_id)
+    await connection.execute(statement.with_for_update(key_share=True))
 
 
 async def _advance(
