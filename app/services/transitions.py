@@ -21,7 +21,7 @@ from app.domain.outcomes import AttemptOutcome, explain
 from app.domain.retry import LOST_LIMIT
 from app.domain.specs import retry_from_json
 from app.domain.statuses import RUN_FINAL, FinishReason, Phase, RunStatus, StageStatus
-from app.domain.text import clean_text
+from app.domain.text import clean_json, clean_text
 from app.services import settling
 from app.services.artifacts import StageOutputs, publish_outputs
 from app.services.run_change import Publisher, RunChange, changing, lock_run
@@ -206,7 +206,7 @@ async def attempt_failed(
         stage = await change.stage(stage_run_id, attempt, IN_HAND)
         if stage is None:
             return False
-        message = explain(outcome, stage.spec.get("timeoutSeconds"))
+        message = _message(outcome, stage)
         await publish_outputs(change, stage, outputs)
         await _close_attempt(change, stage, outcome, message)
         if _was_stopped(change, stage, outcome):
@@ -225,6 +225,11 @@ async def attempt_failed(
                 **_figures(outcome),
             )
         return True
+
+
+def _message(outcome: AttemptOutcome, stage: sa.Row[Any]) -> str | None:
+    text = explain(outcome, stage.spec.get("timeoutSeconds"))
+    return None if text is None else clean_text(text)
 
 
 def _was_stopped(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> bool:
@@ -294,7 +299,7 @@ def _figures(outcome: AttemptOutcome) -> dict[str, Any]:
     """The columns of a stage run that come from its last attempt."""
     seconds, cpu = outcome.wall_seconds, outcome.cpu_seconds
     return {
-        "started_at": outcome.started_at,
+        **_start_time(outcome),
         "execution_time": seconds,
         "memory_usage": None if outcome.peak_memory_bytes is None else outcome.peak_memory_bytes / 2**20,
         "cpu_usage": 100 * cpu / seconds if cpu is not None and seconds else None,
@@ -304,24 +309,29 @@ def _figures(outcome: AttemptOutcome) -> dict[str, Any]:
     }
 
 
+def _start_time(outcome: AttemptOutcome) -> dict[str, Any]:
+    """Nothing when the outcome does not tell: an attempt that was lost did start at the time noted then."""
+    return {} if outcome.started_at is None else {"started_at": outcome.started_at}
+
+
 async def _close_attempt(
     change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome, message: str | None
 ) -> None:
     await _update_attempt(
         change,
         stage,
-        started_at=outcome.started_at,
+        **_start_time(outcome),
         finished_at=outcome.finished_at or sa.func.clock_timestamp(),
         finish_reason=outcome.reason,
         exit_code=outcome.exit_code,
         signal=outcome.signal,
-        error_message=None if message is None else clean_text(message),
+        error_message=message,
         peak_memory_bytes=outcome.peak_memory_bytes,
         peak_cpu_percent=outcome.peak_cpu_percent,
         cpu_seconds=outcome.cpu_seconds,
         log_bytes=outcome.log_bytes,
         log_dropped_bytes=outcome.log_dropped_bytes,
-        evidence=dict(outcome.evidence) or None,
+        evidence=clean_json(dict(outcome.evidence)) or None,
     )
     change.note_peaks(outcome.peak_memory_bytes, outcome.peak_cpu_percent)
 
@@ -352,9 +362,10 @@ async def request_cancel(
 
 
 async def stop_overdue_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -> bool:
-    """Ends a run whose deadline has passed."""
+    """Ends a run whose deadline has passed, unless its end was asked for before."""
     async with changing(engine, hints, run_id) as change:
-        if change.run.status is not RunStatus.RUNNING or change.run.finish_reason is not None:
+        stopping = change.run.finish_reason is not None or change.run.cancel_requested_at is not None
+        if change.run.status is not RunStatus.RUNNING or stopping:
             return False
         message = f"the run reached its time limit of {change.run.timeout_seconds:g} s"
         change.set_run(finish_reason=FinishReason.TIMED_OUT, error_message=message)
@@ -368,6 +379,7 @@ async def overdue_runs(engine: AsyncEngine) -> list[uuid.UUID]:
         pipeline_runs.c.status == RunStatus.RUNNING,
         pipeline_runs.c.deadline_at < sa.func.now(),
         pipeline_runs.c.finish_reason.is_(None),
+        pipeline_runs.c.cancel_requested_at.is_(None),
     )
     async with engine.connect() as connection:
         return list((await connection.execute(statement)).scalars())
