@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.models import pipeline_runs, stage_runs
 from app.domain.parsing import parse_pipeline, parse_run_config
+from app.domain.plan import topological_order
 from app.domain.specs import PipelineSpec, definition_of
 from app.domain.statuses import RUN_FINAL, StageStatus, TriggerType
 from app.errors import DomainError, ErrorCode, NotFound
@@ -68,6 +69,8 @@ def _check(request: StartRun) -> None:
     }
     for name, (value, limit) in texts.items():
         _check_text(name, value, limit)
+    if request.idempotency_key == "":
+        raise DomainError("idempotencyKey: must not be empty; leave it out", path=("idempotencyKey",))
     if len(request.tags) > TAGS_LIMIT:
         raise DomainError(f"tags: at most {TAGS_LIMIT} are allowed, got {len(request.tags)}", path=("tags",))
     for index, tag in enumerate(request.tags):
@@ -150,15 +153,15 @@ async def cancel_run(
 async def retry_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, from_failed: bool) -> uuid.UUID:
     """Runs the definition of an ended run once more, as a new run.
 
-    With ``from_failed`` the stages that completed keep their outputs and only the others are executed; it works
-    as long as the pipeline still has the stages of that run.
+    With ``from_failed`` the stages that completed keep their outputs; only the others and what depends on them are
+    executed. It works as long as the pipeline still has the stages of that run.
     """
     async with engine.begin() as connection:
         run = await _ended_run(connection, run_id)
         await load_draft(connection, run.pipeline_id)
         spec = parse_pipeline(run.definition)
         await _check_stages_exist(connection, run.pipeline_id, spec)
-        reused = await _completed_stages(connection, run_id) if from_failed else {}
+        reused = _reusable(spec, await _completed_stages(connection, run_id)) if from_failed else {}
         if from_failed and len(reused) == len(spec.stages):
             raise DomainError(
                 "every stage of the run completed: there is nothing to retry; leave out fromFailed to run all again",
@@ -201,6 +204,16 @@ async def _check_stages_exist(
             path=("runId",),
             code=ErrorCode.NOT_RETRYABLE,
         )
+
+
+def _reusable(spec: PipelineSpec, completed: Mapping[str, sa.Row[Any]]) -> dict[str, sa.Row[Any]]:
+    """Completed stages whose inputs stay what they were: nothing they depend on is executed again."""
+    found: dict[str, sa.Row[Any]] = {}
+    needs = {stage.name: stage.dependencies for stage in spec.stages}
+    for name in topological_order(needs):
+        if name in completed and all(other in found for other in needs[name]):
+            found[name] = completed[name]
+    return found
 
 
 async def _completed_stages(connection: AsyncConnection, run_id: uuid.UUID) -> dict[str, sa.Row[Any]]:
