@@ -46,28 +46,45 @@ async def next_pending_run(connection: AsyncConnection, running_limit: int) -> u
 
 async def next_ready_stage(connection: AsyncConnection) -> tuple[uuid.UUID, uuid.UUID] | None:
     """(stage run, run) of the first stage run that may start now: oldest run first, then the pipeline's order."""
+    first = _first_due_stage().lateral("first_due")
+    statement = (
+        sa.select(first.c.id, pipeline_runs.c.id)
+        .join(first, sa.true())
+        .where(pipeline_runs.c.status == RunStatus.RUNNING, _has_room())
+        .order_by(pipeline_runs.c.id)
+        .limit(1)
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def _first_due_stage() -> sa.Select[tuple[uuid.UUID]]:
+    """Of one run; looked up per run, because a run may have thousands of ready stages."""
+    now = sa.func.now()
+    return (
+        sa.select(stage_runs.c.id)
+        .where(
+            stage_runs.c.pipeline_run_id == pipeline_runs.c.id,
+            stage_runs.c.phase == Phase.READY,
+            sa.func.coalesce(stage_runs.c.not_before, now) <= now,
+        )
+        .order_by(stage_runs.c.position)
+        .limit(1)
+        .correlate(pipeline_runs)
+    )
+
+
+def _has_room() -> sa.ColumnElement[bool]:
+    """Whether the run may have one more active stage."""
     active = stage_runs.alias("active")
-    active_count = (
+    count = (
         sa.select(sa.func.count())
         .where(active.c.pipeline_run_id == pipeline_runs.c.id, active.c.phase.in_(ACTIVE_PHASES))
         .correlate(pipeline_runs)
         .scalar_subquery()
     )
     limit = pipeline_runs.c.max_concurrent_stages
-    statement = (
-        sa.select(stage_runs.c.id, pipeline_runs.c.id)
-        .join(pipeline_runs, pipeline_runs.c.id == stage_runs.c.pipeline_run_id)
-        .where(
-            stage_runs.c.phase == Phase.READY,
-            sa.func.coalesce(stage_runs.c.not_before, sa.func.now()) <= sa.func.now(),
-            pipeline_runs.c.status == RunStatus.RUNNING,
-            sa.or_(limit.is_(None), active_count < limit),
-        )
-        .order_by(pipeline_runs.c.id, stage_runs.c.position)
-        .limit(1)
-    )
-    row = (await connection.execute(statement)).one_or_none()
-    return None if row is None else (row[0], row[1])
+    return sa.or_(limit.is_(None), count < limit)
 
 
 @dataclass(frozen=True)
@@ -89,7 +106,10 @@ async def work_at_hand(connection: AsyncConnection, worker_id: uuid.UUID) -> Wor
     statement = sa.select(
         sa.exists().where(runs.status == RunStatus.PENDING),
         sa.exists().where(
-            runs.status == RunStatus.RUNNING, runs.deadline_at < now, runs.finish_reason.is_(None)
+            runs.status == RunStatus.RUNNING,
+            runs.deadline_at < now,
+            runs.finish_reason.is_(None),
+            runs.cancel_requested_at.is_(None),
         ),
         sa.exists().where(stages.phase == Phase.READY, sa.func.coalesce(stages.not_before, now) <= now),
         sa.exists().where(
