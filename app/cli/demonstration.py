@@ -1,0 +1,81 @@
+"""``mlp demo``: everything there is to see, by one command."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import app
+from app.cli.following import cancelled_by, new_console, show_run
+from app.cli.process import Interrupts, log_to_stderr, run_command, until_any
+from app.cli.running import exit_code
+from app.cli.servers import connection_to, running_here
+from app.cli.serving import Port
+from app.client.errors import Refused
+from app.client.pipeline_file import PipelineFile, read_pipeline_file
+from app.client.report import RunReport, explorer_url, print_links
+from app.client.runs import RunRequest, register, start_run
+from app.main import running_server
+from app.settings import Settings, load_settings
+
+DIGITS = Path(app.__file__).parent / "examples" / "digits" / "pipeline.yaml"
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Stop when the run is over.")] = False,
+    port: Port = None,
+) -> None:
+    """Start a server and run an example on it.
+
+    The example trains two models on hand-written digits; at its end this tells where to look at everything. Then it
+    keeps serving until Ctrl-C. A server which is running already is used instead of a new one.
+
+    Exit codes: 0 COMPLETED or stopped by a signal, 1 FAILED or CANCELLED, 2 scikit-learn is missing, 78 wrong settings.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        raise Refused("the demo trains models with scikit-learn: pip install 'ml-pipeline-thing[examples]'")
+    settings = load_settings() if port is None else load_settings(port=port)
+    log_to_stderr(settings, quiet=True)
+    run_command(lambda interrupts: _demo(settings, once, interrupts))
+
+
+async def _demo(settings: Settings, once: bool, interrupts: Interrupts) -> int:
+    console = new_console()
+    pipeline = read_pipeline_file(DIGITS)
+    if found := await running_here(settings):
+        console.print(f"Using the server which is running: {found}/graphql")
+        return await _run_pipeline(pipeline, found, settings, interrupts, console)
+    stop = asyncio.Event()
+    async with running_server(settings) as server:
+        console.print(f"ML Pipeline Thing is ready: {server.graphql_url}")
+        code = await _run_pipeline(pipeline, server.url, settings, interrupts, console)
+        if once or interrupts.received:
+            return code
+        with interrupts.answered_by(stop.set):
+            console.print("Serving until Ctrl-C.")
+            await until_any(stop.wait, server.wait_stopped)
+    return 0 if stop.is_set() else 1
+
+
+async def _run_pipeline(
+    pipeline: PipelineFile, url: str, settings: Settings, interrupts: Interrupts, console: Console
+) -> int:
+    async with connection_to(url, settings) as connection:
+        pipeline_id = await register(connection, pipeline)
+        run_id = await start_run(connection, pipeline_id, RunRequest({}, tags=["demo"]))
+        async with cancelled_by(interrupts, connection, run_id, console):
+            report = await show_run(connection, run_id, console)
+    _print_addresses(console, report)
+    return exit_code(report)
+
+
+def _print_addresses(console: Console, report: RunReport) -> None:
+    console.print("Look at what it made:")
+    print_links(console, report)
+    console.print("Explore the whole graph of the run:")
+    console.print(f"  {explorer_url(report)}", soft_wrap=True)

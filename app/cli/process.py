@@ -1,0 +1,102 @@
+"""How a command lives as a process: its event loop, what signals do to it, where its log goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, NoReturn
+
+import anyio
+import typer
+import uvloop
+from sqlalchemy.engine import make_url
+
+from app.settings import Settings
+from app.telemetry import configure_logging
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SHOW_CURSOR = b"\x1b[?25h"
+
+
+class Interrupts:
+    """SIGINT and SIGTERM: the first one is answered in good order, the second one ends the process at once."""
+
+    def __init__(self, answer: Callable[[], object]) -> None:
+        self._answer = answer
+        self.received: signal.Signals | None = None
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._receive, number)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    @contextlib.contextmanager
+    def answered_by(self, answer: Callable[[], object]) -> Iterator[None]:
+        """What the first signal does while the block runs."""
+        before, self._answer = self._answer, answer
+        try:
+            yield
+        finally:
+            self._answer = before
+
+    def _receive(self, number: signal.Signals) -> None:
+        if self.received is not None:
+            if sys.stdout.isatty():
+                os.write(sys.stdout.fileno(), _SHOW_CURSOR)
+            os._exit(128 + number)
+        self.received = number
+        self._answer()
+
+
+def run_command(command: Callable[[Interrupts], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Run the command to its exit code. Unless it says otherwise, the first signal cancels it."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_interruptible(command))
+    raise typer.Exit(code)
+
+
+async def _interruptible(command: Callable[[Interrupts], Coroutine[Any, Any, int]]) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    interrupts = Interrupts(task.cancel)
+    with interrupts.installed():
+        try:
+            return await command(interrupts)
+        except asyncio.CancelledError:
+            if interrupts.received is None:
+                raise
+            return 128 + interrupts.received
+
+
+async def until_any(*waits: Callable[[], Awaitable[object]]) -> None:
+    """Return as soon as one of them does."""
+    async with anyio.create_task_group() as tasks:
+
+        async def wait_for(wait: Callable[[], Awaitable[object]]) -> None:
+            await wait()
+            tasks.cancel_scope.cancel()
+
+        for wait in waits:
+            tasks.start_soon(wait_for, wait)
+
+
+def log_to_stderr(settings: Settings, *, quiet: bool = False) -> None:
+    """``quiet``: warnings only, unless the environment asks for another level."""
+    level = "warning" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
+    configure_logging(level=level.upper(), form=settings.log_format, secrets=_secrets(settings))
+
+
+def _secrets(settings: Settings) -> list[str]:
+    token = settings.api_token.get_secret_value() if settings.api_token else None
+    password = make_url(settings.database_url).password if settings.database_url else None
+    return [secret for secret in (token, password) if secret]

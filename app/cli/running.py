@@ -1,0 +1,120 @@
+"""``mlp run`` and ``mlp watch``: a pipeline from a file, and any run, followed to the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.following import cancelled_by, new_console, show_run
+from app.cli.process import Interrupts, log_to_stderr, run_command
+from app.cli.servers import connection_to, local_address, running_here, some_server
+from app.client.connection import base_url
+from app.client.errors import Refused
+from app.client.parameters import run_config
+from app.client.pipeline_file import PipelineFile, read_pipeline_file
+from app.client.report import RunReport
+from app.client.runs import RunRequest, register, start_run
+from app.domain.statuses import RunStatus
+from app.settings import Settings, load_settings
+
+Url = Annotated[
+    str | None,
+    typer.Option(help="Address of a server, instead of the one of HOST and PORT.", show_default=False),
+]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What ``mlp run`` was asked for."""
+
+    file: PipelineFile
+    request: RunRequest
+    url: str | None
+    detach: bool
+    as_json: bool
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="A pipeline as YAML.", show_default=False)],
+    url: Url = None,
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Parameter for all stages; repeatable.")
+    ] = None,
+    stage_param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STAGE.NAME=VALUE", help="Parameter for one stage; repeatable."),
+    ] = None,
+    environment: Annotated[str | None, typer.Option(help="Where the run belongs, such as staging.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Label to find the run by; repeatable.")] = None,
+    notes: Annotated[str | None, typer.Option(help="Anything worth remembering about the run.")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Print the run's id and leave; needs a server.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the outcome as JSON, the progress to stderr.")
+    ] = False,
+) -> None:
+    """Run the pipeline of a YAML file.
+
+    It is registered (a pipeline of the same name is updated), run, and followed to the end. Working folders in the
+    file are relative to the file's own folder. If no server answers, one is started for the duration of the run.
+    Ctrl-C cancels the run and waits for its end; a second one leaves at once.
+
+    Exit codes: 0 COMPLETED, 1 FAILED or CANCELLED, 2 wrong usage or pipeline, 69 no server, 78 wrong settings.
+    """
+    settings = load_settings()
+    log_to_stderr(settings, quiet=True)
+    pipeline = read_pipeline_file(file)
+    config = run_config(param or [], stage_param or [], pipeline.stage_names)
+    request = RunRequest(config, environment, tag or [], notes)
+    task = _Task(pipeline, request, url, detach, as_json)
+    run_command(lambda interrupts: _run(settings, task, interrupts))
+
+
+def watch(
+    run_id: Annotated[str, typer.Argument(help="Global id or UUID of a run.", show_default=False)],
+    url: Url = None,
+) -> None:
+    """Follow a run to its end. Ctrl-C leaves it alone.
+
+    Exit codes: 0 COMPLETED, 1 FAILED or CANCELLED, 2 no such run, 69 no server, 78 wrong settings.
+    """
+    settings = load_settings()
+    log_to_stderr(settings, quiet=True)
+    run_command(lambda interrupts: _watch(settings, run_id, url))
+
+
+async def _run(settings: Settings, task: _Task, interrupts: Interrupts) -> int:
+    console = new_console(stderr=task.as_json)
+    if task.detach and task.url is None and await running_here(settings) is None:
+        raise Refused(
+            f"--detach needs a server and none answers at {local_address(settings)}: start `mlp serve`"
+        )
+    async with (
+        some_server(settings, task.url, console.print) as url,
+        connection_to(url, settings) as connection,
+    ):
+        pipeline_id = await register(connection, task.file)
+        run_id = await start_run(connection, pipeline_id, task.request)
+        if task.detach:
+            typer.echo(run_id)
+            return 0
+        console.print(f"Run {run_id} on {url}", soft_wrap=True)
+        async with cancelled_by(interrupts, connection, run_id, console):
+            report = await show_run(connection, run_id, console)
+    if task.as_json:
+        typer.echo(report.as_json())
+    return exit_code(report)
+
+
+async def _watch(settings: Settings, run_id: str, url: str | None) -> int:
+    address = base_url(url) if url else local_address(settings)
+    async with connection_to(address, settings) as connection:
+        return exit_code(await show_run(connection, run_id, new_console()))
+
+
+def exit_code(report: RunReport) -> int:
+    return 0 if report.status is RunStatus.COMPLETED else 1

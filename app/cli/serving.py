@@ -1,0 +1,68 @@
+"""``mlp serve`` and ``mlp work``: the server, whole or in part, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from app.cli.process import Interrupts, log_to_stderr, run_command, until_any
+from app.main import running_server
+from app.main import work as work_until_cancelled
+from app.settings import Settings, load_settings
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on, instead of HOST.", show_default=False)]
+Port = Annotated[
+    int | None,
+    typer.Option(help="Port to listen on, instead of PORT; 0 picks a free one.", show_default=False),
+]
+
+
+def serve(
+    host: Host = None,
+    port: Port = None,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="Only the API; `mlp work` executes stages.")
+    ] = False,
+) -> None:
+    """Serve the API and execute runs.
+
+    Prints one line with the address as soon as it answers; SIGTERM or Ctrl-C stops it, a second one at
+    once. Stages which are at work when it stops go on; the next start finds them again.
+
+    Exit codes: 0 stopped by a signal, 1 stopped by itself, 78 wrong settings.
+    """
+    overrides = {"host": host, "port": port, "worker": False if no_worker else None}
+    settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
+    log_to_stderr(settings)
+    run_command(lambda interrupts: _serve(settings, interrupts))
+
+
+def work() -> None:
+    """Execute runs without serving the API.
+
+    SIGTERM or Ctrl-C stops it. Works on the database of DATABASE_URL, or on the built-in one under MLP_HOME.
+
+    Exit codes: 0 stopped by a signal, 78 wrong settings.
+    """
+    settings = load_settings()
+    log_to_stderr(settings)
+    run_command(lambda interrupts: _work(settings))
+
+
+async def _serve(settings: Settings, interrupts: Interrupts) -> int:
+    stop = asyncio.Event()
+    async with running_server(settings, worker=settings.worker) as server:
+        with interrupts.answered_by(stop.set):
+            typer.echo(f"ML Pipeline Thing is ready: {server.graphql_url}")
+            await until_any(stop.wait, server.wait_stopped)
+    return 0 if stop.is_set() else 1
+
+
+async def _work(settings: Settings) -> int:
+    try:
+        await work_until_cancelled(settings)
+    except asyncio.CancelledError:
+        return 0
+    return 1

@@ -1,0 +1,177 @@
+"""The way to a server: queries and mutations by HTTP, subscriptions by websockets which are set up again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from gql import Client, GraphQLRequest
+from gql.client import AsyncClientSession
+from gql.transport.aiohttp import AIOHTTPTransport
+from gql.transport.aiohttp_websockets import AIOHTTPWebsocketsTransport
+from gql.transport.exceptions import (
+    TransportClosed,
+    TransportConnectionFailed,
+    TransportProtocolError,
+    TransportQueryError,
+    TransportServerError,
+)
+from graphql import DocumentNode
+
+from app.client.errors import ClientError, Refused, Unreachable
+
+REQUEST_SECONDS = 30
+PATIENCE_SECONDS = 60
+_CONNECT_SECONDS = 5
+_CLOSE_SECONDS = 2
+_HEARTBEAT_SECONDS = 10
+_FIRST_WAIT_SECONDS = 0.1
+_LONGEST_WAIT_SECONDS = 5.0
+_GRAPHQL_PATH = "/graphql"
+
+_Lost = (
+    TransportConnectionFailed,
+    TransportClosed,
+    TransportProtocolError,
+    TransportServerError,
+    aiohttp.ClientError,
+    OSError,
+    TimeoutError,
+)
+
+Values = Mapping[str, Any]
+
+
+@asynccontextmanager
+async def connected(url: str, token: str | None = None) -> AsyncIterator[Connection]:
+    """The graph of the server at ``url``, which is its address with or without ``/graphql``."""
+    address = base_url(url)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    transport = AIOHTTPTransport(address + _GRAPHQL_PATH, headers, timeout=REQUEST_SECONDS)
+    async with Client(transport=transport) as session:
+        yield Connection(address, headers, session)
+
+
+class Connection:
+    """Every failure is a ``ClientError``: ``Unreachable`` if nobody answers or the token is wrong."""
+
+    def __init__(self, url: str, headers: dict[str, str], session: AsyncClientSession) -> None:
+        self.url = url
+        self._headers = headers
+        self._session = session
+
+    async def execute(self, document: DocumentNode, **variables: Any) -> dict[str, Any]:
+        """The data of a query or mutation."""
+        try:
+            return await self._session.execute(GraphQLRequest(document, variable_values=variables))
+        except TransportQueryError as error:
+            raise _query_error(error) from None
+        except TransportServerError as error:
+            raise self._refusal(error) from None
+        except _Lost as error:
+            raise self._unreachable(error) from None
+
+    async def subscribe(
+        self, document: DocumentNode, variables: Callable[[], Values]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The data of each message until the server completes the subscription.
+
+        When the connection is lost it subscribes anew with what ``variables`` says then, after a while which grows
+        from try to try; ``Unreachable`` after a minute without success.
+        """
+        outage = _Outage()
+        while True:
+            try:
+                async with aclosing(self._messages(document, variables())) as messages:
+                    async for message in messages:
+                        outage.end()
+                        yield message
+                return
+            except TransportQueryError as error:
+                raise _query_error(error) from None
+            except _Lost as error:
+                if not await outage.wait():
+                    raise self._unreachable(error) from None
+
+    async def _messages(
+        self, document: DocumentNode, variables: Values
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        async with Client(transport=self._socket()) as session:
+            request = GraphQLRequest(document, variable_values=dict(variables))
+            async with aclosing(session.subscribe(request)) as results:
+                async for result in results:
+                    yield result
+
+    def _socket(self) -> AIOHTTPWebsocketsTransport:
+        return AIOHTTPWebsocketsTransport(
+            self.url.replace("http", "ws", 1) + _GRAPHQL_PATH,
+            subprotocols=[AIOHTTPWebsocketsTransport.GRAPHQLWS_SUBPROTOCOL],
+            headers=self._headers,
+            init_payload=dict(self._headers),
+            heartbeat=_HEARTBEAT_SECONDS,
+            connect_timeout=_CONNECT_SECONDS,
+            ack_timeout=_CONNECT_SECONDS,
+            close_timeout=_CLOSE_SECONDS,
+            websocket_close_timeout=_CLOSE_SECONDS,
+        )
+
+    def _refusal(self, error: TransportServerError) -> Unreachable:
+        if error.code == 401:
+            return Unreachable(
+                f"{self.url} asks for another token: set MLP_API_TOKEN to the one of that server"
+            )
+        return Unreachable(f"{self.url} answers with an error: {error}")
+
+    def _unreachable(self, error: BaseException) -> Unreachable:
+        return Unreachable(f"{self.url} can't be reached: {error or type(error).__name__}")
+
+
+class _Outage:
+    """How long to wait before the next try, and when to give up."""
+
+    def __init__(self) -> None:
+        self.end()
+
+    def end(self) -> None:
+        self._since: float | None = None
+        self._wait_seconds = _FIRST_WAIT_SECONDS
+
+    async def wait(self) -> bool:
+        """False if there was no success for too long."""
+        now = asyncio.get_running_loop().time()
+        self._since = now if self._since is None else self._since
+        if now - self._since > PATIENCE_SECONDS:
+            return False
+        await asyncio.sleep(self._wait_seconds)
+        self._wait_seconds = min(2 * self._wait_seconds, _LONGEST_WAIT_SECONDS)
+        return True
+
+
+def base_url(url: str) -> str:
+    """The address of a server without the path of its graph; raises ``Refused``."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Refused(f"{url}: must look like http://127.0.0.1:9095")
+    path = parts.path.rstrip("/").removesuffix(_GRAPHQL_PATH)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+async def is_our_server(url: str) -> bool:
+    """Whether a server of this kind answers at the address."""
+    limit = aiohttp.ClientTimeout(total=_CONNECT_SECONDS)
+    try:
+        async with aiohttp.ClientSession(timeout=limit) as session, session.get(f"{url}/health") as response:
+            health = await response.json()
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+        return False
+    return isinstance(health, dict) and {"status", "version", "database", "environment"} <= health.keys()
+
+
+def _query_error(error: TransportQueryError) -> ClientError:
+    return ClientError(
+        *(str(entry.get("message", entry)) for entry in error.errors or [{"message": str(error)}])
+    )

@@ -1,0 +1,146 @@
+"""The operations of the commands."""
+
+from __future__ import annotations
+
+from graphql import parse
+
+FIND_PIPELINES = parse("""
+query FindPipelines($name: String!, $after: String) {
+  pipelines(first: 100, after: $after, filter: {name: $name}, orderBy: CREATED_AT_ASC) {
+    nodes { id name }
+    pageInfo { hasNextPage endCursor }
+  }
+}
+""")
+
+CREATE_PIPELINE = parse("""
+mutation CreatePipeline($input: CreatePipelineInput!) {
+  createPipeline(input: $input) { pipeline { id } errors { message path } }
+}
+""")
+
+UPDATE_PIPELINE = parse("""
+mutation UpdatePipeline($input: UpdatePipelineInput!) {
+  updatePipeline(input: $input) { pipeline { id } errors { message path } }
+}
+""")
+
+START_RUN = parse("""
+mutation StartRun($input: StartRunInput!) {
+  startRun(input: $input) { run { id } errors { message path } }
+}
+""")
+
+CANCEL_RUN = parse("""
+mutation CancelRun($input: CancelRunInput!) {
+  cancelRun(input: $input) { run { id status } errors { message path } }
+}
+""")
+
+RUN = parse("""
+query Run($id: ID!) {
+  run(id: $id) {
+    id status lastEventSeq startedAt completedAt executionTime errorMessage
+    pipeline { id name }
+    stageRuns {
+      id name position status attemptNumber startedAt executionTime
+      cpuUsage memoryUsage metrics errorMessage
+      dependencies { id }
+    }
+  }
+}
+""")
+
+RUN_EVENTS = parse("""
+subscription RunEvents($runId: ID!, $after: String) {
+  runEvents(runId: $runId, after: $after) {
+    cursor
+    events {
+      kind at
+      ... on RunProgress { runStatus: status }
+      ... on RunFinished { errorMessage run { executionTime } }
+      ... on StageProgress { stageRunId stageStatus: status attempt }
+      ... on AttemptOutcome { finishReason errorMessage }
+      ... on StageRetryScheduled { waitSeconds }
+      ... on StageFinished { stageRun { executionTime cpuUsage memoryUsage metrics } }
+    }
+    resyncRequired { missedTo }
+  }
+}
+""")
+
+RESOURCE_SAMPLES = parse("""
+subscription ResourceSamples($runId: ID!, $after: String) {
+  resourceSamples(runId: $runId, after: $after) {
+    cursor
+    samples { stageRunId cpuPercent memoryMb }
+  }
+}
+""")
+
+STAGE_LOG = parse("""
+subscription StageLog($stageRunId: ID!, $afterOffset: BigInt) {
+  stageLog(stageRunId: $stageRunId, afterOffset: $afterOffset) { text }
+}
+""")
+
+LOG_END = parse("""
+query LogEnd($id: ID!, $lastBytes: BigInt!) {
+  stageRun(id: $id) { name log(afterOffset: $lastBytes) { text } }
+}
+""")
+
+RUN_REPORT = parse("""
+query RunReport($id: ID!) {
+  run(id: $id) {
+    status executionTime
+    pipeline { name }
+    stageRuns {
+      id name status executionTime memoryUsage metrics
+      attempts { cpuSeconds peakMemoryBytes }
+    }
+  }
+}
+""")
+
+RUN_ARTIFACTS = parse("""
+query RunArtifacts($id: ID!, $after: String) {
+  run(id: $id) {
+    artifacts(first: 200, after: $after) {
+      nodes {
+        name artifactType fileSize downloadUrl relativePath
+        stageRun { name }
+        model { algorithm framework metrics }
+      }
+      pageInfo { hasNextPage endCursor }
+    }
+  }
+}
+""")
+
+EXPLORE = """query RunGraph($id: ID!) {
+  run(id: $id) {
+    status
+    executionTime
+    pipeline { name runs(first: 5) { nodes { status executionTime createdAt } } }
+    stageRuns {
+      name
+      status
+      executionTime
+      metrics
+      dependencies { name }
+      resourceSamples(maxPoints: 20) { at cpuPercent memoryMb }
+      artifacts(first: 20) {
+        nodes {
+          name
+          artifactType
+          fileSize
+          downloadUrl
+          dataset { format rowCount columnCount }
+          model { algorithm metrics trainingDataset { rowCount artifact { name stageRun { name } } } }
+        }
+      }
+    }
+  }
+}
+"""

@@ -1,0 +1,99 @@
+"""Progress for terminals: a table which is drawn again and again in its place, one line per stage."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from app.client.progress import RunProgress, StageProgress
+from app.client.wording import duration, megabytes, printable
+from app.domain.statuses import RunStatus, StageStatus
+
+REFRESH_SECONDS = 0.25
+_LINES_AROUND = 6
+_DEEPEST_INDENT = 10
+
+_LOOKS = {
+    "PENDING": ("·", "dim"),
+    "RUNNING": ("▶", "cyan"),
+    "COMPLETED": ("✔", "green"),
+    "FAILED": ("✘", "bold red"),
+    "CANCELLED": ("■", "yellow"),
+    "SKIPPED": ("-", "dim"),
+}
+_URGENCY = [StageStatus.RUNNING, StageStatus.FAILED, StageStatus.PENDING]
+
+
+async def draw_live(console: Console, progress: RunProgress) -> None:
+    """Draw until cancelled; what is drawn last stays on the screen."""
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        try:
+            while True:
+                live.update(progress_table(progress, console.height), refresh=True)
+                await asyncio.sleep(REFRESH_SECONDS)
+        finally:
+            live.update(progress_table(progress, console.height), refresh=True)
+
+
+def progress_table(progress: RunProgress, height: int) -> RenderableType:
+    """All stages, or the ones which matter most if the screen has too few lines."""
+    now = dt.datetime.now(dt.UTC)
+    stages = _most_urgent(list(progress.stages.values()), max(1, height - _LINES_AROUND))
+    table = Table.grid(padding=(0, 2))
+    for justify in ("left", "left", "right", "right", "right"):
+        table.add_column(justify=justify, no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for stage in stages:
+        table.add_row(*_row(stage, now))
+    hidden = len(progress.stages) - len(stages)
+    more = [Text(f"  and {hidden} more stages", style="dim")] if hidden else []
+    return Group(_title(progress, now), table, *more)
+
+
+def status_text(status: RunStatus | StageStatus) -> Text:
+    glyph, style = _LOOKS[status.value]
+    return Text(f"{glyph} {status.value}", style=style)
+
+
+def _title(progress: RunProgress, now: dt.datetime) -> Text:
+    status = progress.status
+    seconds = progress.seconds
+    if status is RunStatus.RUNNING and progress.started_at is not None:
+        seconds = max(0.0, (now - progress.started_at).total_seconds())
+    done = progress.count(StageStatus.COMPLETED)
+    cancelling = " (cancelling)" if progress.cancel_requested and not progress.is_final else ""
+    return Text.assemble(
+        (printable(progress.pipeline_name), "bold"),
+        "  ",
+        status_text(status),
+        f"{cancelling}  {done} of {len(progress.stages)} stages  {duration(seconds)}",
+    )
+
+
+def _row(stage: StageProgress, now: dt.datetime) -> tuple[Text, ...]:
+    indent = " " * min(stage.depth, _DEEPEST_INDENT)
+    attempt = f" #{stage.attempt}" if stage.attempt > 1 else ""
+    cpu = "" if stage.cpu_percent is None else f"{stage.cpu_percent:.0f} % CPU"
+    return (
+        Text(f" {indent}{printable(stage.name, 40)}{attempt}"),
+        status_text(stage.status),
+        Text(duration(stage.seconds_at(now))),
+        Text(cpu, style="dim"),
+        Text(megabytes(stage.memory_mb), style="dim"),
+        Text(printable(stage.note), style="dim"),
+    )
+
+
+def _most_urgent(stages: list[StageProgress], limit: int) -> list[StageProgress]:
+    """At most ``limit`` stages, in their order."""
+    if len(stages) <= limit:
+        return stages
+    ranks = {status: rank for rank, status in enumerate(_URGENCY)}
+    kept = sorted(stages, key=lambda stage: ranks.get(stage.status, len(ranks)))[:limit]
+    chosen = {stage.id for stage in kept}
+    return [stage for stage in stages if stage.id in chosen]

@@ -1,0 +1,139 @@
+"""A pipeline as a YAML file: read, checked, and made independent of the folder it lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.client import yaml_text
+from app.client.errors import Refused
+from app.domain.parsing import DRAFT_KEYS, STAGE_DRAFT_KEYS, parse_pipeline
+from app.errors import DomainError, InvalidInput
+
+SIZE_LIMIT_BYTES = 1_000_000
+FREE_KEY_PREFIX = "x-"
+
+
+@dataclass(frozen=True)
+class PipelineFile:
+    """``draft`` is what ``createPipeline`` takes; ``places`` say where in the file each of its values is."""
+
+    path: Path
+    draft: Mapping[str, Any]
+    places: Mapping[yaml_text.Path, yaml_text.Place]
+
+    @property
+    def name(self) -> str:
+        return str(self.draft["name"])
+
+    @property
+    def stage_names(self) -> list[str]:
+        return [str(stage["name"]) for stage in self.draft["stages"]]
+
+    def refusal(self, problems: Iterable[DomainError]) -> Refused:
+        """The problems as lines ``file:line:column: message``."""
+        return Refused(*(self._located(problem) for problem in problems))
+
+    def _located(self, problem: DomainError) -> str:
+        place = next(self.places[path] for path in yaml_text.ancestors(problem.path) if path in self.places)
+        where = ".".join(problem.path)
+        text = problem.message if problem.message.startswith(where) else f"{where}: {problem.message}"
+        return _line(self.path, place, text)
+
+
+def read_pipeline_file(path: Path) -> PipelineFile:
+    """Read and check the file; ``Refused`` tells everything that is wrong with it, with line and column.
+
+    The working folders in it become absolute: they are relative to the file's own folder, which is also the default.
+    """
+    try:
+        document = yaml_text.parse(_text(path))
+    except yaml_text.YamlError as error:
+        raise Refused(_line(path, error.place, error.message)) from None
+    if not isinstance(document.value, dict):
+        raise Refused(
+            _line(path, yaml_text.Place(1, 1), "a pipeline is a mapping with name, config and stages")
+        )
+    folder = path.parent.resolve()
+    file = PipelineFile(path, _with_workdirs(document.value, folder), document.places)
+    _check(file)
+    return PipelineFile(path, _known_parts(file.draft), document.places)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(SIZE_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from None
+    if len(content) > SIZE_LIMIT_BYTES:
+        raise Refused(f"{path}: a pipeline file may have at most {SIZE_LIMIT_BYTES} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Refused(f"{path}:{line}: the file is not UTF-8 text") from None
+
+
+def _line(path: Path, place: yaml_text.Place | None, message: str) -> str:
+    return f"{path}: {message}" if place is None else f"{path}:{place.line}:{place.column}: {message}"
+
+
+def _with_workdirs(draft: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Wrong types are left alone: the check reports them."""
+    config = {} if draft.get("config") is None else draft["config"]
+    if isinstance(config, dict):
+        draft = {**draft, "config": _with_workdir({"workdir": ".", **config}, folder)}
+    if isinstance(stages := draft.get("stages"), list):
+        draft = {**draft, "stages": [_stage_with_workdir(stage, folder) for stage in stages]}
+    return draft
+
+
+def _stage_with_workdir(stage: Any, folder: Path) -> Any:
+    if isinstance(stage, dict) and isinstance(config := stage.get("config"), dict):
+        return {**stage, "config": _with_workdir(config, folder)}
+    return stage
+
+
+def _with_workdir(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if not isinstance(workdir := config.get("workdir"), str) or not workdir.strip():
+        return config
+    return {**config, "workdir": str((folder / Path(workdir).expanduser()).resolve())}
+
+
+def _check(file: PipelineFile) -> None:
+    problems: list[DomainError] = []
+    try:
+        parse_pipeline(file.draft)
+    except InvalidInput as error:
+        problems += error.problems
+    reported = {problem.path for problem in problems}
+    problems += [problem for problem in _unknown_keys(file.draft) if problem.path not in reported]
+    if problems:
+        raise file.refusal(problems)
+
+
+def _unknown_keys(draft: Mapping[str, Any]) -> list[DomainError]:
+    """Keys that no server would understand; those with the prefix ``x-`` are the author's, to hold anchors."""
+    stages = draft.get("stages")
+    tables: list[tuple[yaml_text.Path, Any, Sequence[str]]] = [((), draft, DRAFT_KEYS)]
+    if isinstance(stages, list):
+        tables += [(("stages", str(index)), stage, STAGE_DRAFT_KEYS) for index, stage in enumerate(stages)]
+    return [
+        DomainError(f"unknown key; the keys here are {', '.join(known)}", path=(*path, key))
+        for path, table, known in tables
+        if isinstance(table, dict)
+        for key in table
+        if key not in known and not key.startswith(FREE_KEY_PREFIX)
+    ]
+
+
+def _known_parts(draft: Mapping[str, Any]) -> dict[str, Any]:
+    stages: Sequence[Mapping[str, Any]] = draft["stages"]
+    return _parts(draft, DRAFT_KEYS) | {"stages": [_parts(stage, STAGE_DRAFT_KEYS) for stage in stages]}
+
+
+def _parts(table: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: table[key] for key in keys if key in table}

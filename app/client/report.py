@@ -1,0 +1,145 @@
+"""What became of a run, for people and for scripts: stages with their costs, models, artifacts."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from app.client import documents
+from app.client.connection import Connection
+from app.client.live_table import status_text
+from app.client.progress import metrics_text
+from app.client.wording import duration, megabytes, printable, size
+from app.domain.statuses import RunStatus, StageStatus
+
+Json = Mapping[str, Any]
+
+_BYTES_PER_MB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run and all its artifacts as ``documents.RUN_REPORT`` and ``documents.RUN_ARTIFACTS`` tell them."""
+
+    run_id: str
+    url: str
+    run: Json
+    artifacts: list[Json]
+
+    @property
+    def status(self) -> RunStatus:
+        return RunStatus(self.run["status"])
+
+    def failed_stages(self) -> list[Json]:
+        return [stage for stage in self.run["stageRuns"] if stage["status"] == StageStatus.FAILED]
+
+    def as_json(self) -> str:
+        """One object in one line."""
+        return json.dumps({"runId": self.run_id, "url": self.url, **self.run, "artifacts": self.artifacts})
+
+
+async def read_report(connection: Connection, run_id: str) -> RunReport:
+    run = (await connection.execute(documents.RUN_REPORT, id=run_id))["run"]
+    artifacts: list[Json] = []
+    after = None
+    while True:
+        page = (await connection.execute(documents.RUN_ARTIFACTS, id=run_id, after=after))["run"]["artifacts"]
+        artifacts += page["nodes"]
+        if not page["pageInfo"]["hasNextPage"]:
+            return RunReport(run_id, connection.url, run, artifacts)
+        after = page["pageInfo"]["endCursor"]
+
+
+def print_report(console: Console, report: RunReport) -> None:
+    console.print()
+    console.print(_stages(report))
+    console.print()
+    if models := [artifact for artifact in report.artifacts if artifact["model"]]:
+        console.print(_models(models))
+        console.print()
+    if report.artifacts:
+        console.print(_artifact_types(report))
+        console.print()
+
+
+def print_links(console: Console, report: RunReport) -> None:
+    """The addresses of what can be looked at, one per line."""
+    for artifact in report.artifacts:
+        if artifact["artifactType"] in ("PLOT", "REPORT") and artifact["downloadUrl"]:
+            name = f"{artifact['stageRun']['name']}/{artifact['relativePath']}"
+            line = Text.assemble((f"  {printable(name):<45} ", ""), f"{report.url}{artifact['downloadUrl']}")
+            console.print(line, soft_wrap=True)
+
+
+def explorer_url(report: RunReport) -> str:
+    """The GraphiQL page with a query of the run's whole graph filled in."""
+    variables = json.dumps({"id": report.run_id})
+    return f"{report.url}/graphql#query={quote(documents.EXPLORE)}&variables={quote(variables)}"
+
+
+async def print_failures(console: Console, connection: Connection, report: RunReport) -> None:
+    """The end of what the failed stages printed."""
+    for stage in report.failed_stages()[:3]:
+        data = await connection.execute(documents.LOG_END, id=stage["id"], lastBytes=-2000)
+        lines = data["stageRun"]["log"]["text"].splitlines()[-15:]
+        console.print(Text(f"The last lines of {printable(stage['name'])}:", style="bold"))
+        for line in lines:
+            console.print(Text(f"  {printable(line)}"), soft_wrap=True)
+
+
+def _stages(report: RunReport) -> Table:
+    table = _table(
+        "stage", "status", ("time", "right"), ("cpu", "right"), ("peak memory", "right"), "metrics"
+    )
+    for stage in report.run["stageRuns"]:
+        attempts = stage["attempts"]
+        cpu = sum(attempt["cpuSeconds"] or 0.0 for attempt in attempts)
+        peak = max((attempt["peakMemoryBytes"] or 0 for attempt in attempts), default=0)
+        table.add_row(
+            Text(printable(stage["name"])),
+            status_text(StageStatus(stage["status"])),
+            duration(stage["executionTime"]),
+            duration(cpu) if attempts else "",
+            megabytes(peak / _BYTES_PER_MB) if attempts else "",
+            Text(metrics_text(stage["metrics"])),
+        )
+    table.add_section()
+    table.add_row("total", status_text(report.status), duration(report.run["executionTime"]))
+    return table
+
+
+def _models(models: list[Json]) -> Table:
+    table = _table("model", "made by", "algorithm", "framework", "metrics")
+    for artifact in models:
+        model = artifact["model"]
+        cells = (artifact["name"], artifact["stageRun"]["name"], model["algorithm"], model["framework"])
+        table.add_row(*(Text(printable(cell)) for cell in cells), Text(metrics_text(model["metrics"])))
+    return table
+
+
+def _artifact_types(report: RunReport) -> Table:
+    sizes: dict[str, list[int]] = defaultdict(list)
+    for artifact in report.artifacts:
+        sizes[artifact["artifactType"]].append(artifact["fileSize"] or 0)
+    table = _table("artifacts", ("number", "right"), ("size", "right"))
+    for artifact_type in sorted(sizes):
+        table.add_row(artifact_type, str(len(sizes[artifact_type])), size(sum(sizes[artifact_type])))
+    table.add_section()
+    table.add_row("total", str(len(report.artifacts)), size(sum(map(sum, sizes.values()))))
+    return table
+
+
+def _table(*columns: str | tuple[str, str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold", show_edge=False)
+    for column in columns:
+        name, justify = (column, "left") if isinstance(column, str) else column
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+    return table

@@ -1,0 +1,105 @@
+"""The verbs of the commands: register a pipeline, start a run of it, cancel the run."""
+
+from __future__ import annotations
+
+import getpass
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.client import documents
+from app.client.connection import Connection
+from app.client.errors import Refused, Unreachable
+from app.client.pipeline_file import PipelineFile
+from app.errors import DomainError
+
+_START_TRIES = 3
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What belongs to one run only."""
+
+    run_config: Mapping[str, Any]
+    environment: str | None = None
+    tags: Sequence[str] = ()
+    notes: str | None = None
+
+
+async def register(connection: Connection, file: PipelineFile) -> str:
+    """Make the server's pipeline of this name what the file says; returns its id."""
+    pipeline_id = await _find_pipeline(connection, file.name)
+    if pipeline_id is None:
+        data = await connection.execute(documents.CREATE_PIPELINE, input=dict(file.draft))
+        payload = data["createPipeline"]
+    else:
+        whole = {"description": None, "config": None, **file.draft, "pipelineId": pipeline_id}
+        data = await connection.execute(documents.UPDATE_PIPELINE, input=whole)
+        payload = data["updatePipeline"]
+    if problems := _problems(payload):
+        raise file.refusal(problems)
+    return str(payload["pipeline"]["id"])
+
+
+async def start_run(connection: Connection, pipeline_id: str, request: RunRequest) -> str:
+    """The id of the new run. A request whose answer gets lost is repeated, and still starts one run only."""
+    request_input = {
+        "pipelineId": pipeline_id,
+        "runConfig": dict(request.run_config) or None,
+        "environment": request.environment,
+        "triggeredBy": user_name(),
+        "tags": list(request.tags),
+        "notes": request.notes,
+        "idempotencyKey": str(uuid.uuid4()),
+    }
+    for last in (number == _START_TRIES for number in range(1, _START_TRIES + 1)):
+        try:
+            payload = (await connection.execute(documents.START_RUN, input=request_input))["startRun"]
+            break
+        except Unreachable:
+            if last:
+                raise
+    if problems := _problems(payload):
+        raise Refused(*(problem.message for problem in problems))
+    return str(payload["run"]["id"])
+
+
+async def cancel_run(connection: Connection, run_id: str) -> None:
+    """Ask for the end of the run; a run which is over already is as good."""
+    await connection.execute(
+        documents.CANCEL_RUN, input={"runId": run_id, "reason": f"interrupted by {user_name()}"}
+    )
+
+
+async def read_run(connection: Connection, run_id: str) -> dict[str, Any]:
+    """The run with its stage runs as they are now; raises ``ClientError`` if there is none."""
+    run = (await connection.execute(documents.RUN, id=run_id))["run"]
+    if run is None:
+        raise Refused(f"there is no run {run_id} on {connection.url}")
+    found: dict[str, Any] = run
+    return found
+
+
+def user_name() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
+
+
+async def _find_pipeline(connection: Connection, name: str) -> str | None:
+    """The oldest pipeline of exactly this name; the server looks for names which contain it."""
+    after = None
+    while True:
+        page = (await connection.execute(documents.FIND_PIPELINES, name=name, after=after))["pipelines"]
+        for pipeline in page["nodes"]:
+            if pipeline["name"] == name:
+                return str(pipeline["id"])
+        if not page["pageInfo"]["hasNextPage"]:
+            return None
+        after = page["pageInfo"]["endCursor"]
+
+
+def _problems(payload: Mapping[str, Any]) -> list[DomainError]:
+    return [DomainError(error["message"], path=error["path"]) for error in payload["errors"]]
