@@ -19,7 +19,13 @@ _CONTEXT = {
     name: contextvars.ContextVar[str | None](name, default=None)
     for name in ("request_id", "run_id", "stage_run_id")
 }
-_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", *_CONTEXT}
+_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+    *_CONTEXT,
+}
 _SHORTEST_SECRET = 4
 
 
