@@ -75,6 +75,8 @@ def check_document(
         raise too_expensive(
             f"The document has {len(operations)} operations; at most {MAX_OPERATIONS} are allowed."
         )
+    if len(operations) > 1 and operation_name is None:
+        raise GraphQLError("The document has several operations: say by operationName which one to execute.")
     wanted = [node for node in operations if operation_name in (None, node.name and node.name.value)]
     try:
         weights = [Scale(schema, document, operation, variables).weigh() for operation in wanted]

@@ -45,12 +45,11 @@ class OperationScope(SchemaExtension):
     def on_validate(self) -> Iterator[None]:
         execution = self.execution_context
         assert self._prepared is not None
+        # Not ``operation_name``: that is the first operation's if the client gave none.
+        name = execution._provided_operation_name
         try:
             cost = check_document(
-                self._documents.schema,
-                self._prepared.document,
-                execution.operation_name,
-                execution.variables or {},
+                self._documents.schema, self._prepared.document, name, execution.variables or {}
             )
         except GraphQLError as error:
             execution.pre_execution_errors = [error]
