@@ -14,7 +14,7 @@ from app.errors import DomainError, ErrorCode
 RESERVED_ENV_PREFIX = "MLP_"
 
 NESTING_LIMIT = 64
-VALUES_LIMIT = 2_000_000
+VALUES_LIMIT = 1_000_000
 """More than any real pipeline has; YAML aliases can spell out more values than there are atoms."""
 
 _SMALLEST_NUMBER, _LARGEST_NUMBER = -(2**63), 2**64 - 1
@@ -59,7 +59,7 @@ class Reader:
             self.problem(path, f"must be an object, not {kind_of(value)}")
             return {}
         for key in value:
-            if known and key not in known and (meant := self.meant(key, known, 0.8)):
+            if known and key not in known and (meant := self.meant(key, known, 0.75)):
                 self.problem((*path, key), f"unknown key; did you mean {meant!r}?")
         return value
 
