@@ -14,8 +14,8 @@ from graphql import GraphQLError
 from strawberry.types.execution import ExecutionContext
 
 from app.errors import DomainError, InvalidInput
+from app.graphql.enums import ErrorCode
 from app.graphql.inputs import camel_case
-from app.graphql.types.enums import ErrorCode
 
 logger = logging.getLogger(__name__)
 

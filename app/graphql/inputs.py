@@ -24,9 +24,7 @@ from app.database.pages import (
     run_conditions,
 )
 from app.errors import DomainError, InvalidInput
-from app.graphql.ids import required_key
-from app.graphql.pages import NOT_GIVEN, given
-from app.graphql.types.enums import (
+from app.graphql.enums import (
     ArtifactStatus,
     ArtifactType,
     RunStatus,
@@ -34,6 +32,8 @@ from app.graphql.types.enums import (
     TriggerType,
     describe,
 )
+from app.graphql.ids import required_key
+from app.graphql.pages import NOT_GIVEN, given
 
 _MAX_JSON_DEPTH = 64
 _SMALLEST_NUMBER, _LARGEST_NUMBER = -(2**63), 2**64 - 1

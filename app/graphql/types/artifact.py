@@ -9,11 +9,11 @@ import strawberry
 from strawberry import relay
 from strawberry.scalars import JSON
 
+from app.graphql.enums import ArtifactStatus, ArtifactType, StorageType
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.pages import NESTED_PAGE, NOT_GIVEN, After, Connection, First, window_of
 from app.graphql.scalars import BigInt
-from app.graphql.types.enums import ArtifactStatus, ArtifactType, StorageType
 from app.graphql.types.links import RunLink, StageLink, StageRunLink
 
 

@@ -7,10 +7,10 @@ import uuid
 
 import strawberry
 
+from app.graphql.enums import FinishReason
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.scalars import BigInt, MetricValue
-from app.graphql.types.enums import FinishReason
 from app.graphql.types.system import Worker
 
 _BYTES_PER_MB = 1024 * 1024

@@ -11,12 +11,12 @@ import strawberry
 
 from app.domain.events import EventKind
 from app.domain.statuses import ArtifactType, FinishReason, RunStatus, StageStatus
+from app.graphql.enums import describe
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.inputs import camel_case
 from app.graphql.scalars import BigInt
 from app.graphql.types.attempt import ResourceSample
-from app.graphql.types.enums import describe
 from app.graphql.types.links import ArtifactLink, RunLink, StageRunLink
 
 if TYPE_CHECKING:

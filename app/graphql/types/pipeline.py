@@ -10,11 +10,11 @@ from strawberry import relay
 from strawberry.scalars import JSON
 
 from app.domain.statuses import EXPECTED_ARTIFACTS
+from app.graphql.enums import ArtifactType, RunStatus, StageStatus, StageType
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.inputs import RunFilterArgument, RunOrder, RunOrderArgument, sort_of
 from app.graphql.pages import NESTED_PAGE, NOT_GIVEN, After, Connection, First, given, window_of
-from app.graphql.types.enums import ArtifactType, RunStatus, StageStatus, StageType
 from app.graphql.types.links import ArtifactLink, RunLink, StageRunLink
 
 

@@ -14,6 +14,7 @@ from strawberry.scalars import JSON
 from app.database.pages import BY_NUMBER, OLDEST_FIRST, Window
 from app.database.streams import Row
 from app.domain.statuses import RUN_FINAL
+from app.graphql.enums import FinishReason, RunStatus, StageStatus, TriggerType
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.pages import (
@@ -29,7 +30,6 @@ from app.graphql.pages import (
     window_of,
 )
 from app.graphql.scalars import BigInt
-from app.graphql.types.enums import FinishReason, RunStatus, StageStatus, TriggerType
 from app.graphql.types.events import RunEventBatch
 from app.graphql.types.links import ArtifactLink, PipelineLink, StageRunLink
 from app.services.streams import RowBatch

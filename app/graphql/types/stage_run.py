@@ -12,13 +12,13 @@ from strawberry.scalars import JSON
 
 from app.database.pages import OLDEST_FIRST
 from app.errors import DomainError
+from app.graphql.enums import FinishReason, Phase, StageStatus
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.inputs import refuse_unstorable
 from app.graphql.pages import NESTED_PAGE, NOT_GIVEN, After, Connection, First, given, window_of
 from app.graphql.scalars import BigInt
 from app.graphql.types.attempt import MetricPoint, ResourceSample, StageAttempt
-from app.graphql.types.enums import FinishReason, Phase, StageStatus
 from app.graphql.types.links import ArtifactLink, RunLink, StageLink
 from app.graphql.types.logs import LogChunk
 from app.graphql.types.system import Worker
