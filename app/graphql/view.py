@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
-from cross_web import HTTPException
+from cross_web import HTTPException, StarletteRequestAdapter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -35,6 +35,14 @@ class NegotiatedResponse(Response):
     accepted = JSON
 
 
+class RequestAdapter(StarletteRequestAdapter):
+    """Shows Strawberry the media type only: its parser stumbles over odd parameters, and none of them matters."""
+
+    @property
+    def content_type(self) -> str | None:
+        return (super().content_type or "").partition(";")[0].strip().lower()
+
+
 class GraphQLView(GraphQL[Context, None]):
     """An ASGI application for ``/graphql``.
 
@@ -43,6 +51,7 @@ class GraphQLView(GraphQL[Context, None]):
     """
 
     graphql_transport_ws_handler_class = TransportHandler
+    request_adapter_class = RequestAdapter
 
     def __init__(
         self,

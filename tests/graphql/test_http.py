@@ -127,6 +127,16 @@ async def test_only_json_is_accepted_so_that_no_form_of_another_site_works(
     assert (status, answer["errors"][0]["extensions"]["code"]) == (415, "BAD_REQUEST")
 
 
+async def test_parameters_of_the_content_type_do_not_matter(client: Client) -> None:
+    for content_type in (
+        "application/json; charset=utf-8",
+        "Application/JSON",
+        "application/json; x*0=1; x*=2",
+    ):
+        status, _, answer = await client.send(content_type=content_type, json={"query": QUERY})
+        assert (status, answer["data"]) == (200, ANSWER), content_type
+
+
 async def test_other_methods_are_told_which_ones_there_are(server: str) -> None:
     async with aiohttp.ClientSession() as session, session.put(f"http://{server}/graphql") as response:
         assert (response.status, response.headers["allow"]) == (405, "GET, POST")
