@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.columns import new_id
@@ -163,13 +164,13 @@ class HandMadeRun:
             "sha256": blob.sha256,
         }
         async with self.engine.begin() as connection:
-            await _insert(
-                connection,
-                blobs,
-                sha256=blob.sha256,
-                size_bytes=blob.size_bytes,
-                storage_type=StorageType.LOCAL,
-            )
+            # Another test may have stored the same bytes.
+            row_of_blob = {
+                "sha256": blob.sha256,
+                "size_bytes": blob.size_bytes,
+                "storage_type": StorageType.LOCAL,
+            }
+            await connection.execute(insert(blobs).values(row_of_blob).on_conflict_do_nothing())
             await _insert(connection, artifacts, **row | values)
         return artifact_id
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from hand_made_run import HandMadeRun
+from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.statuses import ArtifactType, Phase, StageStatus
@@ -16,6 +18,13 @@ from app.services.logs import LogReader, LogSlice, decode_log
 from app.storage.local import LocalStore
 
 TEXT = b"epoch 1\nepoch 2\n"
+
+
+@pytest.fixture(scope="module")
+async def database_url(postgres_url: str, migrated_template: str) -> AsyncIterator[str]:
+    """One for all tests here: each looks at the run which it made."""
+    async with shared_database(postgres_url, migrated_template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -10,10 +10,12 @@ from typing import Any
 import aiohttp
 import pytest
 from hand_made_run import HandMadeRun
+from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from web_server import client_of
 
+from app.database.engine import create_engine
 from app.domain.statuses import ArtifactStatus
 from app.storage.local import LocalStore
 from app.web.downloads import Downloads
@@ -22,12 +24,26 @@ CONTENT = bytes(range(256)) * 10
 Put = Callable[..., Awaitable[str]]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "artifacts")
+@pytest.fixture(scope="module")
+async def database_url(postgres_url: str, migrated_template: str) -> AsyncIterator[str]:
+    """One for all tests here: each looks at the run which it made."""
+    async with shared_database(postgres_url, migrated_template) as url:
+        yield url
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(database_url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    return LocalStore(tmp_path_factory.mktemp("artifacts"))
+
+
+@pytest.fixture(scope="module")
 async def client(engine: AsyncEngine, store: LocalStore) -> AsyncIterator[aiohttp.ClientSession]:
     async with client_of(Starlette(routes=Downloads(engine, store).routes())) as client:
         yield client

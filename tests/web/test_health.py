@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import pytest
+from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.applications import Starlette
 from web_server import client_of
@@ -15,6 +18,13 @@ from app.database.engine import create_engine
 from app.web.health import Health
 
 NOWHERE = "postgresql+asyncpg://nobody:secret-password@127.0.0.1:1/nowhere"
+
+
+@pytest.fixture(scope="module")
+async def database_url(postgres_url: str, migrated_template: str) -> AsyncIterator[str]:
+    """One for all tests here: each looks at the run which it made."""
+    async with shared_database(postgres_url, migrated_template) as url:
+        yield url
 
 
 def application(engine: AsyncEngine, **options: Any) -> Starlette:

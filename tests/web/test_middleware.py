@@ -48,13 +48,13 @@ def application(*, token: str | None = None) -> Starlette:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
     async with client_of(application()) as client:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def guarded() -> AsyncIterator[aiohttp.ClientSession]:
     """A client, without token, of a server which asks for one."""
     async with client_of(application(token=TOKEN)) as client:

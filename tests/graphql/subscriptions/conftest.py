@@ -9,12 +9,20 @@ from pathlib import Path
 import pytest
 from graph_client import PATIENCE_SECONDS, Graph, graph_over
 from hand_made_run import HandMadeRun
+from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
 from app.graphql.schema import Schema, build_schema
 from app.services.logs import LogReader
 from app.storage.local import LocalStore
+
+
+@pytest.fixture(scope="session")
+async def database_url(postgres_url: str, migrated_template: str) -> AsyncIterator[str]:
+    """One for all tests here: each looks at the run which it made."""
+    async with shared_database(postgres_url, migrated_template) as url:
+        yield url
 
 
 @pytest.fixture
