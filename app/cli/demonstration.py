@@ -18,7 +18,7 @@ from app.cli.servers import connection_to, running_here
 from app.cli.serving import Port
 from app.client.errors import Refused
 from app.client.pipeline_file import PipelineFile, read_pipeline_file
-from app.client.report import RunReport, explorer_url, print_links
+from app.client.report import explorer_url, print_links
 from app.client.runs import RunRequest, register, start_run
 from app.main import running_server
 from app.settings import Settings, load_settings
@@ -70,12 +70,8 @@ async def _run_pipeline(
         run_id = await start_run(connection, pipeline_id, RunRequest({}, tags=["demo"]))
         async with cancelled_by(interrupts, connection, run_id, console):
             report = await show_run(connection, run_id, console)
-    _print_addresses(console, report)
-    return exit_code(report)
-
-
-def _print_addresses(console: Console, report: RunReport) -> None:
-    console.print("Look at what it made:")
+    console.print("Look at what it made, as long as the server runs:")
     print_links(console, report)
-    console.print("Explore the whole graph of the run:")
-    console.print(f"  {explorer_url(report)}", soft_wrap=True)
+    console.print("Explore its graph:")
+    console.print(f"  {explorer_url(report)}", soft_wrap=True, markup=False)
+    return exit_code(report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -94,6 +95,8 @@ def log_to_stderr(settings: Settings, *, quiet: bool = False) -> None:
     """``quiet``: warnings only, unless the environment asks for another level."""
     level = "warning" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
     configure_logging(level=level.upper(), form=settings.log_format, secrets=_secrets(settings))
+    # It tells of every look at the revision, and nothing of what a migration does.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _secrets(settings: Settings) -> list[str]:

@@ -93,10 +93,10 @@ query LogEnd($id: ID!, $lastBytes: BigInt!) {
 RUN_REPORT = parse("""
 query RunReport($id: ID!) {
   run(id: $id) {
-    status executionTime
+    status executionTime errorMessage
     pipeline { name }
     stageRuns {
-      id name status executionTime memoryUsage metrics
+      id name status executionTime metrics errorMessage
       attempts { cpuSeconds peakMemoryBytes }
     }
   }
@@ -117,30 +117,3 @@ query RunArtifacts($id: ID!, $after: String) {
   }
 }
 """)
-
-EXPLORE = """query RunGraph($id: ID!) {
-  run(id: $id) {
-    status
-    executionTime
-    pipeline { name runs(first: 5) { nodes { status executionTime createdAt } } }
-    stageRuns {
-      name
-      status
-      executionTime
-      metrics
-      dependencies { name }
-      resourceSamples(maxPoints: 20) { at cpuPercent memoryMb }
-      artifacts(first: 20) {
-        nodes {
-          name
-          artifactType
-          fileSize
-          downloadUrl
-          dataset { format rowCount columnCount }
-          model { algorithm metrics trainingDataset { rowCount artifact { name stageRun { name } } } }
-        }
-      }
-    }
-  }
-}
-"""

@@ -30,14 +30,11 @@ _URGENCY = [StageStatus.RUNNING, StageStatus.FAILED, StageStatus.PENDING]
 
 
 async def draw_live(console: Console, progress: RunProgress) -> None:
-    """Draw until cancelled; what is drawn last stays on the screen."""
-    with Live(console=console, auto_refresh=False, transient=False) as live:
-        try:
-            while True:
-                live.update(progress_table(progress, console.height), refresh=True)
-                await asyncio.sleep(REFRESH_SECONDS)
-        finally:
+    """Draw until cancelled, then leave no trace."""
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
             live.update(progress_table(progress, console.height), refresh=True)
+            await asyncio.sleep(REFRESH_SECONDS)
 
 
 def progress_table(progress: RunProgress, height: int) -> RenderableType:
@@ -45,8 +42,10 @@ def progress_table(progress: RunProgress, height: int) -> RenderableType:
     now = dt.datetime.now(dt.UTC)
     stages = _most_urgent(list(progress.stages.values()), max(1, height - _LINES_AROUND))
     table = Table.grid(padding=(0, 2))
-    for justify in ("left", "left", "right", "right", "right"):
-        table.add_column(justify=justify, no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, min_width=11)
+    for width in (7, 9, 7):
+        table.add_column(justify="right", no_wrap=True, min_width=width)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for stage in stages:
         table.add_row(*_row(stage, now))

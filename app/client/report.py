@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote_plus
 
 from rich.console import Console
 from rich.table import Table
@@ -18,11 +18,20 @@ from app.client.connection import Connection
 from app.client.live_table import status_text
 from app.client.progress import metrics_text
 from app.client.wording import duration, megabytes, printable, size
-from app.domain.statuses import RunStatus, StageStatus
+from app.domain.statuses import ArtifactType, RunStatus, StageStatus
 
 Json = Mapping[str, Any]
 
 _BYTES_PER_MB = 1024 * 1024
+_EXPLORE = """{
+ run(id: "RUN_ID") {
+  status executionTime pipeline { name }
+  stageRuns {
+   name status metrics dependencies { name }
+   artifacts { nodes { name downloadUrl model { metrics trainingDataset { rowCount } } } }
+  }
+ }
+}"""
 
 
 @dataclass(frozen=True)
@@ -71,18 +80,17 @@ def print_report(console: Console, report: RunReport) -> None:
 
 
 def print_links(console: Console, report: RunReport) -> None:
-    """The addresses of what can be looked at, one per line."""
+    """The addresses of pictures and pages, one per line."""
     for artifact in report.artifacts:
-        if artifact["artifactType"] in ("PLOT", "REPORT") and artifact["downloadUrl"]:
-            name = f"{artifact['stageRun']['name']}/{artifact['relativePath']}"
-            line = Text.assemble((f"  {printable(name):<45} ", ""), f"{report.url}{artifact['downloadUrl']}")
-            console.print(line, soft_wrap=True)
+        if artifact["artifactType"] == ArtifactType.PLOT or artifact["relativePath"].endswith(".html"):
+            name = printable(f"{artifact['stageRun']['name']}/{artifact['relativePath']}")
+            console.print(Text(f"  {name:<42}  {report.url}{artifact['downloadUrl']}"), soft_wrap=True)
 
 
 def explorer_url(report: RunReport) -> str:
-    """The GraphiQL page with a query of the run's whole graph filled in."""
-    variables = json.dumps({"id": report.run_id})
-    return f"{report.url}/graphql#query={quote(documents.EXPLORE)}&variables={quote(variables)}"
+    """The GraphiQL page with a query of the run's graph filled in."""
+    query = _EXPLORE.replace("RUN_ID", report.run_id)
+    return f"{report.url}/graphql#query={quote_plus(query, safe='$:,')}"
 
 
 async def print_failures(console: Console, connection: Connection, report: RunReport) -> None:
@@ -96,9 +104,7 @@ async def print_failures(console: Console, connection: Connection, report: RunRe
 
 
 def _stages(report: RunReport) -> Table:
-    table = _table(
-        "stage", "status", ("time", "right"), ("cpu", "right"), ("peak memory", "right"), "metrics"
-    )
+    table = _table(["stage", "status"], ["time", "cpu", "peak memory"], ["result"])
     for stage in report.run["stageRuns"]:
         attempts = stage["attempts"]
         cpu = sum(attempt["cpuSeconds"] or 0.0 for attempt in attempts)
@@ -109,15 +115,16 @@ def _stages(report: RunReport) -> Table:
             duration(stage["executionTime"]),
             duration(cpu) if attempts else "",
             megabytes(peak / _BYTES_PER_MB) if attempts else "",
-            Text(metrics_text(stage["metrics"])),
+            Text(printable(stage["errorMessage"] or metrics_text(stage["metrics"]))),
         )
     table.add_section()
-    table.add_row("total", status_text(report.status), duration(report.run["executionTime"]))
+    reason = Text(printable(report.run["errorMessage"] or ""))
+    table.add_row("total", status_text(report.status), duration(report.run["executionTime"]), "", "", reason)
     return table
 
 
 def _models(models: list[Json]) -> Table:
-    table = _table("model", "made by", "algorithm", "framework", "metrics")
+    table = _table(["model", "made by", "algorithm", "framework"], wrapped=["metrics"])
     for artifact in models:
         model = artifact["model"]
         cells = (artifact["name"], artifact["stageRun"]["name"], model["algorithm"], model["framework"])
@@ -129,7 +136,7 @@ def _artifact_types(report: RunReport) -> Table:
     sizes: dict[str, list[int]] = defaultdict(list)
     for artifact in report.artifacts:
         sizes[artifact["artifactType"]].append(artifact["fileSize"] or 0)
-    table = _table("artifacts", ("number", "right"), ("size", "right"))
+    table = _table(["artifacts"], ["number", "size"])
     for artifact_type in sorted(sizes):
         table.add_row(artifact_type, str(len(sizes[artifact_type])), size(sum(sizes[artifact_type])))
     table.add_section()
@@ -137,9 +144,13 @@ def _artifact_types(report: RunReport) -> Table:
     return table
 
 
-def _table(*columns: str | tuple[str, str]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold", show_edge=False)
-    for column in columns:
-        name, justify = (column, "left") if isinstance(column, str) else column
-        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+def _table(left: Sequence[str], right: Sequence[str] = (), wrapped: Sequence[str] = ()) -> Table:
+    """Columns aligned left, then right, then those which take what room is left."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
+    for name in left:
+        table.add_column(name, no_wrap=True)
+    for name in right:
+        table.add_column(name, no_wrap=True, justify="right")
+    for name in wrapped:
+        table.add_column(name)
     return table
