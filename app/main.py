@@ -182,7 +182,9 @@ def _cross_origin(settings: Settings) -> list[Middleware]:
 
 def allowed_hosts(settings: Settings) -> list[str]:
     """Names under which a browser may reach the server; others could be DNS rebinding."""
-    return ["localhost", "127.0.0.1", "::1", settings.host, *settings.allowed_hosts]
+    wildcards = ("0.0.0.0", "::")
+    own = [settings.host] if settings.host not in wildcards else []
+    return ["localhost", "127.0.0.1", "::1", *own, *settings.allowed_hosts]
 
 
 @contextlib.asynccontextmanager

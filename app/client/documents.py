@@ -57,9 +57,9 @@ subscription RunEvents($runId: ID!, $after: String) {
     cursor
     events {
       kind at
-      ... on RunProgress { runStatus: status }
+      ... on RunProgress { runStatus }
       ... on RunFinished { errorMessage run { executionTime } }
-      ... on StageProgress { stageRunId stageStatus: status attempt }
+      ... on StageProgress { stageRunId stageStatus attempt }
       ... on AttemptOutcome { finishReason errorMessage }
       ... on StageRetryScheduled { waitSeconds }
       ... on StageFinished { stageRun { executionTime cpuUsage memoryUsage metrics } }

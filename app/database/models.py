@@ -125,6 +125,7 @@ pipeline_runs = sa.Table(
     sa.Index(None, "pipeline_id", "id"),
     sa.Index(None, "status", "id"),
     sa.Index(None, "retry_of_id"),
+    sa.Index(None, "updated_at"),
     sa.Index("ix_pipeline_runs_tags", "tags", postgresql_using="gin"),
     sa.Index(
         "uq_pipeline_runs_idempotency_key",

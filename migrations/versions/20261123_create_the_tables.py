@@ -192,6 +192,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_pipeline_runs_retry_of_id"), "pipeline_runs", ["retry_of_id"], unique=False)
     op.create_index(op.f("ix_pipeline_runs_status_id"), "pipeline_runs", ["status", "id"], unique=False)
     op.create_index("ix_pipeline_runs_tags", "pipeline_runs", ["tags"], unique=False, postgresql_using="gin")
+    op.create_index(op.f("ix_pipeline_runs_updated_at"), "pipeline_runs", ["updated_at"], unique=False)
     op.create_index(
         "uq_pipeline_runs_idempotency_key",
         "pipeline_runs",
@@ -759,6 +760,7 @@ def downgrade() -> None:
         table_name="pipeline_runs",
         postgresql_where=sa.text("idempotency_key IS NOT NULL"),
     )
+    op.drop_index(op.f("ix_pipeline_runs_updated_at"), table_name="pipeline_runs")
     op.drop_index("ix_pipeline_runs_tags", table_name="pipeline_runs", postgresql_using="gin")
     op.drop_index(op.f("ix_pipeline_runs_status_id"), table_name="pipeline_runs")
     op.drop_index(op.f("ix_pipeline_runs_retry_of_id"), table_name="pipeline_runs")

@@ -62,8 +62,10 @@ class RunEvent:
 
 @strawberry.interface(description="An event which concerns the run as a whole.")
 class RunProgress(RunEvent):
-    status: RunStatus = strawberry.field(description="Status of the run after the event.")
-    previous_status: RunStatus | None = strawberry.field(description="Status of the run before the event.")
+    status: RunStatus = strawberry.field(name="runStatus", description="Status of the run after the event.")
+    previous_status: RunStatus | None = strawberry.field(
+        name="previousRunStatus", description="Status of the run before the event."
+    )
     actor: str | None = strawberry.field(description="Who caused it, where that is known.")
     cause: str | None = strawberry.field(description="Why it happened, for people.")
 
@@ -72,9 +74,12 @@ class RunProgress(RunEvent):
 class StageProgress(RunEvent):
     stage_run_key: strawberry.Private[uuid.UUID]
     attempt: int | None = strawberry.field(description="The attempt it concerns, from 1; 0 before the first.")
-    status: StageStatus = strawberry.field(description="Status of the stage run after the event.")
+    # Runs and stage runs have different statuses: of one name, no operation could ask for both without an alias.
+    status: StageStatus = strawberry.field(
+        name="stageStatus", description="Status of the stage run after the event."
+    )
     previous_status: StageStatus | None = strawberry.field(
-        description="Status of the stage run before the event."
+        name="previousStageStatus", description="Status of the stage run before the event."
     )
     cause: str | None = strawberry.field(description="Why it happened, for people.")
 

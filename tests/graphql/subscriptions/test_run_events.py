@@ -259,11 +259,11 @@ async def test_every_kind_of_event_has_its_type_with_its_payload(graph: Graph, r
     await run.finish(RunStatus.FAILED, finishReason="TIMED_OUT", previousStatus="RUNNING")
     document = """subscription ($id: ID!) { runEvents(runId: $id) { events {
         __typename kind at run { status }
-        ... on RunProgress { runStatus: status actor }
-        ... on StageProgress { stageStatus: status attempt stageRun { name status } }
+        ... on RunProgress { runStatus actor }
+        ... on StageProgress { stageStatus attempt stageRun { name status } }
         ... on StageClaimed { workerId }
         ... on AttemptOutcome { finishReason exitCode errorMessage }
-        ... on RunFinished { finishReason previousStatus }
+        ... on RunFinished { finishReason previousRunStatus }
         ... on ArtifactStored { name artifactType fileSize artifact { id } stageRun { name } }
     } } }"""
     (batch,) = await graph.messages(document, id=str(run.run_id))
