@@ -242,14 +242,18 @@ async def test_an_unknown_id_is_an_error_of_its_field(
 
 
 async def test_several_mutations_of_one_request_see_each_other(graph: Graph) -> None:
-    run = await start(graph)
+    pipeline_id = await create(graph)
+    run = (await perform(graph, START, pipelineId=pipeline_id, idempotencyKey="once"))["run"]
     data = await graph.data(
-        """mutation($id: ID!) {
-             before: cancelRun(input: {runId: $id, reason: "first"}) { run { cancelReason status } }
-             after: retryRun(input: {runId: $id, fromFailed: false}) { run { retryOf { status retries { id } } } }
+        """mutation($pipeline: ID!, $run: ID!) {
+             known: startRun(input: {pipelineId: $pipeline, idempotencyKey: "once"}) { run { id status } }
+             cancelled: cancelRun(input: {runId: $run}) { run { id status } }
+             one: updatePipeline(input: {pipelineId: $pipeline, name: "one"}) { pipeline { name } }
+             two: updatePipeline(input: {pipelineId: $pipeline, name: "two"}) { pipeline { name } }
            }""",
-        id=run["id"],
+        pipeline=pipeline_id,
+        run=run["id"],
     )
-    assert data["before"]["run"]["cancelReason"] == "first"
-    assert data["after"]["run"]["retryOf"]["status"] == "CANCELLED"
-    assert len(data["after"]["run"]["retryOf"]["retries"]) == 1
+    assert data["known"]["run"] == {"id": run["id"], "status": "PENDING"}
+    assert data["cancelled"]["run"] == {"id": run["id"], "status": "CANCELLED"}
+    assert (data["one"]["pipeline"], data["two"]["pipeline"]) == ({"name": "one"}, {"name": "two"})

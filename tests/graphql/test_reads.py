@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import uuid
-from typing import Any
 
 import pytest
 
@@ -242,19 +241,20 @@ async def test_a_long_series_of_a_metric_keeps_its_last_point(graph: Graph, make
     stage_run_id = await stage_run_of(make)
     await make.metric(stage_run_id, "loss", [float(value) for value in range(1000)])
     await make.metric(stage_run_id, "accuracy", [0.5])
-    query = """query($name: String, $points: Int!) { runs(first: 1) { nodes { stageRuns {
-                 metricPoints(name: $name, maxPoints: $points) { name step value } } } } }"""
-
-    async def points(**variables: Any) -> list[dict[str, Any]]:
-        series: list[dict[str, Any]] = (await graph.data(query, **variables))["runs"]["nodes"][0][
-            "stageRuns"
-        ][0]["metricPoints"]
-        return series
-
-    everything = await points(points=4)
-    assert everything[0] == {"name": "accuracy", "step": 0, "value": 0.5}
-    assert [point["step"] for point in everything[1:]] == [249, 499, 749, 999]
-    assert [point["name"] for point in await points(name="accuracy", points=4)] == ["accuracy"]
+    data = await graph.data(
+        "{ runs(first: 1) { nodes { stageRuns { metricPoints(maxPoints: 4) { name step value } } } } }"
+    )
+    [stage_run] = data["runs"]["nodes"][0]["stageRuns"]
+    accuracy, *loss = stage_run["metricPoints"]
+    assert accuracy == {"name": "accuracy", "step": 0, "value": 0.5}
+    assert [point["step"] for point in loss] == [249, 499, 749, 999]
+    data = await graph.data(
+        """query($id: ID!) { stageRun(id: $id) {
+             loss: metricPoints(name: "loss", maxPoints: 1) { step }
+             accuracy: metricPoints(name: "accuracy", maxPoints: 1) { step } } }""",
+        id=global_id("StageRun", stage_run_id),
+    )
+    assert data["stageRun"] == {"loss": [{"step": 999}], "accuracy": [{"step": 0}]}
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ async def test_a_later_query_on_the_same_socket_sees_later_rows(server: str, mak
             await subscribe(socket, query)
             answer = await receive(socket)
             assert answer["payload"]["data"]["pipeline"]["runs"]["totalCount"] == expected
+            assert answer["payload"]["extensions"]["cost"]["sqlStatements"] == 3
             assert (await receive(socket))["type"] == "complete"
             await make.run(pipeline_id)
 
