@@ -121,7 +121,9 @@ pipeline_runs = sa.Table(
     sa.CheckConstraint(
         "(status IN ('COMPLETED', 'FAILED', 'CANCELLED')) = (completed_at IS NOT NULL)", name="completed_at"
     ),
-    sa.CheckConstraint("open_stage_count >= 0", name="open_stage_count"),
+    sa.CheckConstraint(
+        "open_stage_count >= 0 AND (completed_at IS NULL OR open_stage_count = 0)", name="open_stage_count"
+    ),
     sa.Index(None, "pipeline_id", "id"),
     sa.Index(None, "status", "id"),
     sa.Index(None, "retry_of_id"),

@@ -174,7 +174,10 @@ def upgrade() -> None:
             "(status IN ('COMPLETED', 'FAILED', 'CANCELLED')) = (completed_at IS NOT NULL)",
             name=op.f("ck_pipeline_runs_completed_at"),
         ),
-        sa.CheckConstraint("open_stage_count >= 0", name=op.f("ck_pipeline_runs_open_stage_count")),
+        sa.CheckConstraint(
+            "open_stage_count >= 0 AND (completed_at IS NULL OR open_stage_count = 0)",
+            name=op.f("ck_pipeline_runs_open_stage_count"),
+        ),
         sa.ForeignKeyConstraint(
             ["pipeline_id"], ["pipelines.id"], name=op.f("fk_pipeline_runs_pipeline_id"), ondelete="CASCADE"
         ),
