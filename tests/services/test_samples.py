@@ -1,0 +1,99 @@
+"""Reports of running attempts are stored once each, numbered without gap, and never wait for each other for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.database.models import metric_points, resource_samples, stage_attempts
+from app.domain.stage_reports import MetricPoint
+from app.execution import worker
+from app.services import transitions
+from app.services.samples import Report, Sample, store_report
+from tests.services.conftest import ByHand, stage
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+SAMPLE = Sample(NOON, cpu_percent=50.0, memory_bytes=2**40, process_count=1)
+
+
+async def reported(
+    by_hand: ByHand,
+    row: sa.Row[Any],
+    since: tuple[int, int],
+    until: tuple[int, int],
+    samples: int = 1,
+    points: Sequence[MetricPoint] = (),
+) -> bool:
+    report = Report([SAMPLE] * samples, points, *until)
+    where = (row.pipeline_run_id, row.id, row.attempt_number)
+    return await store_report(by_hand.engine, by_hand.broker, *where, since, report)
+
+
+async def numbers(by_hand: ByHand, run_id: uuid.UUID) -> list[int]:
+    statement = sa.select(resource_samples.c.seq).where(resource_samples.c.run_id == run_id)
+    return [row.seq for row in await by_hand.rows(statement.order_by(resource_samples.c.seq))]
+
+
+async def test_two_supervisors_that_read_the_same_bytes_store_them_once(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"))
+    row = await by_hand.claimed("a")
+    points = [MetricPoint("loss", 1, 0.5)]
+    both = [reported(by_hand, row, (0, 0), (100, 20), 3, points) for _ in range(2)]
+    assert sorted(await asyncio.gather(*both)) == [False, True]
+    assert await numbers(by_hand, run_id) == [1, 2, 3]
+    assert len(await by_hand.rows(sa.select(metric_points))) == 1
+    (attempt,) = await by_hand.rows(sa.select(stage_attempts))
+    assert (attempt.journal_offset, attempt.metrics_offset) == (100, 20)
+
+
+async def test_samples_of_stages_side_by_side_are_numbered_within_their_run(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(*[stage(f"s{n}") for n in range(4)])
+    rows = [await by_hand.claim() for _ in range(4)]
+    for step in range(5):
+        since, until = (step, 0), (step + 1, 0)
+        await asyncio.gather(*[reported(by_hand, row, since, until, 2) for row in rows if row])
+    assert await numbers(by_hand, run_id) == list(range(1, 41))
+    assert (await by_hand.run(run_id)).last_sample_seq == 40
+
+
+async def test_a_report_changes_neither_the_runs_events_nor_when_it_was_updated(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"))
+    row = await by_hand.claimed("a")
+    before = await by_hand.run(run_id)
+    await reported(by_hand, row, (0, 0), (10, 0))
+    after = await by_hand.run(run_id)
+    assert (after.updated_at, after.last_event_seq) == (before.updated_at, before.last_event_seq)
+
+
+async def test_points_of_one_report_with_and_without_a_time_are_all_stored(by_hand: ByHand) -> None:
+    await by_hand.started(stage("a"))
+    row = await by_hand.claimed("a")
+    points = [
+        MetricPoint("loss", 1, float("nan"), NOON),
+        MetricPoint("loss", 2, float("-inf")),
+        MetricPoint("ä🐧", -(2**63), 1e308),
+    ]
+    assert await reported(by_hand, row, (0, 0), (0, 9), 0, points)
+    stored = await by_hand.rows(sa.select(metric_points).order_by(metric_points.c.id))
+    assert [(point.name, point.step) for point in stored] == [(point.name, point.step) for point in points]
+    assert stored[0].at == NOON
+    assert stored[1].at is not None
+
+
+async def test_reports_and_an_adoption_at_once_do_not_deadlock(by_hand: ByHand) -> None:
+    """Both need the run's row and the attempt's row."""
+    run_id = await by_hand.started(stage("a"))
+    row = await by_hand.claimed("a")
+    other = await worker.register(by_hand.engine, by_hand.host_id, slots=4)
+    where = (run_id, row.id, row.attempt_number)
+    for step in range(15):
+        results = await asyncio.gather(
+            reported(by_hand, row, (step, 0), (step + 1, 0)),
+            transitions.adopt_attempt(by_hand.engine, by_hand.broker, *where, other),
+        )
+        assert results == [True, True]

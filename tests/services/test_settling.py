@@ -1,0 +1,230 @@
+"""What follows when a stage ends: dependents get ready or are skipped, and at last the run ends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from app.database.models import pipeline_runs, stage_runs
+from app.domain.outcomes import AttemptOutcome
+from app.domain.statuses import RUN_FINAL, STAGE_FINAL, FinishReason, Phase, RunStatus
+from app.errors import DomainError
+from app.services import transitions
+from app.services.pipelines import update_pipeline
+from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, draft, stage
+
+DIAMOND = (stage("a"), stage("b", ["a"]), stage("c", ["a"]), stage("d", ["b", "c"]))
+TIMED_OUT = AttemptOutcome(FinishReason.TIMED_OUT)
+
+
+async def test_a_stage_waits_for_all_it_depends_on(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(*DIAMOND)
+    await by_hand.complete(await by_hand.claimed("a"))
+    b, c = await by_hand.claimed("b"), await by_hand.claimed("c")
+    await by_hand.complete(b)
+    assert (await by_hand.claim()) is None
+    await by_hand.complete(c)
+    await by_hand.complete(await by_hand.claimed("d"))
+    run = await by_hand.run(run_id)
+    assert (run.status, run.success_count, run.finish_reason) == (
+        RunStatus.COMPLETED,
+        4,
+        FinishReason.EXITED,
+    )
+    await by_hand.check(run_id)
+
+
+async def test_two_last_dependencies_that_end_at_once_ready_their_dependent_once(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(*DIAMOND)
+    await by_hand.complete(await by_hand.claimed("a"))
+    b, c = await by_hand.claimed("b"), await by_hand.claimed("c")
+    await asyncio.gather(by_hand.complete(b), by_hand.complete(c))
+    await by_hand.claimed("d")
+    readied = [event for event in await by_hand.events(run_id) if event.kind == "STAGE_READIED"]
+    assert len(readied) == 3
+    await by_hand.check(run_id)
+
+
+async def test_only_what_lies_below_a_failure_is_skipped_when_the_run_is_not_fail_fast(
+    by_hand: ByHand,
+) -> None:
+    run_id = await by_hand.started(*DIAMOND, stage("alone"), failFast=False)
+    await by_hand.complete_all(but="b")
+    assert await by_hand.statuses(run_id) == {
+        "a": "COMPLETED",
+        "b": "FAILED",
+        "c": "COMPLETED",
+        "d": "SKIPPED",
+        "alone": "COMPLETED",
+    }
+    run = await by_hand.run(run_id)
+    assert (run.status, run.error_message) == (
+        RunStatus.FAILED,
+        "stage 'b' failed: the command exited with code 3",
+    )
+    await by_hand.check(run_id)
+
+
+async def test_fail_fast_cancels_what_waits_and_asks_for_the_end_of_what_runs(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"), stage("b"), stage("c"), stage("below a", ["a"]))
+    a, b = await by_hand.claimed("a"), await by_hand.claimed("b")
+    await by_hand.run_stage(b)
+    await by_hand.fail(a)
+    assert await by_hand.statuses(run_id) == {
+        "a": "FAILED",
+        "b": "RUNNING",
+        "c": "CANCELLED",
+        "below a": "SKIPPED",
+    }
+    assert (await by_hand.stages(run_id))["b"].stop_requested_at is not None
+    assert (await by_hand.run(run_id)).status is RunStatus.RUNNING
+    await by_hand.fail(b, STOPPED)
+    assert (await by_hand.run(run_id)).status is RunStatus.FAILED
+    await by_hand.check(run_id)
+
+
+async def test_an_allowed_failure_readies_its_dependents_and_leaves_the_run_completed(
+    by_hand: ByHand,
+) -> None:
+    run_id = await by_hand.started(stage("try", allowFailure=True), stage("after", ["try"]))
+    await by_hand.complete_all(but="try")
+    run = await by_hand.run(run_id)
+    assert (run.status, run.success_count, run.failed_count) == (RunStatus.COMPLETED, 1, 1)
+    await by_hand.check(run_id)
+
+
+async def test_the_first_failure_in_time_explains_the_run(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"), stage("b"), failFast=False)
+    a, b = await by_hand.claimed("a"), await by_hand.claimed("b")
+    await by_hand.fail(b, TIMED_OUT)
+    await by_hand.fail(a)
+    run = await by_hand.run(run_id)
+    assert run.error_message.startswith("stage 'b' failed")
+    assert run.finish_reason is FinishReason.TIMED_OUT
+
+
+async def test_a_chain_of_5000_stages_is_queued_failed_and_skipped_in_seconds(by_hand: ByHand) -> None:
+    chain = [stage(f"s{n}", [f"s{n - 1}"] if n else []) for n in range(5000)]
+    pipeline_id = await by_hand.pipeline(*chain)
+    started = time.monotonic()
+    run_id = await by_hand.queue(pipeline_id)
+    await by_hand.begin()
+    await by_hand.fail(await by_hand.claimed("s0"))
+    assert time.monotonic() - started < 20
+    run = await by_hand.run(run_id)
+    assert (run.status, run.open_stage_count, run.failed_count) == (RunStatus.FAILED, 0, 1)
+    # queued, started, claimed, 5000 ends, finished
+    assert run.last_event_seq == 5004
+    await by_hand.check(run_id)
+
+
+MOODS = ({"fail": 0, "cancel": 0, "expire": 0}, {"fail": 3}, {"fail": 1, "cancel": 3}, {})
+"""How often it is that things go wrong, by turns: never, often, as users want it, in every way."""
+
+
+class RandomRun:
+    """Does to one run, in any order and up to three at once, what supervisors and users do."""
+
+    def __init__(self, by_hand: ByHand, seed: int) -> None:
+        self._by_hand = by_hand
+        self._numbers = random.Random(seed)
+        self._mood = {"fail": 3, "cancel": 1, "expire": 1} | MOODS[seed % len(MOODS)]
+        self._final: dict[uuid.UUID, Any] = {}
+        self._draft = self._random_draft()
+        self.run_id = uuid.UUID(int=0)
+
+    def _random_draft(self) -> dict[str, Any]:
+        pick = self._numbers
+        stages = [
+            stage(
+                f"s{n}",
+                [f"s{other}" for other in pick.sample(range(n), min(n, pick.randrange(3)))],
+                allowFailure=pick.random() < 0.2,
+                retries={"limit": pick.randrange(2), "delay": 0},
+            )
+            for n in range(pick.randrange(2, 8))
+        ]
+        limit = pick.choice([None, 1, 3])
+        return draft(*stages, failFast=pick.random() < 0.5, maxConcurrentStages=limit)
+
+    async def live(self) -> sa.Row[Any]:
+        """From the queue to the end; the run's last row."""
+        by_hand = self._by_hand
+        self._pipeline_id = await by_hand.pipeline(*self._draft["stages"], **self._draft["config"])
+        self.run_id = await by_hand.queue(self._pipeline_id)
+        for _ in range(400):
+            stages = await by_hand.stages(self.run_id)
+            chosen = [self._any_move(stages) for _ in range(self._numbers.randrange(1, 4))]
+            results = await asyncio.gather(*chosen, return_exceptions=True)
+            for error in results:
+                if isinstance(error, BaseException) and not isinstance(error, DomainError):
+                    raise error
+            await by_hand.check(self.run_id)
+            await self._check_that_final_rows_stay()
+            run = await by_hand.run(self.run_id)
+            if run.status in RUN_FINAL:
+                return run
+        raise AssertionError("the run never ended")
+
+    def _any_move(self, stages: Mapping[str, Any]) -> Awaitable[object]:
+        by_hand, pick, mood = self._by_hand, self._numbers, self._mood
+        row = pick.choice(list(stages.values()))
+        outcomes = [EXIT_3, LOST, STOPPED, TIMED_OUT]
+        moves: list[tuple[int, Callable[[], Awaitable[object]]]] = [
+            (6, by_hand.begin),
+            (8, by_hand.claim),
+            (6, lambda: by_hand.run_stage(row)),
+            (6, lambda: by_hand.complete(row)),
+            (3, lambda: by_hand.collect(row)),
+            (mood["fail"], lambda: by_hand.fail(row, pick.choice(outcomes))),
+            (3, lambda: by_hand.make_due(self.run_id)),
+            (mood["cancel"], lambda: by_hand.cancel(self.run_id)),
+            (
+                mood["expire"],
+                lambda: transitions.stop_overdue_run(by_hand.engine, by_hand.broker, self.run_id),
+            ),
+            (1, lambda: update_pipeline(by_hand.engine, self._pipeline_id, self._draft)),
+        ]
+        (move,) = pick.choices([move for _, move in moves], [weight for weight, _ in moves])
+        return move()
+
+    async def _check_that_final_rows_stay(self) -> None:
+        for table in (stage_runs, pipeline_runs):
+            own = table.c.pipeline_run_id if table is stage_runs else table.c.id
+            rows = await self._by_hand.rows(sa.select(table).where(own == self.run_id))
+            for row in rows:
+                if row.status in STAGE_FINAL | RUN_FINAL:
+                    assert self._final.setdefault(row.id, row) == row
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_happens_in_whatever_order_rows_counters_and_events_agree(
+    by_hand: ByHand, seed: int
+) -> None:
+    life = RandomRun(by_hand, seed)
+    run = await life.live()
+    assert await by_hand.claim() is None
+    with pytest.raises(DomainError):
+        await by_hand.cancel(life.run_id)
+    for row in (await by_hand.stages(life.run_id)).values():
+        assert row.phase is Phase.FINAL
+        assert not await by_hand.fail(row)
+    assert await by_hand.run(life.run_id) == run
+
+
+async def test_random_runs_end_in_every_way(by_hand: ByHand) -> None:
+    """The random runs would prove little if they all ended alike."""
+    ends, stage_ends = set(), set()
+    for seed in range(100, 108):
+        life = RandomRun(by_hand, seed)
+        ends.add((await life.live()).status)
+        stage_ends |= set((await by_hand.statuses(life.run_id)).values())
+    assert ends == RUN_FINAL
+    assert stage_ends == {str(status) for status in STAGE_FINAL}
