@@ -46,27 +46,28 @@ class AttemptDriver:
     limits: AttemptLimits
 
     async def drive(self, attempt: Attempt) -> None:
-        """Returns when the attempt is over and reported, whatever fails on the way but the process itself."""
-        failures = 0
+        """Returns when the attempt is over and reported; outages are waited out, however long they take."""
+        failures: list[Exception] = []
         while True:
             try:
-                await self._drive(attempt)
-                return
-            except NotFound:
-                await self._abandon(attempt)
+                if len(failures) < POISON_LIMIT:
+                    await self._drive(attempt)
+                else:
+                    await self._quarantine(attempt, failures[-1])
                 return
             except Exception as error:
                 if not _will_pass(error):
-                    failures += 1
-                    logger.exception("attempt %s: unexpected failure %d", attempt.id, failures)
-                if failures == POISON_LIMIT:
-                    await self._quarantine(attempt, error)
-                    return
+                    failures.append(error)
+                    logger.exception("attempt %s: unexpected failure %d", attempt.id, len(failures))
                 await anyio.sleep(RECONNECT_SECONDS)
 
     async def _drive(self, attempt: Attempt) -> None:
-        state = await self._run(attempt)
-        await self._conclude(attempt, state)
+        try:
+            state = await self._run(attempt)
+            await self._conclude(attempt, state)
+        except NotFound:
+            # The run is gone from the database: nobody is left to report to.
+            await self._end_processes(attempt)
         await self.executor.forget(attempt.id)
 
     async def _run(self, attempt: Attempt) -> AttemptState:
@@ -139,11 +140,6 @@ class AttemptDriver:
         reason = FinishReason.OUTPUT_REFUSED if started else FinishReason.START_FAILED
         outcome = AttemptOutcome(reason, error=_public_text(error))
         await self._fail(attempt, outcome, StageOutputs())
-        await self.executor.forget(attempt.id)
-
-    async def _abandon(self, attempt: Attempt) -> None:
-        """The run is gone from the database: nobody is left to report to."""
-        await self._end_processes(attempt)
         await self.executor.forget(attempt.id)
 
     async def _end_processes(self, attempt: Attempt) -> None:
