@@ -29,7 +29,7 @@ from app.execution.executors.local import LocalExecutor
 from app.execution.launch import AttemptLimits
 from app.execution.paths import WorkerHome
 from app.execution.supervisor import Supervisor, SupervisorLimits
-from app.graphql.context import ContextFactory
+from app.graphql.context import READ_SLOTS, ContextFactory
 from app.graphql.schema import build_schema
 from app.graphql.view import GraphQLView
 from app.services.logs import LogReader
@@ -143,6 +143,8 @@ def create_app(parts: Parts, supervisor: Supervisor | None) -> ASGIApp:
         logs=logs,
         streams=Streams(parts.engine, parts.broker, logs),
         system=SystemSampler(),
+        environment=settings.environment,
+        read_slots=asyncio.Semaphore(min(READ_SLOTS, settings.database_pool_size)),
     )
     view = GraphQLView(
         build_schema(),

@@ -33,6 +33,8 @@ class ContextFactory:
     logs: LogReader
     streams: Streams
     system: SystemSampler
+    environment: str | None = None
+    """The environment of runs which state none."""
     read_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READ_SLOTS))
 
     def __call__(self, *, authorization: str | None = None) -> Context:
@@ -61,6 +63,7 @@ class Context:
         self.logs = shared.logs
         self.streams = shared.streams
         self.system = shared.system
+        self.environment = shared.environment
         self.reader = Reader(shared.read_engine, shared.read_slots)
         self.loaders = Loaders(self.reader)
 

@@ -114,7 +114,9 @@ class Mutation:
     @strawberry.mutation(description="Start a run of a pipeline; it is PENDING until a worker takes it.")
     async def start_run(self, info: Info, request: Annotated[StartRunInput, _INPUT]) -> StartRunPayload:
         try:
-            run_id = await runs.start_run(info.context.engine, info.context.broker, start_of(request))
+            run_id = await runs.start_run(
+                info.context.engine, info.context.broker, start_of(request, info.context)
+            )
         except DomainError as error:
             return StartRunPayload(errors=user_errors(error))
         return StartRunPayload(run=await run_now(info.context, run_id))
@@ -147,12 +149,12 @@ def storable(draft: dict[str, Any]) -> dict[str, Any]:
     return draft
 
 
-def start_of(request: StartRunInput) -> runs.StartRun:
+def start_of(request: StartRunInput, context: Context) -> runs.StartRun:
     draft = storable(draft_of(request))
     return runs.StartRun(
         pipeline_id=required_key(request.pipeline_id, "Pipeline", "pipelineId"),
         run_config=draft.get("runConfig"),
-        environment=draft.get("environment"),
+        environment=draft.get("environment") or context.environment,
         triggered_by=draft.get("triggeredBy"),
         tags=draft.get("tags", ()),
         notes=draft.get("notes"),

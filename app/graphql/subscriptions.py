@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from app.errors import DomainError
 from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
 from app.graphql.inputs import RunFilter, RunFilterArgument
-from app.graphql.pages import NOT_GIVEN, given
+from app.graphql.pages import NOT_GIVEN, given, sequence_of
 from app.graphql.scalars import BigInt
 from app.graphql.types.events import ResourceSampleBatch, RunEventBatch, RunsChangedBatch, SystemSample
 from app.graphql.types.logs import LogChunk
@@ -22,7 +21,6 @@ from app.services.streams import ChangedRuns
 if TYPE_CHECKING:
     from app.graphql.loaders import Loaders
 
-_LONGEST_CURSOR = 18
 
 RunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the run.")]
 StageRunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the stage run.")]
@@ -47,7 +45,7 @@ async def run_events(
     info: Info, run_id: RunId, after: After = NOT_GIVEN
 ) -> AsyncGenerator[RunEventBatch, None]:
     key = required_key(run_id, "Run", "runId")
-    async with aclosing(info.context.streams.run_events(key, _sequence(given(after)))) as batches:
+    async with aclosing(info.context.streams.run_events(key, sequence_of(given(after)))) as batches:
         async for batch in batches:
             yield RunEventBatch.of(key, batch)
 
@@ -56,7 +54,7 @@ async def resource_samples(
     info: Info, run_id: RunId, after: After = NOT_GIVEN
 ) -> AsyncGenerator[ResourceSampleBatch, None]:
     key = required_key(run_id, "Run", "runId")
-    async with aclosing(info.context.streams.resource_samples(key, _sequence(given(after)))) as batches:
+    async with aclosing(info.context.streams.resource_samples(key, sequence_of(given(after)))) as batches:
         async for batch in batches:
             yield ResourceSampleBatch.of(batch)
 
@@ -98,15 +96,6 @@ async def _runs_changed_batch(loaders: Loaders, batch: ChangedRuns) -> RunsChang
         runs=[run for run in runs if run is not None],
         other_run_ids=[global_id("Run", run_id) for run_id in batch.others],
     )
-
-
-def _sequence(cursor: str | None) -> int:
-    """The sequence number a cursor stands for; 0 without one."""
-    if cursor is None:
-        return 0
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _LONGEST_CURSOR):
-        raise DomainError("This is not a cursor of this subscription.", path=("after",))
-    return int(cursor)
 
 
 @strawberry.type(

@@ -1,0 +1,40 @@
+"""The server as a whole: what the settings promise holds at its surface."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+
+from app.errors import StartupError
+from app.main import RunningServer, allowed_hosts, listening_socket
+from app.settings import load_settings
+from tests.clients.conftest import ask, server, start, worker_home
+
+__all__ = ["server", "worker_home"]
+
+
+async def test_a_run_that_states_no_environment_takes_the_server_s(server: RunningServer) -> None:
+    run_id = await start(server, ["true"])
+    answer = await ask(server, "query ($id: ID!) { run(id: $id) { environment } }", id=run_id)
+    assert answer == {"run": {"environment": "development"}}
+
+
+async def test_a_request_for_another_host_is_refused(server: RunningServer) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(server.url + "/health", headers={"Host": "rebind.example"}) as response,
+    ):
+        assert response.status == 400
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with listening_socket("127.0.0.1", 0) as taken, pytest.raises(StartupError, match="choose another PORT"):
+        port = taken.getsockname()[1]
+        taken.listen()
+        with listening_socket("127.0.0.1", port):
+            pass
+
+
+def test_a_wildcard_address_is_no_name_of_the_server() -> None:
+    settings = load_settings(host="0.0.0.0", api_token="t" * 32, allowed_hosts=("ml.example",))
+    assert allowed_hosts(settings) == ["localhost", "127.0.0.1", "::1", "ml.example"]
