@@ -16,6 +16,7 @@ from app.client.plain_lines import PlainLines
 from app.client.progress import RunProgress
 from app.client.report import RunReport, print_failures, print_report, read_report
 from app.client.runs import cancel_run, read_run
+from app.domain.statuses import RunStatus
 
 PLAIN_WIDTH = 120
 
@@ -63,3 +64,7 @@ async def cancelled_by(
             cancelling = tasks.create_task(cancel())
             yield
             cancelling.cancel()
+
+
+def exit_code(report: RunReport) -> int:
+    return 0 if report.status is RunStatus.COMPLETED else 1

@@ -2,38 +2,82 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import sys
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from app.cli import demonstration, running, serving, upkeep
 from app.client.errors import ClientError
 from app.errors import StartupError
 
+
+@dataclass(frozen=True)
+class _Command:
+    """A function which is a command, and what it does in a few words: the first sentence of its help."""
+
+    module: str
+    function: str
+    summary: str
+
+    def load(self, name: str) -> Any:
+        program = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        program.command(name)(getattr(importlib.import_module(self.module), self.function))
+        return typer.main.get_command(program)
+
+
+COMMANDS = {
+    "serve": _Command("app.cli.serving", "serve", "Serve the API and execute runs."),
+    "work": _Command("app.cli.serving", "work", "Execute runs without serving the API."),
+    "demo": _Command("app.cli.demo", "demo", "Start a server and run an example on it."),
+    "run": _Command("app.cli.running", "run", "Run the pipeline of a YAML file."),
+    "watch": _Command("app.cli.watching", "watch", "Follow a run to its end."),
+    "migrate": _Command("app.cli.migrating", "migrate", "Bring the database up to date."),
+    "export-schema": _Command("app.cli.schema", "export_schema", "Write the GraphQL schema to a file."),
+}
+
+
+class _Commands(TyperGroup):
+    """Imports a command when it is called: the server needs no client, the client no server, and help neither.
+
+    Typer brings its own copy of click, whose types have no public name.
+    """
+
+    def list_commands(self, context: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: Any, name: str) -> Any:
+        return COMMANDS[name].load(name) if name in COMMANDS else None
+
+    def format_commands(self, context: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
+
+
 program = typer.Typer(
+    cls=_Commands,
     name="mlp",
-    help="ML Pipeline Thing: runs ML pipelines as real processes and shows everything about them as one live graph.",
     epilog="Settings come from the environment; the README lists them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (
-    serving.serve,
-    serving.work,
-    demonstration.demo,
-    running.run,
-    running.watch,
-    upkeep.migrate,
-    upkeep.export_schema,
-):
-    program.command()(command)
+
+
+@program.callback()
+def describe() -> None:
+    """ML Pipeline Thing: runs ML pipelines as real processes and shows everything about them as one live graph."""
 
 
 def main() -> None:
     """The entry point of ``mlp``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         program()
     except (StartupError, ClientError) as error:

@@ -1,29 +1,25 @@
-"""``mlp run`` and ``mlp watch``: a pipeline from a file, and any run, followed to the end."""
+"""``mlp run``: a pipeline from a file, followed to its end."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.cli.following import cancelled_by, new_console, show_run
+from app.cli.following import cancelled_by, exit_code, new_console, show_run
 from app.cli.process import Interrupts, log_to_stderr, run_command
-from app.cli.servers import connection_to, local_address, running_here, some_server
+from app.cli.servers import Url, connection_to, local_address, running_here
 from app.client.connection import base_url
 from app.client.errors import Refused
 from app.client.parameters import run_config
 from app.client.pipeline_file import PipelineFile, read_pipeline_file
-from app.client.report import RunReport
 from app.client.runs import RunRequest, register, start_run
-from app.domain.statuses import RunStatus
+from app.main import running_server
 from app.settings import Settings, load_settings
-
-Url = Annotated[
-    str | None,
-    typer.Option(help="Address of a server, instead of the one of HOST and PORT.", show_default=False),
-]
 
 
 @dataclass(frozen=True)
@@ -66,25 +62,12 @@ def run(
     Exit codes: 0 COMPLETED, 1 FAILED or CANCELLED, 2 wrong usage or pipeline, 69 no server, 78 wrong settings.
     """
     settings = load_settings()
-    log_to_stderr(settings, quiet=True)
     pipeline = read_pipeline_file(file)
     config = run_config(param or [], stage_param or [], pipeline.stage_names)
     request = RunRequest(config, environment, tag or [], notes)
     task = _Task(pipeline, request, url, detach, as_json)
-    run_command(lambda interrupts: _run(settings, task, interrupts))
-
-
-def watch(
-    run_id: Annotated[str, typer.Argument(help="Global id or UUID of a run.", show_default=False)],
-    url: Url = None,
-) -> None:
-    """Follow a run to its end. Ctrl-C leaves it alone.
-
-    Exit codes: 0 COMPLETED, 1 FAILED or CANCELLED, 2 no such run, 69 no server, 78 wrong settings.
-    """
-    settings = load_settings()
     log_to_stderr(settings, quiet=True)
-    run_command(lambda interrupts: _watch(settings, run_id, url))
+    run_command(lambda interrupts: _run(settings, task, interrupts))
 
 
 async def _run(settings: Settings, task: _Task, interrupts: Interrupts) -> int:
@@ -94,7 +77,7 @@ async def _run(settings: Settings, task: _Task, interrupts: Interrupts) -> int:
             f"--detach needs a server and none answers at {local_address(settings)}: start `mlp serve`"
         )
     async with (
-        some_server(settings, task.url, console.print) as url,
+        _some_server(settings, task.url, console.print) as url,
         connection_to(url, settings) as connection,
     ):
         pipeline_id = await register(connection, task.file)
@@ -110,11 +93,15 @@ async def _run(settings: Settings, task: _Task, interrupts: Interrupts) -> int:
     return exit_code(report)
 
 
-async def _watch(settings: Settings, run_id: str, url: str | None) -> int:
-    address = base_url(url) if url else local_address(settings)
-    async with connection_to(address, settings) as connection:
-        return exit_code(await show_run(connection, run_id, new_console()))
-
-
-def exit_code(report: RunReport) -> int:
-    return 0 if report.status is RunStatus.COMPLETED else 1
+@asynccontextmanager
+async def _some_server(
+    settings: Settings, url: str | None, tell: Callable[[str], object]
+) -> AsyncIterator[str]:
+    """The address of a server which executes runs; one of our own lives as long as the block."""
+    if found := base_url(url) if url else await running_here(settings):
+        yield found
+        return
+    tell(f"No server answers at {local_address(settings)}; starting one for this run.")
+    own = settings.model_copy(update={"host": "127.0.0.1", "port": 0})
+    async with running_server(own) as server:
+        yield server.url

@@ -1,13 +1,19 @@
-"""Which server a command talks to: the given one, the one that is running here, or one of its own."""
+"""Where the server of these settings is, and how to talk to any server."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated
 
-from app.client.connection import Connection, base_url, connected, is_our_server
-from app.main import running_server
+import typer
+
+from app.client.connection import Connection, connected, is_our_server
 from app.settings import Settings
+
+Url = Annotated[
+    str | None,
+    typer.Option(help="Address of a server, instead of the one of HOST and PORT.", show_default=False),
+]
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -22,20 +28,6 @@ async def running_here(settings: Settings) -> str | None:
     """The address of the server with these settings, if it is running."""
     url = local_address(settings)
     return url if settings.port and await is_our_server(url) else None
-
-
-@asynccontextmanager
-async def some_server(
-    settings: Settings, url: str | None, tell: Callable[[str], object]
-) -> AsyncIterator[str]:
-    """The address of a server which executes runs; one of our own lives as long as the block."""
-    if found := base_url(url) if url else await running_here(settings):
-        yield found
-        return
-    tell(f"No server answers at {local_address(settings)}; starting one for this run.")
-    own = settings.model_copy(update={"host": "127.0.0.1", "port": 0})
-    async with running_server(own) as server:
-        yield server.url
 
 
 def connection_to(url: str, settings: Settings) -> AbstractAsyncContextManager[Connection]:

@@ -32,6 +32,7 @@ _HEARTBEAT_SECONDS = 10
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 5.0
 _GRAPHQL_PATH = "/graphql"
+_UNAUTHENTICATED = "UNAUTHENTICATED"
 
 _Lost = (
     TransportConnectionFailed,
@@ -69,9 +70,9 @@ class Connection:
         try:
             return await self._session.execute(GraphQLRequest(document, variable_values=variables))
         except TransportQueryError as error:
-            raise _query_error(error) from None
+            raise self._failure(error) from None
         except TransportServerError as error:
-            raise self._refusal(error) from None
+            raise Unreachable(f"{self.url} answers with an error: {error}") from None
         except _Lost as error:
             raise self._unreachable(error) from None
 
@@ -92,7 +93,7 @@ class Connection:
                         yield message
                 return
             except TransportQueryError as error:
-                raise _query_error(error) from None
+                raise self._failure(error) from None
             except _Lost as error:
                 if not await outage.wait():
                     raise self._unreachable(error) from None
@@ -119,12 +120,11 @@ class Connection:
             websocket_close_timeout=_CLOSE_SECONDS,
         )
 
-    def _refusal(self, error: TransportServerError) -> Unreachable:
-        if error.code == 401:
-            return Unreachable(
-                f"{self.url} asks for another token: set MLP_API_TOKEN to the one of that server"
-            )
-        return Unreachable(f"{self.url} answers with an error: {error}")
+    def _failure(self, error: TransportQueryError) -> ClientError:
+        entries = error.errors or [{"message": str(error)}]
+        if any(entry.get("extensions", {}).get("code") == _UNAUTHENTICATED for entry in entries):
+            return Unreachable(f"{self.url} asks for a token: set MLP_API_TOKEN to the one of that server")
+        return ClientError(*(str(entry["message"]) for entry in entries))
 
     def _unreachable(self, error: BaseException) -> Unreachable:
         return Unreachable(f"{self.url} can't be reached: {error or type(error).__name__}")
@@ -169,9 +169,3 @@ async def is_our_server(url: str) -> bool:
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
         return False
     return isinstance(health, dict) and {"status", "version", "database", "environment"} <= health.keys()
-
-
-def _query_error(error: TransportQueryError) -> ClientError:
-    return ClientError(
-        *(str(entry.get("message", entry)) for entry in error.errors or [{"message": str(error)}])
-    )

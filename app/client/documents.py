@@ -94,9 +94,9 @@ RUN_REPORT = parse("""
 query RunReport($id: ID!) {
   run(id: $id) {
     status executionTime errorMessage
-    pipeline { name }
+    pipeline { id name }
     stageRuns {
-      id name status executionTime metrics errorMessage
+      id name status executionTime metrics outputData errorMessage
       attempts { cpuSeconds peakMemoryBytes }
     }
   }

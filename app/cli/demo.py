@@ -11,9 +11,8 @@ import typer
 from rich.console import Console
 
 import app
-from app.cli.following import cancelled_by, new_console, show_run
+from app.cli.following import cancelled_by, exit_code, new_console, show_run
 from app.cli.process import Interrupts, log_to_stderr, run_command, until_any
-from app.cli.running import exit_code
 from app.cli.servers import connection_to, running_here
 from app.cli.serving import Port
 from app.client.errors import Refused

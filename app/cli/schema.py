@@ -1,4 +1,4 @@
-"""``mlp migrate`` and ``mlp export-schema``."""
+"""``mlp export-schema``: the public contract as a file."""
 
 from __future__ import annotations
 
@@ -8,27 +8,11 @@ from typing import Annotated
 
 import typer
 
-from app.cli.process import log_to_stderr, run_command
 from app.client.errors import ClientError, Refused
-from app.database import migrate as migrations
 from app.graphql.schema import printed_schema
-from app.main import database
-from app.settings import Settings, load_settings
 
 _STDOUT = Path("-")
 _HINT_LINES = 20
-
-
-def migrate() -> None:
-    """Bring the database up to date.
-
-    Every start of a server does this by itself; alone it serves releases which migrate before they roll out.
-
-    Exit codes: 0 up to date, 78 wrong settings.
-    """
-    settings = load_settings()
-    log_to_stderr(settings)
-    run_command(lambda interrupts: _migrate(settings))
 
 
 def export_schema(
@@ -53,15 +37,6 @@ def export_schema(
             path.write_text(schema, encoding="utf-8")
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from None
-
-
-async def _migrate(settings: Settings) -> int:
-    async with database(settings) as (engine, _):
-        before = await migrations.current_revision(engine)
-        await migrations.upgrade(engine)
-        after = await migrations.current_revision(engine)
-    typer.echo(f"already at {after}" if before == after else f"migrated from {before or 'empty'} to {after}")
-    return 0
 
 
 def _compare(path: Path, schema: str) -> None:

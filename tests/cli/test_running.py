@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.client.connection import connected
+from app.client.pipeline_file import read_pipeline_file
+from app.client.runs import RunRequest, cancel_run, read_run, register, start_run
+from tests.cli.conftest import MLP, TOKEN, Mlp, PipelineWriter, Server
+
+HELLO = Path(__file__).parents[2] / "app" / "examples" / "hello" / "pipeline.yaml"
+ALL_IS_WELL = ("PENDING", "RUNNING", "COMPLETED")
+
+
+def test_run_follows_a_pipeline_to_its_end(server: Server) -> None:
+    result = server.mlp("run", HELLO, "--url", server.url)
+    assert result.returncode == 0, result.stderr
+    told = re.findall(r"^\d\d:\d\d:\d\d (\w+: \w+)", result.stdout, re.MULTILINE)
+    assert [line for line in told if line.startswith("hello")] == [
+        f"hello: {status}" for status in ALL_IS_WELL
+    ]
+    assert [line for line in told if line.startswith("greet")] == [
+        f"greet: {status}" for status in ALL_IS_WELL[1:]
+    ]
+    assert "\x1b" not in result.stdout
+
+
+async def test_a_pipeline_of_the_same_name_is_updated(server: Server, pipeline: PipelineWriter) -> None:
+    async with connected(server.url, TOKEN) as connection:
+        first = await register(connection, read_pipeline_file(pipeline("again", a="true")))
+        # A name which only contains the other one is another pipeline.
+        other = await register(connection, read_pipeline_file(pipeline("once again", a="true")))
+        assert await register(connection, read_pipeline_file(pipeline("again", b="true"))) == first != other
+
+
+def test_parameters_reach_the_stages(server: Server, pipeline: PipelineWriter) -> None:
+    path = pipeline("params", a='cp "$MLP_PARAMS" "$MLP_RESULT"', b='cp "$MLP_PARAMS" "$MLP_RESULT"')
+    options = ("--param", "lr=1e-2", "--param", "word=on", "--stage-param", "b.lr=2")
+    result = server.mlp("run", path, "--url", server.url, "--json", *options)
+    assert result.returncode == 0, result.stderr
+    assert [stage["outputData"] for stage in json.loads(result.stdout)["stageRuns"]] == [
+        {"lr": 0.01, "word": "on"},
+        {"lr": 2, "word": "on"},
+    ]
+
+
+def test_a_failed_run_shows_why(server: Server, pipeline: PipelineWriter) -> None:
+    result = server.mlp(
+        "run", pipeline("fails", a="echo no such column; exit 3", b="true"), "--url", server.url
+    )
+    assert result.returncode == 1
+    assert "a: FAILED, " in result.stdout
+    assert "b: SKIPPED" in result.stdout
+    assert "The last lines of a:\n  no such column\n" in result.stdout
+
+
+def test_what_a_stage_prints_cant_control_the_terminal(server: Server, pipeline: PipelineWriter) -> None:
+    path = pipeline("hostile", a="printf '\\033]0;title\\007[bold]oops\\n'; exit 1")
+    result = server.mlp("run", path, "--url", server.url)
+    assert "  ]0;title [bold]oops\n" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_ctrl_c_cancels_the_run_and_waits_for_its_end(server: Server, pipeline: PipelineWriter) -> None:
+    running = server.mlp.start("run", pipeline("long", a="sleep 600", b="true"), "--url", server.url)
+    try:
+        running.line_with("a: RUNNING")
+        running.signal(signal.SIGINT)
+        assert running.end(within_seconds=20) == 1
+        assert "Cancelling the run" in running.output
+        assert "long: CANCELLED" in running.output
+    finally:
+        running.kill()
+
+
+def test_a_second_ctrl_c_leaves_at_once(server: Server, pipeline: PipelineWriter) -> None:
+    path = pipeline("stubborn", a="trap '' TERM; while :; do sleep 0.1; done")
+    running = server.mlp.start("run", path, "--url", server.url)
+    try:
+        running.line_with("a: RUNNING")
+        running.signal(signal.SIGINT)
+        running.line_with("Cancelling the run")
+        running.signal(signal.SIGINT)
+        assert running.end(within_seconds=5) == 128 + signal.SIGINT
+    finally:
+        running.kill()
+
+
+def test_a_detached_run_can_be_watched(server: Server, pipeline: PipelineWriter) -> None:
+    started = server.mlp("run", pipeline("detached", a="true"), "--url", server.url, "--detach")
+    assert started.returncode == 0, started.stderr
+    watched = server.mlp("watch", started.stdout.strip(), "--url", server.url)
+    assert (watched.returncode, "detached: COMPLETED" in watched.stdout) == (0, True)
+
+
+async def test_ctrl_c_leaves_a_watched_run_alone(server: Server, pipeline: PipelineWriter) -> None:
+    file = read_pipeline_file(pipeline("watched", a="sleep 600"))
+    async with connected(server.url, TOKEN) as connection:
+        run_id = await start_run(connection, await register(connection, file), RunRequest({}))
+        watching = server.mlp.start("watch", run_id, "--url", server.url)
+        try:
+            watching.line_with("a: RUNNING")
+            watching.signal(signal.SIGINT)
+            assert watching.end(within_seconds=5) == 128 + signal.SIGINT
+        finally:
+            watching.kill()
+        assert (await read_run(connection, run_id))["status"] == "RUNNING"
+        await cancel_run(connection, run_id)
+
+
+def test_a_terminal_gets_a_table(server: Server, pipeline: PipelineWriter) -> None:
+    path = pipeline("drawn", prepare="echo reading; sleep 1", finish="true")
+    master, terminal = pty.openpty()
+    command = [MLP, "run", str(path), "--url", server.url]
+    env = server.mlp.environment({"TERM": "xterm-256color"})
+    with subprocess.Popen(command, env=env, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        screen = everything_from(master)
+    assert process.returncode == 0
+    assert "▶ RUNNING" in screen
+    assert "reading" in screen
+    assert screen.count("\x1b[?25l") == screen.count("\x1b[?25h") == 1, "the cursor must come back"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("watch", "0190163d-8694-739b-aea5-966c26f8ad90"), "there is no run 0190163d"),
+        (("run", HELLO, "--tag", "x" * 101), "at most 100 characters"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(server: Server, arguments: tuple[object, ...], message: str) -> None:
+    result = server.mlp(*arguments, "--url", server.url)
+    assert result.returncode == 2
+    assert result.stderr.startswith("mlp: ")
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "message"),
+    [
+        ("http://127.0.0.1:1", None, "http://127.0.0.1:1 can't be reached"),
+        (None, "w" * 32, "asks for a token: set MLP_API_TOKEN"),
+    ],
+)
+def test_a_server_which_lets_nobody_in_is_told(
+    server: Server, url: str | None, token: str | None, message: str
+) -> None:
+    env = {"MLP_API_TOKEN": token} if token else {}
+    result = server.mlp("watch", "any", "--url", url or server.url, **env)
+    assert result.returncode == 69
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_run_starts_a_server_if_there_is_none(mlp: Mlp, database_url: str) -> None:
+    result = mlp("run", HELLO, DATABASE_URL=database_url)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("No server answers at http://127.0.0.1:1; starting one for this run.\n")
+    assert result.stderr == ""
+
+
+def test_run_uses_the_server_which_is_running(server: Server, mlp: Mlp) -> None:
+    result = mlp("run", HELLO, PORT=server.url.rsplit(":", 1)[1])
+    assert result.returncode == 0, result.stderr
+    assert f" on {server.url}\n" in result.stdout
+
+
+def test_detach_needs_a_server_which_stays(mlp: Mlp) -> None:
+    result = mlp("run", HELLO, "--detach")
+    assert (result.returncode, "start `mlp serve`" in result.stderr) == (2, True)
+
+
+def everything_from(master: int) -> str:
+    """What is written to a terminal until its last writer is gone."""
+    screen = b""
+    with os.fdopen(master, "rb", buffering=0) as reader:
+        try:
+            while chunk := reader.read(65536):
+                screen += chunk
+        except OSError:
+            pass  # Linux's way to say that the other end was closed.
+    return screen.decode()

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import urllib.request
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database.models import workers
+from tests.cli.conftest import Mlp, Running, Server
+
+
+def test_serve_prints_one_line_and_answers_at_the_address_in_it(server: Server) -> None:
+    with urllib.request.urlopen(f"{server.url}/health/ready", timeout=10) as response:
+        assert json.load(response)["status"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [(signal.SIGTERM, ()), (signal.SIGINT, ("--no-worker",))],
+    ids=["SIGTERM", "SIGINT"],
+)
+def test_serve_stops_in_good_order(
+    mlp: Mlp, database_url: str, number: signal.Signals, options: tuple[str, ...]
+) -> None:
+    running = mlp.start("serve", "--port", 0, *options, DATABASE_URL=database_url)
+    try:
+        ready = running.line_with("is ready: http://127.0.0.1:")
+        running.signal(number)
+        assert running.end(within_seconds=5) == 0
+        assert running.output == ready
+    finally:
+        running.kill()
+
+
+def test_a_second_signal_ends_serve_at_once(mlp: Mlp, database_url: str) -> None:
+    running = mlp.start("serve", "--port", 0, DATABASE_URL=database_url)
+    try:
+        running.line_with("is ready")
+        running.signal(signal.SIGINT)
+        running.signal(signal.SIGTERM)
+        assert running.end(within_seconds=5) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    finally:
+        running.kill()
+
+
+def test_a_taken_port_is_told(server: Server) -> None:
+    port = server.url.rsplit(":", 1)[1]
+    result = server.mlp("serve", "--port", port)
+    assert result.returncode == 78
+    assert f"mlp: can't listen on 127.0.0.1 port {port}" in result.stderr
+
+
+async def test_work_stops_in_good_order(mlp: Mlp, database_url: str, engine: AsyncEngine) -> None:
+    running = mlp.start("work", DATABASE_URL=database_url)
+    try:
+        await until_a_worker_is_registered(engine, running)
+        running.signal(signal.SIGTERM)
+        assert running.end(within_seconds=5) == 0
+    finally:
+        running.kill()
+
+
+async def until_a_worker_is_registered(engine: AsyncEngine, running: Running) -> None:
+    async with asyncio.timeout(30), engine.connect() as connection:
+        while (await connection.execute(sa.select(workers.c.id))).first() is None:
+            assert running.is_alive(), running.errors
+            await asyncio.sleep(0.05)
