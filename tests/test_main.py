@@ -28,11 +28,11 @@ async def test_a_request_for_another_host_is_refused(server: RunningServer) -> N
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:
-    with listening_socket("127.0.0.1", 0) as taken, pytest.raises(StartupError, match="choose another PORT"):
-        port = taken.getsockname()[1]
+    with listening_socket("127.0.0.1", 0) as taken:
         taken.listen()
-        with listening_socket("127.0.0.1", port):
-            pass
+        again = listening_socket("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(StartupError, match="choose another PORT"):
+            again.__enter__()
 
 
 def test_a_wildcard_address_is_no_name_of_the_server() -> None:
