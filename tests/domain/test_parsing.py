@@ -294,8 +294,8 @@ def test_null_means_the_default_everywhere() -> None:
     keys = ("env", "params", "timeout", "retries", "resources", "allowFailure", "executor", "workdir")
     spec = parse_pipeline(with_config(**dict.fromkeys(keys)))
     assert spec.stages[0].config == parse_pipeline(with_config()).stages[0].config
-    keys = ("workdir", "env", "params", "timeout", "failFast", "maxConcurrentStages")
-    assert parse_pipeline(pipeline(stage(), config=dict.fromkeys(keys))).config.fail_fast is True
+    shared = ("workdir", "env", "params", "timeout", "failFast", "maxConcurrentStages")
+    assert parse_pipeline(pipeline(stage(), config=dict.fromkeys(shared))).config.fail_fast is True
 
 
 @pytest.mark.parametrize("value", [["MODEL_TRAINING"], {}, None, 5, "", "x" * 100_000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +11,20 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
 from app.database.columns import new_id
+from app.database.engine import connect, create_engine
 from app.database.models import (
+    blobs,
     pipeline_runs,
     pipeline_stages,
     pipelines,
     run_events,
     stage_runs,
+    workers,
 )
 from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.domain.outcomes import AttemptOutcome
@@ -210,9 +215,10 @@ class ByHand:
         _check_replay(run, stages, events)
         _check_waiting({row.id: row for row in stages})
 
-    async def rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    async def rows(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
         async with self.engine.connect() as connection:
-            return (await connection.execute(statement)).all()
+            found: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
+        return found
 
     async def execute(self, statement: sa.Executable) -> None:
         async with self.engine.begin() as connection:
@@ -244,10 +250,42 @@ def _check_waiting(stages: Mapping[uuid.UUID, sa.Row[Any]]) -> None:
             assert missing == 0, row.name
 
 
+@pytest.fixture(scope="session")
+async def reused_database_url(postgres_url: str, migrated_template: str) -> AsyncIterator[str]:
+    """One database for all tests that move runs by hand: emptying it takes far less time than making it."""
+    name = f"mlp_by_hand_{os.getpid()}"
+    await _execute(postgres_url, f'CREATE DATABASE "{name}" TEMPLATE "{migrated_template}"')
+    yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    await _execute(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+async def reused_engine(reused_database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(reused_database_url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+async def reused_broker(reused_database_url: str) -> AsyncIterator[Broker]:
+    async with Broker(reused_database_url) as broker:
+        yield broker
+
+
 @pytest.fixture
-async def by_hand(engine: AsyncEngine, database_url: str) -> AsyncIterator[ByHand]:
-    """A worker of its own on a fresh database."""
+async def by_hand(reused_engine: AsyncEngine, reused_broker: Broker) -> ByHand:
+    """A worker of its own on a database without any other row."""
+    async with reused_engine.begin() as connection:
+        for table in (pipelines, workers, blobs):
+            await connection.execute(sa.delete(table))
     host_id = new_id()
-    worker_id = await worker.register(engine, host_id, slots=4)
-    async with Broker(database_url) as broker:
-        yield ByHand(engine, broker, worker_id, host_id)
+    worker_id = await worker.register(reused_engine, host_id, slots=4)
+    return ByHand(reused_engine, reused_broker, worker_id, host_id)
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

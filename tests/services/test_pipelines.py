@@ -288,16 +288,6 @@ async def test_starts_changes_and_ends_at_once_do_not_deadlock(by_hand: ByHand) 
             await by_hand.cancel(waiting.id)
 
 
-async def test_two_runs_of_a_pipeline_are_queued_side_by_side(by_hand: ByHand) -> None:
-    """Reading the pipeline keeps it from being changed, not from being read."""
-    pipeline_id = await by_hand.pipeline(stage("a"))
-    async with by_hand.engine.begin() as connection:
-        statement = sa.select(pipelines.c.id).where(pipelines.c.id == pipeline_id)
-        await connection.execute(statement.with_for_update(read=True, key_share=True))
-        with anyio.fail_after(10):
-            await by_hand.queue(pipeline_id)
-
-
 async def test_5000_stages_are_replaced_in_seconds(by_hand: ByHand) -> None:
     stages = [stage(f"s{n}") for n in range(5000)]
     pipeline_id = await by_hand.pipeline(*stages)

@@ -96,4 +96,4 @@ async def test_reports_and_an_adoption_at_once_do_not_deadlock(by_hand: ByHand) 
             reported(by_hand, row, (step, 0), (step + 1, 0)),
             transitions.adopt_attempt(by_hand.engine, by_hand.broker, *where, other),
         )
-        assert results == [True, True]
+        assert all(results)

@@ -90,6 +90,18 @@ async def test_fail_fast_cancels_what_waits_and_asks_for_the_end_of_what_runs(by
     await by_hand.check(run_id)
 
 
+async def test_a_stage_is_asked_to_stop_once_and_keeps_the_first_reason(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"), stage("b"))
+    a, b = await by_hand.claimed("a"), await by_hand.claimed("b")
+    await by_hand.fail(a)
+    assert await transitions.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+    kinds = [event.kind for event in await by_hand.events(run_id)]
+    assert kinds.count("STAGE_STOP_REQUESTED") == 1
+    await by_hand.fail(b, STOPPED)
+    assert await by_hand.statuses(run_id) == {"a": "FAILED", "b": "CANCELLED"}
+    await by_hand.check(run_id)
+
+
 async def test_an_allowed_failure_readies_its_dependents_and_leaves_the_run_completed(
     by_hand: ByHand,
 ) -> None:
@@ -125,7 +137,12 @@ async def test_a_chain_of_5000_stages_is_queued_failed_and_skipped_in_seconds(by
     await by_hand.check(run_id)
 
 
-MOODS = ({"fail": 0, "cancel": 0, "expire": 0}, {"fail": 3}, {"fail": 1, "cancel": 3}, {})
+MOODS: tuple[dict[str, int], ...] = (
+    {"fail": 0, "cancel": 0, "expire": 0},
+    {"fail": 3},
+    {"fail": 1, "cancel": 3},
+    {},
+)
 """How often it is that things go wrong, by turns: never, often, as users want it, in every way."""
 
 
@@ -220,11 +237,12 @@ async def test_whatever_happens_in_whatever_order_rows_counters_and_events_agree
 
 
 async def test_random_runs_end_in_every_way(by_hand: ByHand) -> None:
-    """The random runs would prove little if they all ended alike."""
-    ends, stage_ends = set(), set()
-    for seed in range(100, 108):
+    """They would prove little if they all ended alike; how many it takes depends on who is faster."""
+    missing = {("run", end) for end in RUN_FINAL} | {("stage", end) for end in STAGE_FINAL}
+    for seed in range(100, 160):
         life = RandomRun(by_hand, seed)
-        ends.add((await life.live()).status)
-        stage_ends |= set((await by_hand.statuses(life.run_id)).values())
-    assert ends == RUN_FINAL
-    assert stage_ends == {str(status) for status in STAGE_FINAL}
+        missing.discard(("run", (await life.live()).status))
+        missing -= {("stage", row.status) for row in (await by_hand.stages(life.run_id)).values()}
+        if not missing:
+            return
+    raise AssertionError(f"never seen: {missing}")
