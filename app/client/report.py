@@ -146,7 +146,7 @@ def _artifact_types(report: RunReport) -> Table:
 
 def _table(left: Sequence[str], right: Sequence[str] = (), wrapped: Sequence[str] = ()) -> Table:
     """Columns aligned left, then right, then those which take what room is left."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for name in left:
         table.add_column(name, no_wrap=True)
     for name in right:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.client.connection import connected
+from app.client.errors import Refused, Unreachable
 from app.client.pipeline_file import read_pipeline_file
 from app.client.runs import RunRequest, cancel_run, read_run, register, start_run
 from tests.cli.conftest import MLP, TOKEN, Mlp, PipelineWriter, Server
@@ -19,9 +20,10 @@ HELLO = Path(__file__).parents[2] / "app" / "examples" / "hello" / "pipeline.yam
 ALL_IS_WELL = ("PENDING", "RUNNING", "COMPLETED")
 
 
-def test_run_follows_a_pipeline_to_its_end(server: Server) -> None:
-    result = server.mlp("run", HELLO, "--url", server.url)
+def test_run_follows_a_pipeline_to_its_end_on_the_server_which_is_running(server: Server) -> None:
+    result = server.mlp("run", HELLO, PORT=server.url.rsplit(":", 1)[1])
     assert result.returncode == 0, result.stderr
+    assert f" on {server.url}\n" in result.stdout
     told = re.findall(r"^\d\d:\d\d:\d\d (\w+: \w+)", result.stdout, re.MULTILINE)
     assert [line for line in told if line.startswith("hello")] == [
         f"hello: {status}" for status in ALL_IS_WELL
@@ -51,21 +53,38 @@ def test_parameters_reach_the_stages(server: Server, pipeline: PipelineWriter) -
     ]
 
 
-def test_a_failed_run_shows_why(server: Server, pipeline: PipelineWriter) -> None:
-    result = server.mlp(
-        "run", pipeline("fails", a="echo no such column; exit 3", b="true"), "--url", server.url
-    )
+def test_a_failed_run_shows_why_without_letting_a_stage_control_the_terminal(
+    server: Server, pipeline: PipelineWriter
+) -> None:
+    path = pipeline("fails", a="printf '\\033]0;title\\007[bold]no such column\\n'; exit 3", b="true")
+    result = server.mlp("run", path, "--url", server.url)
     assert result.returncode == 1
     assert "a: FAILED, " in result.stdout
     assert "b: SKIPPED" in result.stdout
-    assert "The last lines of a:\n  no such column\n" in result.stdout
-
-
-def test_what_a_stage_prints_cant_control_the_terminal(server: Server, pipeline: PipelineWriter) -> None:
-    path = pipeline("hostile", a="printf '\\033]0;title\\007[bold]oops\\n'; exit 1")
-    result = server.mlp("run", path, "--url", server.url)
-    assert "  ]0;title [bold]oops\n" in result.stdout
+    assert "The last lines of a:\n  ]0;title [bold]no such column\n" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+async def test_what_makes_no_sense_is_refused(server: Server) -> None:
+    async with connected(server.url, TOKEN) as connection:
+        with pytest.raises(Refused, match="there is no run nonsense"):
+            await read_run(connection, "nonsense")
+        pipeline_id = await register(connection, read_pipeline_file(HELLO))
+        with pytest.raises(Refused, match="at most 100 characters"):
+            await start_run(connection, pipeline_id, RunRequest({}, tags=["x" * 101]))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://127.0.0.1:1", "http://127.0.0.1:1 can't be reached"),
+        (None, "asks for a token: set MLP_API_TOKEN"),
+    ],
+)
+async def test_a_server_which_lets_nobody_in_is_told(server: Server, url: str | None, message: str) -> None:
+    async with connected(url or server.url, "another token") as connection:
+        with pytest.raises(Unreachable, match=message):
+            await read_run(connection, "any")
 
 
 def test_ctrl_c_cancels_the_run_and_waits_for_its_end(server: Server, pipeline: PipelineWriter) -> None:
@@ -129,48 +148,11 @@ def test_a_terminal_gets_a_table(server: Server, pipeline: PipelineWriter) -> No
     assert screen.count("\x1b[?25l") == screen.count("\x1b[?25h") == 1, "the cursor must come back"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("watch", "0190163d-8694-739b-aea5-966c26f8ad90"), "there is no run 0190163d"),
-        (("run", HELLO, "--tag", "x" * 101), "at most 100 characters"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(server: Server, arguments: tuple[object, ...], message: str) -> None:
-    result = server.mlp(*arguments, "--url", server.url)
-    assert result.returncode == 2
-    assert result.stderr.startswith("mlp: ")
-    assert message in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("url", "token", "message"),
-    [
-        ("http://127.0.0.1:1", None, "http://127.0.0.1:1 can't be reached"),
-        (None, "w" * 32, "asks for a token: set MLP_API_TOKEN"),
-    ],
-)
-def test_a_server_which_lets_nobody_in_is_told(
-    server: Server, url: str | None, token: str | None, message: str
-) -> None:
-    env = {"MLP_API_TOKEN": token} if token else {}
-    result = server.mlp("watch", "any", "--url", url or server.url, **env)
-    assert result.returncode == 69
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
 def test_run_starts_a_server_if_there_is_none(mlp: Mlp, database_url: str) -> None:
     result = mlp("run", HELLO, DATABASE_URL=database_url)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("No server answers at http://127.0.0.1:1; starting one for this run.\n")
     assert result.stderr == ""
-
-
-def test_run_uses_the_server_which_is_running(server: Server, mlp: Mlp) -> None:
-    result = mlp("run", HELLO, PORT=server.url.rsplit(":", 1)[1])
-    assert result.returncode == 0, result.stderr
-    assert f" on {server.url}\n" in result.stdout
 
 
 def test_detach_needs_a_server_which_stays(mlp: Mlp) -> None:
