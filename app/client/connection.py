@@ -53,17 +53,21 @@ async def connected(url: str, token: str | None = None) -> AsyncIterator[Connect
     address = base_url(url)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     transport = AIOHTTPTransport(address + _GRAPHQL_PATH, headers, timeout=REQUEST_SECONDS)
-    async with Client(transport=transport) as session:
-        yield Connection(address, headers, session)
+    # The websockets share a session of ours: one that gql makes stays open when it can't connect.
+    async with Client(transport=transport) as session, aiohttp.ClientSession() as sockets:
+        yield Connection(address, headers, session, sockets)
 
 
 class Connection:
     """Every failure is a ``ClientError``: ``Unreachable`` if nobody answers or the token is wrong."""
 
-    def __init__(self, url: str, headers: dict[str, str], session: AsyncClientSession) -> None:
+    def __init__(
+        self, url: str, headers: dict[str, str], session: AsyncClientSession, sockets: aiohttp.ClientSession
+    ) -> None:
         self.url = url
         self._headers = headers
         self._session = session
+        self._sockets = sockets
 
     async def execute(self, document: DocumentNode, **variables: Any) -> dict[str, Any]:
         """The data of a query or mutation."""
@@ -112,6 +116,7 @@ class Connection:
             self.url.replace("http", "ws", 1) + _GRAPHQL_PATH,
             subprotocols=[AIOHTTPWebsocketsTransport.GRAPHQLWS_SUBPROTOCOL],
             headers=self._headers,
+            session=self._sockets,
             init_payload=dict(self._headers),
             heartbeat=_HEARTBEAT_SECONDS,
             connect_timeout=_CONNECT_SECONDS,

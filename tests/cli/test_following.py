@@ -23,6 +23,7 @@ class Cuttable:
         parts = urlsplit(target)
         self._target = parts.hostname, parts.port
         self._writers: set[asyncio.StreamWriter] = set()
+        self._refusals = 0
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -31,15 +32,21 @@ class Cuttable:
         try:
             yield f"http://{host}:{port}"
         finally:
-            self.cut()
+            self.cut(refusals=0)
             listener.close()
             await listener.wait_closed()
 
-    def cut(self) -> None:
+    def cut(self, refusals: int) -> None:
+        """Drop all connections, and so many of the next ones."""
+        self._refusals = refusals
         for writer in self._writers:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusals:
+            self._refusals -= 1
+            writer.transport.abort()
+            return
         far_reader, far_writer = await asyncio.open_connection(*self._target)
         self._writers |= {writer, far_writer}
         async with asyncio.TaskGroup() as tasks:
@@ -65,7 +72,7 @@ async def test_a_lost_connection_loses_and_repeats_nothing(
     def on_event(event: Mapping[str, Any]) -> None:
         told.append(event)
         if (event["kind"], event.get("stageRunId")) == ("STAGE_STARTED", [*progress.stages][1]):
-            way.cut()
+            way.cut(refusals=5)
             (tmp_path / "go").touch()
 
     async with way.listening() as url, connected(url, TOKEN) as connection:
