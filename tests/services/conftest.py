@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -280,7 +280,10 @@ async def by_hand(reused_engine: AsyncEngine, reused_broker: Broker) -> ByHand:
             await connection.execute(sa.delete(table))
     host_id = new_id()
     worker_id = await worker.register(reused_engine, host_id, slots=4)
-    return ByHand(reused_engine, reused_broker, worker_id, host_id)
+    by_hand = ByHand(reused_engine, reused_broker, worker_id, host_id)
+    # Nobody renews this lease while the test goes on.
+    await by_hand.execute(sa.update(workers).values(lease_until=sa.func.now() + timedelta(hours=1)))
+    return by_hand
 
 
 async def _execute(url: str, statement: str) -> None:

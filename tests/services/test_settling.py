@@ -146,6 +146,10 @@ MOODS: tuple[dict[str, int], ...] = (
 """How often it is that things go wrong, by turns: never, often, as users want it, in every way."""
 
 
+ROUNDS_LIMIT = 2000
+"""Many times what any of these runs needs."""
+
+
 class RandomRun:
     """Does to one run, in any order and up to three at once, what supervisors and users do."""
 
@@ -176,7 +180,7 @@ class RandomRun:
         by_hand = self._by_hand
         self._pipeline_id = await by_hand.pipeline(*self._draft["stages"], **self._draft["config"])
         self.run_id = await by_hand.queue(self._pipeline_id)
-        for _ in range(400):
+        for _ in range(ROUNDS_LIMIT):
             stages = await by_hand.stages(self.run_id)
             chosen = [self._any_move(stages) for _ in range(self._numbers.randrange(1, 4))]
             results = await asyncio.gather(*chosen, return_exceptions=True)
