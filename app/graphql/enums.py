@@ -172,6 +172,7 @@ describe(
         "INVALID_SPECIFICATION": "The definition of a pipeline is wrong.",
         "NOT_CANCELLABLE": "The run is already over.",
         "NOT_RETRYABLE": "The run is not over, or nothing of it has to be done again.",
+        "NOT_DELETABLE": "The run is not over, or later runs build on its outputs.",
         "PIPELINE_IN_USE": "The pipeline still has runs.",
         "INSUFFICIENT_STORAGE": "The server has too little free space for new runs.",
         "UNAVAILABLE": "A part the server depends on does not answer; try again later.",

@@ -214,6 +214,20 @@ class CancelRunInput:
     reason: str | None = optional("Why; kept with the run.")
 
 
+@strawberry.input(description="Changes of what is noted about a run; what is left out stays as it is.")
+class UpdateRunInput:
+    run_id: strawberry.ID = strawberry.field(description="The run to change.")
+    tags: strawberry.Maybe[list[str] | None] = strawberry.field(
+        description="The new list of labels; null removes them."
+    )
+    notes: strawberry.Maybe[str | None] = strawberry.field(description="New notes; null removes them.")
+
+
+@strawberry.input(description="Which run to delete.")
+class DeleteRunInput:
+    run_id: strawberry.ID = strawberry.field(description="The run to delete; it must be over.")
+
+
 @strawberry.input(description="A run to do again.")
 class RetryRunInput:
     run_id: strawberry.ID = strawberry.field(description="The run to do again, as a new run.")
@@ -235,15 +249,12 @@ def draft_of(value: Any) -> Any:
     return value
 
 
-def changes_of(update: UpdatePipelineInput) -> dict[str, Any]:
+def changes_of(update: UpdatePipelineInput | UpdateRunInput) -> dict[str, Any]:
     """The fields of ``update`` which were given, in camelCase; an explicit null is kept."""
-    fields = {
-        "name": update.name,
-        "description": update.description,
-        "config": update.config,
-        "stages": update.stages,
+    fields = {camel_case(name): field for name, field in vars(update).items()}
+    return {
+        name: draft_of(field.value) for name, field in fields.items() if isinstance(field, strawberry.Some)
     }
-    return {name: draft_of(field.value) for name, field in fields.items() if field is not None}
 
 
 def camel_case(name: str) -> str:

@@ -16,16 +16,18 @@ from app.graphql.inputs import (
     CancelRunInput,
     CreatePipelineInput,
     DeletePipelineInput,
+    DeleteRunInput,
     RetryRunInput,
     StartRunInput,
     UpdatePipelineInput,
+    UpdateRunInput,
     changes_of,
     draft_of,
     refuse_unstorable,
 )
 from app.graphql.types.pipeline import Pipeline
 from app.graphql.types.run import Run
-from app.services import pipelines, runs
+from app.services import pipelines, run_records, runs
 
 _INPUT = strawberry.argument(name="input", description="What to do.")
 
@@ -73,6 +75,18 @@ class CancelRunPayload:
 @strawberry.type(description="Outcome of retryRun.")
 class RetryRunPayload:
     run: Run | None = none_of("The new run")
+    errors: list[UserError] = no_errors()
+
+
+@strawberry.type(description="Outcome of updateRun.")
+class UpdateRunPayload:
+    run: Run | None = none_of("The run as it is now")
+    errors: list[UserError] = no_errors()
+
+
+@strawberry.type(description="Outcome of deleteRun.")
+class DeleteRunPayload:
+    deleted_run_id: strawberry.ID | None = none_of("Global id of the run which is gone")
     errors: list[UserError] = no_errors()
 
 
@@ -142,6 +156,31 @@ class Mutation:
         except DomainError as error:
             return RetryRunPayload(errors=user_errors(error))
         return RetryRunPayload(run=await run_now(info.context, new_run_id))
+
+    @strawberry.mutation(description="Change what is noted about a run, at any time.")
+    async def update_run(self, info: Info, request: Annotated[UpdateRunInput, _INPUT]) -> UpdateRunPayload:
+        context = info.context
+        try:
+            run_id = required_key(request.run_id, "Run", "runId")
+            changes = storable(changes_of(request))
+            await run_records.update_run(context.engine, context.broker, run_id, changes)
+        except DomainError as error:
+            return UpdateRunPayload(errors=user_errors(error))
+        return UpdateRunPayload(run=await run_now(context, run_id))
+
+    @strawberry.mutation(
+        description="Delete a run which is over, with its logs, events and artifacts. It stays as long as another run "
+        "has taken over outputs of its stages."
+    )
+    async def delete_run(self, info: Info, request: Annotated[DeleteRunInput, _INPUT]) -> DeleteRunPayload:
+        context = info.context
+        try:
+            run_id = required_key(request.run_id, "Run", "runId")
+            await run_records.delete_run(context.engine, context.broker, run_id)
+        except DomainError as error:
+            return DeleteRunPayload(errors=user_errors(error))
+        context.forget_loaded()
+        return DeleteRunPayload(deleted_run_id=global_id("Run", run_id))
 
 
 def storable(draft: dict[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.models import pipeline_runs, pipeline_stages, pipelines, stage_runs
+from app.domain.statuses import RunStatus, StageStatus
+
+_NOT_BEGUN: dict[str, Any] = {"started_at": None, "completed_at": None, "execution_time": None}
+_NO_RUN: dict[str, Any] = {**_NOT_BEGUN, "memory_usage": None, "cpu_usage": None}
+_NO_STAGE_RUN: dict[str, Any] = {**_NOT_BEGUN, "metrics": None, "logs": None}
 
 
 def _no_newer_run() -> sa.ColumnElement[bool]:
@@ -66,3 +72,24 @@ async def mirror_stages(connection: AsyncConnection, stage_run_ids: Collection[u
             logs=source.logs,
         )
     )
+
+
+async def mirror_latest_run(
+    connection: AsyncConnection, pipeline_id: uuid.UUID, stage_ids: Collection[uuid.UUID]
+) -> None:
+    """Shows the run which is the latest now, after one with these stages was deleted; without any, all is as new."""
+    await connection.execute(
+        sa.update(pipelines).where(pipelines.c.id == pipeline_id).values(status=RunStatus.PENDING, **_NO_RUN)
+    )
+    await connection.execute(
+        sa.update(pipeline_stages)
+        .where(pipeline_stages.c.id == sa.any_(sa.literal(list(stage_ids), sa.ARRAY(sa.Uuid))))
+        .values(status=StageStatus.PENDING, **_NO_STAGE_RUN)
+    )
+    runs = pipeline_runs.c
+    latest = sa.select(runs.id).where(runs.pipeline_id == pipeline_id).order_by(runs.id.desc()).limit(1)
+    run_id = (await connection.execute(latest)).scalar_one_or_none()
+    if run_id is not None:
+        await mirror_run(connection, run_id)
+        of_run = sa.select(stage_runs.c.id).where(stage_runs.c.pipeline_run_id == run_id)
+        await mirror_stages(connection, list((await connection.execute(of_run)).scalars()))

@@ -24,6 +24,7 @@ from app.services.run_change import Publisher
 
 TAGS_LIMIT = 50
 TAG_LENGTH_LIMIT = 100
+NOTES_LIMIT = 100_000
 
 
 @dataclass(frozen=True)
@@ -65,19 +66,25 @@ def _check(request: StartRun) -> None:
         "environment": (request.environment, 50),
         "triggeredBy": (request.triggered_by, 255),
         "idempotencyKey": (request.idempotency_key, 255),
-        "notes": (request.notes, 100_000),
+        "notes": (request.notes, NOTES_LIMIT),
     }
     for name, (value, limit) in texts.items():
-        _check_text(name, value, limit)
+        check_text(name, value, limit)
     if request.idempotency_key == "":
         raise DomainError("idempotencyKey: must not be empty; leave it out", path=("idempotencyKey",))
-    if len(request.tags) > TAGS_LIMIT:
-        raise DomainError(f"tags: at most {TAGS_LIMIT} are allowed, got {len(request.tags)}", path=("tags",))
-    for index, tag in enumerate(request.tags):
-        _check_text(f"tags.{index}", tag, TAG_LENGTH_LIMIT)
+    check_tags(request.tags)
 
 
-def _check_text(name: str, value: str | None, limit: int) -> None:
+def check_tags(tags: Sequence[str]) -> None:
+    """Raises ``DomainError`` for too many tags, or one that is too long or can't be stored."""
+    if len(tags) > TAGS_LIMIT:
+        raise DomainError(f"tags: at most {TAGS_LIMIT} are allowed, got {len(tags)}", path=("tags",))
+    for index, tag in enumerate(tags):
+        check_text(f"tags.{index}", tag, TAG_LENGTH_LIMIT)
+
+
+def check_text(name: str, value: str | None, limit: int) -> None:
+    """Raises ``DomainError`` for a text which is too long or can't be stored; ``name`` is its path, with dots."""
     if value is None:
         return
     path = tuple(name.split("."))
@@ -145,7 +152,7 @@ async def cancel_run(
     engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, reason: str | None, actor: str | None = None
 ) -> None:
     """Asks for the end of a run; ``NOT_CANCELLABLE`` when it has ended already."""
-    _check_text("reason", reason, 10_000)
+    check_text("reason", reason, 10_000)
     if not await transitions.request_cancel(engine, hints, run_id, actor=actor, reason=reason):
         raise DomainError("the run has already ended", path=("runId",), code=ErrorCode.NOT_CANCELLABLE)
 

@@ -23,6 +23,10 @@ START = """mutation($input: StartRunInput!) { startRun(input: $input) {
   errors { code message path } } }"""
 CANCEL = """mutation($input: CancelRunInput!) { cancelRun(input: $input) {
   run { id canCancel cancelReason status } errors { code path } } }"""
+UPDATE_RUN = """mutation($input: UpdateRunInput!) { updateRun(input: $input) {
+  run { id tags notes status } errors { code path } } }"""
+DELETE_RUN = """mutation($input: DeleteRunInput!) { deleteRun(input: $input) {
+  deletedRunId errors { code path } } }"""
 RETRY = """mutation($input: RetryRunInput!) { retryRun(input: $input) {
   run { id retryOf { id } } errors { code path } } }"""
 
@@ -223,6 +227,57 @@ async def test_a_run_which_is_not_over_can_not_be_retried(graph: Graph) -> None:
     assert payload == {"run": None, "errors": [{"code": "NOT_RETRYABLE", "path": ["runId"]}]}
 
 
+async def test_an_update_of_a_run_changes_only_what_is_given(graph: Graph) -> None:
+    run_id = (await start(graph, tags=["nightly"], notes="Why not."))["id"]
+    tagged = await perform(graph, UPDATE_RUN, runId=run_id, tags=["best", "ä"])
+    assert tagged == {
+        "run": {"id": run_id, "tags": ["best", "ä"], "notes": "Why not.", "status": "PENDING"},
+        "errors": [],
+    }
+    emptied = (await perform(graph, UPDATE_RUN, runId=run_id, notes=None))["run"]
+    assert (emptied["tags"], emptied["notes"]) == (["best", "ä"], None)
+    assert (await perform(graph, UPDATE_RUN, runId=run_id))["run"] == emptied
+    assert (await perform(graph, UPDATE_RUN, runId=run_id, tags=None))["run"]["tags"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"tags": ["x"] * 51}, ["tags"]),
+        ({"tags": ["fine", "x" * 101]}, ["tags", "1"]),
+        ({"tags": ["a\0b"]}, ["tags", "0"]),
+        ({"notes": "x" * 100_001}, ["notes"]),
+    ],
+)
+async def test_labels_of_a_run_have_bounds(graph: Graph, changes: dict[str, Any], path: list[str]) -> None:
+    run_id = (await start(graph, tags=["nightly"]))["id"]
+    payload = await perform(graph, UPDATE_RUN, runId=run_id, **changes)
+    assert payload == {"run": None, "errors": [{"code": "BAD_INPUT", "path": path}]}
+
+
+async def test_only_a_run_which_is_over_can_be_deleted(graph: Graph) -> None:
+    run_id = (await start(graph))["id"]
+    active = await perform(graph, DELETE_RUN, runId=run_id)
+    assert active == {"deletedRunId": None, "errors": [{"code": "NOT_DELETABLE", "path": ["runId"]}]}
+    await perform(graph, CANCEL, runId=run_id)
+    assert await perform(graph, DELETE_RUN, runId=run_id) == {"deletedRunId": run_id, "errors": []}
+    assert (await graph.data("query($id: ID!) { run(id: $id) { id } }", id=run_id))["run"] is None
+    again = await perform(graph, DELETE_RUN, runId=run_id)
+    assert again["errors"] == [{"code": "NOT_FOUND", "path": ["runId"]}]
+
+
+async def test_a_run_whose_outputs_another_one_took_over_stays(graph: Graph, make: Factory) -> None:
+    pipeline_id = await make.pipeline()
+    stage_id = await make.stage(pipeline_id)
+    first, second = [await make.run(pipeline_id) for _ in range(2)]
+    source = await make.stage_run(first, stage_id)
+    await make.stage_run(second, stage_id, reused_from_id=source)
+    refused = await perform(graph, DELETE_RUN, runId=str(first))
+    assert refused["errors"] == [{"code": "NOT_DELETABLE", "path": ["runId"]}]
+    for run_id in (second, first):
+        assert (await perform(graph, DELETE_RUN, runId=str(run_id)))["errors"] == []
+
+
 @pytest.mark.parametrize(
     ("mutation", "field"),
     [
@@ -231,6 +286,8 @@ async def test_a_run_which_is_not_over_can_not_be_retried(graph: Graph) -> None:
         (START, "pipelineId"),
         (CANCEL, "runId"),
         (RETRY, "runId"),
+        (UPDATE_RUN, "runId"),
+        (DELETE_RUN, "runId"),
     ],
 )
 @pytest.mark.parametrize("node_id", ["nonsense", "018f0000-0000-7000-8000-000000000000", "V29ya2VyOng="])

@@ -1,0 +1,69 @@
+"""What may be done to the record of a run: say more about it, or delete it. Neither moves the run."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.database.models import pipeline_runs, stage_runs
+from app.domain.statuses import RUN_FINAL
+from app.errors import DomainError, ErrorCode
+from app.services.mirrors import lock_pipeline, mirror_latest_run
+from app.services.run_change import Publisher, changing, lock_run
+from app.services.runs import NOTES_LIMIT, check_tags, check_text
+
+
+async def update_run(
+    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, changes: Mapping[str, Any]
+) -> None:
+    """Changes ``tags`` and ``notes`` as far as they are among the keys; ``None`` removes them."""
+    check_tags(changes.get("tags") or ())
+    check_text("notes", changes.get("notes"), NOTES_LIMIT)
+    values = {name: changes[name] or None for name in ("tags", "notes") if name in changes}
+    async with changing(engine, hints, run_id) as change:
+        change.set_run(**values)
+    hints.publish(f"run:{run_id}", "runs")
+
+
+async def delete_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -> None:
+    """Removes an ended run with its stage runs, events, logs and artifacts.
+
+    ``NOT_DELETABLE`` while it is active, and as long as another run took over the outputs of one of its stages.
+    """
+    async with engine.begin() as connection:
+        run = (await lock_run(connection, run_id)).run
+        if run.status not in RUN_FINAL:
+            raise _not_deletable(f"the run is still {run.status}; cancel it first")
+        stages = await _locked_stages(connection, run_id)
+        await _refuse_reused(connection, run_id, [stage.id for stage in stages])
+        await lock_pipeline(connection, run.pipeline_id)
+        await connection.execute(sa.delete(pipeline_runs).where(pipeline_runs.c.id == run_id))
+        await mirror_latest_run(connection, run.pipeline_id, [stage.stage_id for stage in stages])
+    hints.publish(f"run:{run_id}", "runs")
+
+
+async def _locked_stages(connection: AsyncConnection, run_id: uuid.UUID) -> Sequence[sa.Row[Any, Any]]:
+    """Nobody can refer to them any more: a reference locks them too."""
+    columns = (stage_runs.c.id, stage_runs.c.stage_id)
+    statement = sa.select(*columns).where(stage_runs.c.pipeline_run_id == run_id)
+    return (await connection.execute(statement.order_by(stage_runs.c.id).with_for_update())).all()
+
+
+async def _refuse_reused(
+    connection: AsyncConnection, run_id: uuid.UUID, stage_run_ids: Sequence[uuid.UUID]
+) -> None:
+    users = sa.select(sa.func.count(stage_runs.c.pipeline_run_id.distinct())).where(
+        stage_runs.c.reused_from_id == sa.any_(sa.literal(stage_run_ids, sa.ARRAY(sa.Uuid))),
+        stage_runs.c.pipeline_run_id != run_id,
+    )
+    number = (await connection.execute(users)).scalar_one()
+    if number:
+        raise _not_deletable(f"{number} later runs took over outputs of this one; delete those first")
+
+
+def _not_deletable(why: str) -> DomainError:
+    return DomainError(why, path=("runId",), code=ErrorCode.NOT_DELETABLE)
