@@ -129,7 +129,7 @@ def run_child(*arguments: str, code: str) -> subprocess.CompletedProcess[str]:
 
 async def test_memory_is_bounded(tmp_path: Path) -> None:
     path, _ = write(tmp_path / "line.jsonl", '{"a": "' + "x" * 60_000_000 + '"}\n')
-    code = "import app.inspection.__main__ as child\nchild.MEMORY_LIMIT_BYTES = 150 << 20\nchild.main()\n"
+    code = "import app.inspection.__main__ as child\nchild.MEMORY_LIMIT_BYTES = 100 << 20\nchild.main()\n"
     child = await asyncio.to_thread(run_child, str(path), code=code)
     assert json.loads(child.stdout)["error"].startswith("it needs more than")
 
