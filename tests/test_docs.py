@@ -50,7 +50,9 @@ def same_shape(node: OperationDefinitionNode | FieldNode, value: Any) -> bool:
         return all(same_shape(node, item) for item in value)
     if node.selection_set is None:
         return True
-    fields = {field.name.value: field for field in node.selection_set.selections if isinstance(field, FieldNode)}
+    fields = {
+        field.name.value: field for field in node.selection_set.selections if isinstance(field, FieldNode)
+    }
     return fields.keys() == value.keys() and all(same_shape(fields[name], value[name]) for name in fields)
 
 
