@@ -137,6 +137,17 @@ def stage_run_counts() -> sa.Select[Any]:
 
 
 @cache
+def datasets_by_stage_run() -> sa.Select[Any]:
+    """(stage run, path in its output folder, dataset...) of the data sets which are its results."""
+    return (
+        sa.select(artifacts.c.stage_run_id, artifacts.c.relative_path, *DATASETS.columns)
+        .join(datasets, datasets.c.artifact_id == artifacts.c.id)
+        .where(artifacts.c.stage_run_id == sa.any_(key_array()), artifacts.c.is_active)
+        .order_by(artifacts.c.relative_path, artifacts.c.attempt_number)
+    )
+
+
+@cache
 def sample_peaks(max_points: int) -> sa.Select[Any]:
     """At most ``max_points`` samples per stage run and attempt, in order of time.
 

@@ -126,6 +126,21 @@ class Loaders:
         return self._list(StageAttempt, queries.ATTEMPTS, statement, "stage_run_key")
 
     @cached_property
+    def datasets_by_stage_run(self) -> DataLoader[uuid.UUID, dict[str, Dataset]]:
+        """Its data sets by their paths in the output folder."""
+
+        async def load(keys: list[uuid.UUID]) -> list[dict[str, Dataset]]:
+            rows = await self._reader.rows(queries.datasets_by_stage_run(), {KEYS: keys})
+            found: dict[uuid.UUID, dict[str, Dataset]] = defaultdict(dict)
+            for (key, path, *_), dataset in zip(
+                rows, instances(Dataset, queries.DATASETS, rows, skip=2), strict=True
+            ):
+                found[key][path] = dataset
+            return [found[key] for key in keys]
+
+        return DataLoader(load)
+
+    @cached_property
     def stage_run_counts_by_run(self) -> DataLoader[uuid.UUID, dict[StageStatus, int]]:
         async def load(keys: list[uuid.UUID]) -> list[dict[StageStatus, int]]:
             counts: dict[uuid.UUID, dict[StageStatus, int]] = defaultdict(dict)

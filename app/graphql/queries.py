@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import uuid
 from typing import Annotated, Any
 
 import strawberry
@@ -13,9 +14,9 @@ from app.database import queries
 from app.database.pages import Conditions, Window, count, page
 from app.database.queries import Selection
 from app.domain.statuses import RunStatus
-from app.errors import DomainError
+from app.errors import DomainError, NotFound
 from app.graphql.context import Context
-from app.graphql.ids import key_of, split_id
+from app.graphql.ids import key_of, required_key, split_id
 from app.graphql.info import Info
 from app.graphql.inputs import (
     ArtifactFilter,
@@ -47,15 +48,24 @@ from app.graphql.pages import (
 )
 from app.graphql.rows import instances
 from app.graphql.types.artifact import Artifact, Dataset, Model
+from app.graphql.types.comparison import RunComparison
 from app.graphql.types.pipeline import Pipeline
 from app.graphql.types.run import Run
 from app.graphql.types.stage_run import StageRun
 from app.graphql.types.system import SystemStatus, Worker, WorkerStatus
 
+MAX_COMPARED = 10
+
 NodeId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Global id, or the bare UUID.")]
 AnyId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Global id of any node.")]
 AnyIds = Annotated[
     list[strawberry.ID], strawberry.argument(description=f"Global ids of any nodes; at most {MAX_PAGE}.")
+]
+RunIds = Annotated[
+    list[strawberry.ID],
+    strawberry.argument(
+        description=f"Ids of the runs: 2 to {MAX_COMPARED}, the one to measure against first."
+    ),
 ]
 
 
@@ -98,6 +108,15 @@ class Query:
     @strawberry.field(description="One run, or null.")
     async def run(self, info: Info, node_id: NodeId) -> Run | None:
         return await node_or_none(info.context.loaders.run_by_id, node_id, "Run")
+
+    @strawberry.field(description="What differs between runs, of one pipeline or of several.")
+    async def compare_runs(self, info: Info, ids: RunIds) -> RunComparison:
+        keys = compared_keys(ids)
+        runs = await info.context.loaders.run_by_id.load_many(keys)
+        for index, run in enumerate(runs):
+            if run is None:
+                raise NotFound("There is no such run.", path=["ids", str(index)])
+        return RunComparison(runs=[run for run in runs if run is not None])
 
     @strawberry.field(description="One stage run, or null.")
     async def stage_run(self, info: Info, node_id: NodeId) -> StageRun | None:
@@ -191,6 +210,15 @@ async def root_page(
 async def node_or_none(loader: NodeLoader[T], node_id: str, type_name: str) -> T | None:
     key = key_of(node_id, type_name)
     return None if key is None else await loader.load(key)
+
+
+def compared_keys(ids: list[strawberry.ID]) -> list[uuid.UUID]:
+    if not 2 <= len(ids) <= MAX_COMPARED:
+        raise DomainError(f"Name 2 to {MAX_COMPARED} runs, not {len(ids)}.", path=["ids"])
+    keys = [required_key(node_id, "Run", "ids", str(index)) for index, node_id in enumerate(ids)]
+    if len(set(keys)) < len(keys):
+        raise DomainError("Name each run once.", path=["ids"])
+    return keys
 
 
 async def any_node(loaders: Loaders, node_id: str) -> relay.Node | None:

@@ -1,0 +1,104 @@
+"""What differs between runs: settings, figures, and the columns of their data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a data set; ``type`` as the inspection names it, ``None`` if it is not known."""
+
+    name: str
+    type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """How the columns of a data set differ from those of another one."""
+
+    added: tuple[Column, ...] = ()
+    removed: tuple[Column, ...] = ()
+    retyped: tuple[tuple[Column, Column], ...] = ()
+
+
+def in_order_of_appearance(lists: Iterable[Iterable[str]]) -> list[str]:
+    """All names of the lists, each once."""
+    return list(dict.fromkeys(name for names in lists for name in names))
+
+
+def differences(documents: Sequence[Mapping[str, Any] | None]) -> dict[Path, list[Any]]:
+    """The places where JSON objects differ, with the value of each; a value that is absent counts as null.
+
+    ``None`` stands for an object that does not exist: its values are null, but make no difference.
+    """
+    flat = [None if document is None else flattened(document) for document in documents]
+    existing = [values for values in flat if values is not None]
+    places = dict.fromkeys(place for values in existing for place in values)
+    return {
+        place: [None if values is None else values.get(place) for values in flat]
+        for place in places
+        if not all_alike([values.get(place) for values in existing])
+    }
+
+
+def flattened(document: Mapping[str, Any], path: Path = ()) -> dict[Path, Any]:
+    """The values by their paths; lists and empty objects are values."""
+    found: dict[Path, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, Mapping) and value:
+            found.update(flattened(value, (*path, name)))
+        else:
+            found[*path, name] = value
+    return found
+
+
+def all_alike(values: Sequence[Any]) -> bool:
+    """As JSON, where true is not 1."""
+    first = values[0]
+    return all(value == first and isinstance(value, bool) == isinstance(first, bool) for value in values)
+
+
+def deltas(values: Sequence[float | None]) -> list[float | None]:
+    """Each value minus the first; ``None`` where one of the two is not known."""
+    first = values[0]
+    return [None if value is None or first is None else value - first for value in values]
+
+
+def number(value: Any) -> float | None:
+    """A metric as it is stored: a number, or the name of one that JSON can't express."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def columns_of(schema: Any) -> dict[str, Column] | None:
+    """The columns in a stored ``schema`` by name; ``None`` if they are not known."""
+    if not isinstance(schema, list):
+        return None
+    named = [item for item in schema if isinstance(item, Mapping) and isinstance(item.get("name"), str)]
+    return {item["name"]: Column(item["name"], type_of(item)) for item in named}
+
+
+def type_of(item: Mapping[str, Any]) -> str | None:
+    return None if item.get("type") is None else str(item["type"])
+
+
+def schema_change(before: Any, after: Any) -> SchemaChange | None:
+    """How the stored schema ``after`` differs from ``before``; ``None`` if one of them is not known."""
+    old, new = columns_of(before), columns_of(after)
+    if old is None or new is None:
+        return None
+    kept = [name for name in old if name in new]
+    return SchemaChange(
+        added=tuple(column for name, column in new.items() if name not in old),
+        removed=tuple(column for name, column in old.items() if name not in new),
+        retyped=tuple((old[name], new[name]) for name in kept if old[name].type != new[name].type),
+    )
