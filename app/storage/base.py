@@ -11,7 +11,7 @@ from typing import Protocol
 from app.domain.statuses import StorageType
 from app.errors import DomainError, ErrorCode
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,11 @@ class ArtifactStore(Protocol):
     async def materialise(self, sha256: str, target: Path) -> None:
         """Put a private, read-only copy at ``target`` (and make its folders); it replaces a file."""
 
-    async def delete(self, sha256: str) -> None:
-        """Forget the blob; deleting what is not there is not an error."""
+    async def delete(self, sha256: str, *, older_than_seconds: float = 0.0) -> bool:
+        """Forget the blob, unless it was put within that time (by anybody); whether it is gone.
+
+        Deleting what is not there is not an error.
+        """
 
     async def check(self) -> None:
         """Prove that the store can be written to, at start-up."""
@@ -95,6 +98,6 @@ class ArtifactStore(Protocol):
 
 def blob_key(sha256: str) -> str:
     """Where a blob lives below the root (or prefix) of any store; this is ``artifacts.file_path``."""
-    if not _SHA256.fullmatch(sha256):
+    if not SHA256.fullmatch(sha256):
         raise ValueError(f"not a SHA-256 in lower-case hexadecimal: {sha256[:80]!r}")
     return f"blobs/sha256/{sha256[:2]}/{sha256}"

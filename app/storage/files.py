@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import sys
@@ -36,6 +37,22 @@ def storage_errors(action: str) -> Iterator[None]:
         if error.errno in _DENIED:
             raise StorageDenied(message) from error
         raise StorageUnavailable(message) from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether something could not be written for lack of room, which may come back."""
+    return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in _FULL)
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, *, exclusive: bool) -> Iterator[None]:
+    """Hold a lock on a file (made when missing) against other threads and processes of this machine."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
 
 
 def copy_and_hash(source_fd: int, target_fd: int) -> tuple[str, int]:
@@ -111,8 +128,6 @@ def _copy_bytes(source_fd: int, target_fd: int) -> None:
 def _reflink(source_fd: int, target_fd: int) -> bool:
     if sys.platform != "linux":
         return False
-    import fcntl
-
     with contextlib.suppress(OSError):
         fcntl.ioctl(target_fd, _FICLONE, source_fd)
         return True

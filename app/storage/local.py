@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from app.domain.statuses import StorageType
-from app.storage.base import StorageError, StorageMisconfigured, StoredBlob, blob_key
+from app.storage.base import SHA256, StorageError, StorageMisconfigured, StoredBlob, blob_key
 from app.storage.files import (
     copy_and_hash,
     copy_private,
+    file_lock,
     make_durable_folder,
     storage_errors,
     sync_folder,
@@ -35,11 +36,15 @@ class LocalStore:
     A blob is written to ``<root>/tmp`` and gets its name only when its bytes are on the disk, so that a
     crash at any point leaves either the whole blob or a temporary file for `sweep_temporary`.
     Writers and readers have threads of their own: downloads don't wait for large uploads.
+
+    A blob's modification time is when it was last put. Putting and deleting share a file lock, so that a blob
+    which was put again while it was about to be deleted stays, whichever processes do that.
     """
 
     def __init__(self, root: Path, *, writers: int = 4, readers: int = 4) -> None:
         self.root = root
         self._temporary = root / "tmp"
+        self._lock = root / "lock"
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="store-read")
 
@@ -82,8 +87,13 @@ class LocalStore:
     async def materialise(self, sha256: str, target: Path) -> None:
         await _run(self._writers, self._materialise, sha256, target)
 
-    async def delete(self, sha256: str) -> None:
-        await _run(self._writers, self._delete, sha256)
+    async def delete(self, sha256: str, *, older_than_seconds: float = 0.0) -> bool:
+        return await _run(self._writers, self._delete, sha256, older_than_seconds)
+
+    async def old_blobs(self, older_than_seconds: float) -> AsyncGenerator[list[str], None]:
+        """Digests of all blobs which were not put within that time, in batches of one folder each."""
+        for folder in await _run(self._readers, _subfolders, self.root / "blobs" / "sha256"):
+            yield await _run(self._readers, _old_blobs, folder, older_than_seconds)
 
     async def check(self) -> None:
         await _run(self._writers, self._check)
@@ -112,12 +122,15 @@ class LocalStore:
 
     def _publish(self, temporary: Path, final: Path, size_bytes: int) -> None:
         make_durable_folder(final.parent)
-        try:
-            os.link(temporary, final)
-        except FileExistsError:
-            # Equal content is there already; but if the disk cut it short, ours is the one to keep.
-            if final.stat().st_size != size_bytes:
-                temporary.replace(final)
+        with file_lock(self._lock, exclusive=False):
+            try:
+                os.link(temporary, final)
+            except FileExistsError:
+                # Equal content is there already; but if the disk cut it short, ours is the one to keep.
+                if final.stat().st_size == size_bytes:
+                    os.utime(final)
+                else:
+                    temporary.replace(final)
         sync_folder(final.parent)
 
     def _stat(self, sha256: str) -> StoredBlob:
@@ -133,10 +146,15 @@ class LocalStore:
         finally:
             os.close(fd)
 
-    def _delete(self, sha256: str) -> None:
+    def _delete(self, sha256: str, older_than_seconds: float) -> bool:
         path = self.path(sha256)
-        with storage_errors(f"delete {sha256}"):
+        if not path.exists():
+            return True
+        with storage_errors(f"delete {sha256}"), file_lock(self._lock, exclusive=True):
+            if older_than_seconds and not _is_old(path, older_than_seconds):
+                return False
             path.unlink(missing_ok=True)
+        return True
 
     def _check(self) -> None:
         """Files must be creatable, and linkable: some network and FUSE file systems have no hard links."""
@@ -157,15 +175,32 @@ class LocalStore:
     def _sweep(self, older_than_seconds: float) -> int:
         if not self._temporary.is_dir():
             return 0
-        oldest = time.time() - older_than_seconds
         removed = 0
         with storage_errors(f"sweep {self._temporary}"):
             for path in self._temporary.iterdir():
                 with contextlib.suppress(FileNotFoundError):  # a writer has just finished with it
-                    if path.lstat().st_mtime < oldest:
+                    if _is_old(path, older_than_seconds):
                         path.unlink()
                         removed += 1
         return removed
+
+
+def _is_old(path: Path, older_than_seconds: float) -> bool:
+    """Whether a file was written before that time; one which is not there is old."""
+    try:
+        return path.lstat().st_mtime < time.time() - older_than_seconds
+    except FileNotFoundError:
+        return True
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _old_blobs(folder: Path, older_than_seconds: float) -> list[str]:
+    with storage_errors(f"list {folder}"):
+        blobs = [path for path in folder.iterdir() if SHA256.fullmatch(path.name)]
+        return [path.name for path in blobs if _is_old(path, older_than_seconds)]
 
 
 async def _run(

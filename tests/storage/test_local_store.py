@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import hashlib
 import os
@@ -239,13 +240,94 @@ async def test_a_writer_killed_before_the_blob_had_its_name_leaves_only_a_tempor
     assert await read(store, blob.sha256) == b"content"
 
 
+def age(path: Path) -> None:
+    """Make a file look as if it had been written two days ago."""
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(path, (two_days_ago, two_days_ago))
+
+
+async def test_a_blob_put_lately_is_not_deleted(store: LocalStore, tmp_path: Path) -> None:
+    blob = await put(store, tmp_path, b"content")
+    assert not await store.delete(blob.sha256, older_than_seconds=3600)
+    assert await read(store, blob.sha256) == b"content"
+    age(store.path(blob.sha256))
+    assert await store.delete(blob.sha256, older_than_seconds=3600)
+    assert blob_files(store) == []
+
+
+async def test_putting_an_old_blob_again_makes_it_young(store: LocalStore, tmp_path: Path) -> None:
+    blob = await put(store, tmp_path, b"content")
+    age(store.path(blob.sha256))
+    await put(store, tmp_path, b"content")
+    assert not await store.delete(blob.sha256, older_than_seconds=3600)
+
+
+async def test_a_blob_put_while_it_is_deleted_is_there_afterwards(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = await put(store, tmp_path, b"content")
+    age(store.path(blob.sha256))
+    loop, unlink = asyncio.get_running_loop(), Path.unlink
+    puts: list[concurrent.futures.Future[StoredBlob]] = []
+
+    def put_in_between(path: Path, missing_ok: bool = False) -> None:
+        if path == store.path(blob.sha256) and not puts:
+            puts.append(asyncio.run_coroutine_threadsafe(put(store, tmp_path, b"content"), loop))
+            concurrent.futures.wait(puts, timeout=0.3)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", put_in_between)
+    await store.delete(blob.sha256, older_than_seconds=3600)
+    assert await asyncio.wrap_future(puts[0]) == blob
+    assert await read(store, blob.sha256) == b"content"
+
+
+async def test_processes_which_put_and_delete_at_once_never_lose_a_blob(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    blob = await put(store, tmp_path, b"content")
+    script = (
+        "import asyncio, pathlib, sys\n"
+        "from app.storage.local import LocalStore\n"
+        "async def main(store):\n"
+        "    while True: await store.delete(sys.argv[2], older_than_seconds=3600)\n"
+        "asyncio.run(main(LocalStore(pathlib.Path(sys.argv[1]))))\n"
+    )
+    deleting = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, str(store.root), blob.sha256
+    )
+    try:
+        age(store.path(blob.sha256))
+        await until(lambda: not store.path(blob.sha256).exists())
+        for _ in range(200):
+            with contextlib.suppress(FileNotFoundError):
+                age(store.path(blob.sha256))
+            await put(store, tmp_path, b"content")
+            assert store.path(blob.sha256).exists()
+    finally:
+        deleting.kill()
+        await deleting.wait()
+
+
+async def test_old_blobs_are_listed_folder_by_folder(store: LocalStore, tmp_path: Path) -> None:
+    assert [batch async for batch in store.old_blobs(3600)] == []
+    blobs = [await put(store, tmp_path, bytes([number])) for number in range(20)]
+    for blob in blobs[1:]:
+        age(store.path(blob.sha256))
+    (store.path(blobs[1].sha256).parent / "not-a-digest").touch()
+    batches = [batch async for batch in store.old_blobs(3600)]
+    assert sorted(digest for batch in batches for digest in batch) == sorted(
+        blob.sha256 for blob in blobs[1:]
+    )
+    assert all(len({digest[:2] for digest in batch}) <= 1 for batch in batches)
+
+
 async def test_only_old_leftovers_are_swept(store: LocalStore) -> None:
     await store.check()
-    two_days_ago = time.time() - 2 * 86_400
     old, young = store.root / "tmp" / "old", store.root / "tmp" / "young"
     old.write_bytes(b"old")
     young.write_bytes(b"young")
-    os.utime(old, (two_days_ago, two_days_ago))
+    age(old)
     assert await store.sweep_temporary() == 1
     assert temporary_files(store) == [young]
 

@@ -1,0 +1,28 @@
+"""How much room is left where a worker keeps its files."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+_MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class DiskReserve:
+    """Room on the file system of ``folder`` which new work must leave alone."""
+
+    folder: Path
+    reserve_bytes: int
+
+    def shortage(self) -> str | None:
+        """What is wrong in a few words, which name no path; None when there is room."""
+        try:
+            free_bytes = shutil.disk_usage(self.folder).free
+        except OSError as error:
+            return f"can't be asked ({error.strerror})"
+        if free_bytes >= self.reserve_bytes:
+            return None
+        free, reserve = free_bytes / _MEBIBYTE, self.reserve_bytes / _MEBIBYTE
+        return f"low: {free:.0f} MiB are free, {reserve:.0f} MiB are to stay free; no new stage is started"
