@@ -282,31 +282,28 @@ async def test_a_blob_put_while_it_is_deleted_is_there_afterwards(
     assert await read(store, blob.sha256) == b"content"
 
 
-async def test_processes_which_put_and_delete_at_once_never_lose_a_blob(
-    store: LocalStore, tmp_path: Path
-) -> None:
+async def test_a_put_waits_while_another_process_deletes(store: LocalStore, tmp_path: Path) -> None:
     blob = await put(store, tmp_path, b"content")
+    deleted = tmp_path / "deleted"
     script = (
-        "import asyncio, pathlib, sys\n"
-        "from app.storage.local import LocalStore\n"
-        "async def main(store):\n"
-        "    while True: await store.delete(sys.argv[2], older_than_seconds=3600)\n"
-        "asyncio.run(main(LocalStore(pathlib.Path(sys.argv[1]))))\n"
+        "import pathlib, sys, time\n"
+        "from app.storage.files import file_lock\n"
+        "with file_lock(pathlib.Path(sys.argv[1]), exclusive=True):\n"
+        "    print(flush=True)\n"
+        "    time.sleep(0.5)\n"
+        "    pathlib.Path(sys.argv[2]).unlink()\n"
+        "    pathlib.Path(sys.argv[3]).touch()\n"
     )
-    deleting = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, str(store.root), blob.sha256
+    arguments = [str(store.root / "lock"), str(store.path(blob.sha256)), str(deleted)]
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, *arguments, stdout=subprocess.PIPE
     )
-    try:
-        age(store.path(blob.sha256))
-        await until(lambda: not store.path(blob.sha256).exists())
-        for _ in range(200):
-            with contextlib.suppress(FileNotFoundError):
-                age(store.path(blob.sha256))
-            await put(store, tmp_path, b"content")
-            assert store.path(blob.sha256).exists()
-    finally:
-        deleting.kill()
-        await deleting.wait()
+    assert other.stdout is not None
+    await other.stdout.readline()
+    await put(store, tmp_path, b"content")
+    assert deleted.exists()
+    assert await read(store, blob.sha256) == b"content"
+    await other.wait()
 
 
 async def test_old_blobs_are_listed_folder_by_folder(store: LocalStore, tmp_path: Path) -> None:
