@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,7 @@ async def collect_outputs(folder: Path, store: LocalStore, limits: AttemptLimits
     Raises ``OutputRefused`` for a file that can't be taken and ``InvalidInput`` for a broken manifest, metrics
     file or result: then nothing of the attempt is published but its log.
     """
+    stored_at = time.time()
     walk = await to_thread.run_sync(_walk, folder / "out", limits)
     if walk.refusals:
         raise walk.refusals[0]
@@ -54,6 +56,7 @@ async def collect_outputs(folder: Path, store: LocalStore, limits: AttemptLimits
         files=[*files, *log.files],
         metrics=await to_thread.run_sync(_final_metrics, walk),
         output_data=await to_thread.run_sync(_stage_result, folder),
+        stored_at=stored_at,
     )
 
 

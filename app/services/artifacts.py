@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ from app.domain.events import EventKind
 from app.domain.statuses import ArtifactStatus, ArtifactType, StorageType
 from app.domain.text import clean_json, clean_text
 from app.services.run_change import RunChange
+from app.storage.base import StorageUnavailable
+
+FRESH_SECONDS = 12 * 3600.0
+"""Half of the time for which the janitor leaves a file alone that is stored but not published."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +49,24 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class StageOutputs:
-    """Everything an attempt left behind."""
+    """Everything an attempt left behind; ``stored_at`` is when its first file was put (epoch seconds)."""
 
     files: Sequence[StoredFile] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     output_data: Mapping[str, Any] | None = None
+    stored_at: float = field(default_factory=time.time)
 
 
 async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageOutputs) -> None:
-    """Inserts the rows and one ARTIFACT_STORED event per file; nothing is visible before the commit."""
+    """Inserts the rows and one ARTIFACT_STORED event per file; nothing is visible before the commit.
+
+    Raises ``StorageUnavailable`` when the files were stored so long ago that they must be stored once more: a process
+    that was stopped meanwhile may find them cleaned up.
+    """
     if not outputs.files:
         return
+    if time.time() - outputs.stored_at > FRESH_SECONDS:
+        raise StorageUnavailable("the outputs were stored too long ago; they are stored once more")
     ids = {file.key: new_id() for file in outputs.files}
     await _touch_blobs(change, outputs.files)
     rows = [_artifact_row(stage, file, ids[file.key]) for file in outputs.files]

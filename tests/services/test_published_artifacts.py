@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from sqlalchemy.exc import IntegrityError
 from app.database.attempts import inputs_of
 from app.database.models import artifacts, blobs, datasets, models
 from app.domain.artifacts import DatasetFacts, ModelFacts
-from app.domain.statuses import ArtifactStatus, RunStatus
+from app.domain.statuses import ArtifactStatus, RunStatus, StageStatus
 from app.services.artifacts import StoredFile
+from app.storage.base import StorageUnavailable
 from tests.services.conftest import EXIT_3, ByHand, output, stage
 
 LOG = output("output.log", is_captured_log=True)
@@ -86,6 +88,16 @@ async def test_a_blob_that_artifacts_refer_to_cannot_be_deleted(by_hand: ByHand)
     await left_by(by_hand, output("a"))
     with pytest.raises(IntegrityError, match="fk_artifacts"):
         await by_hand.execute(sa.delete(blobs))
+
+
+async def test_files_stored_long_ago_are_not_published(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("only"))
+    row = await by_hand.claimed("only")
+    yesterday = time.time() - 86_400
+    with pytest.raises(StorageUnavailable, match="once more"):
+        await by_hand.complete(row, output("a"), stored_at=yesterday)
+    assert (await by_hand.stages(run_id))["only"].status is StageStatus.RUNNING
+    assert await by_hand.complete(row, output("a"))
 
 
 async def test_nasty_facts_of_a_file_are_stored_cleaned_and_cut(by_hand: ByHand) -> None:
