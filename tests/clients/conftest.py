@@ -87,6 +87,11 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("node")
     for file in [FOLDER / "package.json", *FOLDER.glob("*.js")]:
         shutil.copy(file, folder)
+    return with_packages(folder)
+
+
+def with_packages(folder: Path) -> Path:
+    """The folder, after npm has fetched what its ``package.json`` asks for."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         return unavailable("Node.js is not installed")

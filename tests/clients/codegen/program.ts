@@ -1,0 +1,51 @@
+// A program on the generated types: reads a run, changes its notes, and prints what it learned as one JSON line.
+import {
+  FollowDocument,
+  RunDocument,
+  UpdateDocument,
+  type FollowSubscription,
+  type TypedDocumentString,
+} from './generated/graphql.js';
+
+declare const process: { argv: string[] };
+const [url, id] = process.argv.slice(2) as [string, string];
+
+async function execute<Result, Variables>(
+  document: TypedDocumentString<Result, Variables>,
+  variables: Variables,
+): Promise<Result> {
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'application/graphql-response+json' },
+    body: JSON.stringify({ query: document.toString(), variables }),
+  });
+  const { data, errors } = (await response.json()) as { data: Result; errors?: unknown };
+  if (errors) throw new Error(JSON.stringify(errors));
+  return data;
+}
+
+function summary(batch: FollowSubscription['runEvents']): string[] {
+  return batch.events.map((event) => ('stageStatus' in event ? event.stageStatus : event.kind));
+}
+
+const { run } = await execute(RunDocument, { id });
+if (!run) throw new Error('no such run');
+const events: number = run.lastEventSeq;
+const created = new Date(run.createdAt);
+const values = run.stageRuns.flatMap((stage) => stage.metricPoints.map((point) => Number(point.value)));
+const sizes = run.stageRuns.flatMap((stage) => stage.artifacts.nodes.map((artifact) => artifact.fileSize ?? 0));
+const { updateRun } = await execute(UpdateDocument, { input: { runId: run.id, notes: 'typed' } });
+const codes = updateRun.errors.map((error) => error.code);
+
+console.log(
+  JSON.stringify({
+    status: run.status,
+    events,
+    year: created.getUTCFullYear(),
+    values: values.length,
+    sizes: sizes.every((size: number) => size >= 0),
+    notes: updateRun.run?.notes,
+    codes,
+    subscription: FollowDocument.toString().includes('runEvents') && summary.length === 1,
+  }),
+);
