@@ -1,0 +1,194 @@
+"""Statements of the janitor: what has become old, and its removal in batches.
+
+A run is as old as the last change of its row: its end, or a later edit of its tags or notes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.database.models import (
+    artifacts,
+    blobs,
+    pipeline_runs,
+    pipeline_stages,
+    resource_samples,
+    run_events,
+    stage_attempts,
+    stage_runs,
+    workers,
+)
+from app.domain.statuses import RUN_FINAL, StorageType
+
+JANITOR_LOCK = 0x6D6C70_02
+
+
+class AnotherJanitor(Exception):
+    """Another process is cleaning this database up at the moment."""
+
+
+@contextlib.asynccontextmanager
+async def turn(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction of the only janitor of the database; raises ``AnotherJanitor`` at once if there is one."""
+    async with engine.begin() as connection:
+        is_ours = sa.select(sa.func.pg_try_advisory_xact_lock(JANITOR_LOCK))
+        if not (await connection.execute(is_ours)).scalar_one():
+            raise AnotherJanitor
+        yield connection
+
+
+_RUN_IDS: sa.BindParameter[Any] = sa.bindparam("run_ids", type_=sa.ARRAY(sa.Uuid))
+_RUNS = sa.func.unnest(_RUN_IDS).table_valued(sa.column("run_id", sa.Uuid), name="ended").render_derived()
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Rows that hang on a run and may go before it; ``belongs`` is true for those of the run at hand."""
+
+    name: str
+    table: sa.Table
+    belongs: sa.ColumnElement[bool]
+
+
+_STAGE_RUNS = (
+    sa.select(stage_runs.c.id).where(stage_runs.c.pipeline_run_id == _RUNS.c.run_id).correlate(_RUNS)
+)
+
+SAMPLES = History("resource samples", resource_samples, resource_samples.c.run_id == _RUNS.c.run_id)
+EVENTS = History("events", run_events, run_events.c.run_id == _RUNS.c.run_id)
+LOGS = History(
+    "logs", artifacts, sa.and_(artifacts.c.is_captured_log, artifacts.c.stage_run_id.in_(_STAGE_RUNS))
+)
+
+
+@dataclass(frozen=True, order=True)
+class Age:
+    """The place of a run in the order of age: runs are visited from the oldest on."""
+
+    changed_at: dt.datetime
+    run_id: UUID
+
+
+OLDEST = Age(dt.datetime.min.replace(tzinfo=dt.UTC), UUID(int=0))
+
+
+async def moment_before(connection: AsyncConnection, days: float) -> dt.datetime:
+    """That many days ago, on the database's clock."""
+    statement = sa.select(sa.func.now() - dt.timedelta(days=days))
+    moment: dt.datetime = (await connection.execute(statement)).scalar_one()
+    return moment
+
+
+async def ended_runs(
+    connection: AsyncConnection, after: Age, until: dt.datetime, limit: int
+) -> Sequence[Age]:
+    """Ended runs after a place in the order of age that have not changed since ``until``."""
+    return await _ages(connection, _ended(after, until), limit)
+
+
+async def expired_runs(
+    connection: AsyncConnection, after: Age, until: dt.datetime, limit: int
+) -> Sequence[Age]:
+    """The same without runs whose outputs a later run took over: they stay as long as that run."""
+    own, later = stage_runs.alias("own"), stage_runs.alias("later")
+    reused = sa.exists().where(
+        own.c.pipeline_run_id == pipeline_runs.c.id,
+        later.c.reused_from_id == own.c.id,
+        later.c.pipeline_run_id != own.c.pipeline_run_id,
+    )
+    return await _ages(connection, _ended(after, until).where(~reused), limit)
+
+
+def _ended(after: Age, until: dt.datetime) -> sa.Select[Any]:
+    runs = pipeline_runs.c
+    place = sa.tuple_(runs.updated_at, runs.id)
+    return sa.select(runs.updated_at, runs.id).where(
+        runs.status.in_(RUN_FINAL),
+        runs.updated_at < until,
+        runs.completed_at < until,
+        place > sa.tuple_(sa.literal(after.changed_at), sa.literal(after.run_id)),
+    )
+
+
+async def _ages(connection: AsyncConnection, statement: sa.Select[Any], limit: int) -> Sequence[Age]:
+    runs = pipeline_runs.c
+    rows = await connection.execute(statement.order_by(runs.updated_at, runs.id).limit(limit))
+    return [Age(*row) for row in rows]
+
+
+async def remove_history(
+    connection: AsyncConnection, history: History, run_ids: Sequence[UUID], limit: int
+) -> int:
+    """Removes at most ``limit`` rows of these runs, the oldest of each run first; how many."""
+    address: sa.ColumnClause[Any] = sa.literal_column("ctid")
+    of_run = (
+        sa.select(address.label("address"))
+        .select_from(history.table)
+        .where(history.belongs)
+        .order_by(*history.table.primary_key)
+        .limit(limit)
+        .correlate(_RUNS)
+        .lateral("of_run")
+    )
+    found = sa.select(of_run.c.address).select_from(_RUNS).join(of_run, sa.true()).limit(limit)
+    addresses = sa.func.array(found.correlate(None).scalar_subquery())
+    statement = sa.delete(history.table).where(address == sa.func.any(addresses))
+    return (await connection.execute(statement, {"run_ids": list(run_ids)})).rowcount
+
+
+async def remove_unused_blobs(
+    connection: AsyncConnection, storage_type: StorageType, unused_for: dt.timedelta, limit: int
+) -> list[str]:
+    """Forgets blobs without any artifact that nobody has published meanwhile; answers their digests.
+
+    A row being published is locked, and is passed over; one that was published a moment ago was touched.
+    """
+    used = sa.exists().where(artifacts.c.sha256 == blobs.c.sha256)
+    found = (
+        sa.select(blobs.c.sha256)
+        .where(blobs.c.storage_type == storage_type, blobs.c.touched_at < sa.func.now() - unused_for, ~used)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    doomed = list((await connection.execute(found)).scalars())
+    await connection.execute(sa.delete(blobs).where(blobs.c.sha256 == sa.any_(_texts(doomed))))
+    return doomed
+
+
+async def unknown_blobs(connection: AsyncConnection, digests: Collection[str]) -> set[str]:
+    """Those of the digests which no row names."""
+    known = sa.select(blobs.c.sha256).where(blobs.c.sha256 == sa.any_(_texts(digests)))
+    return set(digests) - set((await connection.execute(known)).scalars())
+
+
+def _texts(values: Collection[str]) -> sa.BindParameter[Any]:
+    return sa.literal(list(values), sa.ARRAY(sa.String))
+
+
+async def remove_dead_workers(connection: AsyncConnection, dead_for: dt.timedelta, limit: int) -> int:
+    """Removes workers whose lease ran out that long ago and that no attempt names any more."""
+    named = sa.exists().where(stage_attempts.c.worker_id == workers.c.id)
+    found = (
+        sa.select(workers.c.id)
+        .where(workers.c.lease_until < sa.func.now() - dead_for, ~named)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .correlate(None)
+    )
+    return (await connection.execute(sa.delete(workers).where(workers.c.id.in_(found)))).rowcount
+
+
+async def remove_retired_stages(connection: AsyncConnection, limit: int) -> int:
+    """Removes stages that are no longer part of their pipeline, once no run refers to them."""
+    used = sa.exists().where(stage_runs.c.stage_id == pipeline_stages.c.id)
+    retired = sa.select(pipeline_stages.c.id).where(~pipeline_stages.c.is_active, ~used).limit(limit)
+    statement = sa.delete(pipeline_stages).where(pipeline_stages.c.id.in_(retired.correlate(None)))
+    return (await connection.execute(statement)).rowcount

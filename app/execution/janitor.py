@@ -1,0 +1,179 @@
+"""Removes what has become old: history, ended runs, and everything nothing refers to any more.
+
+Any number of janitors may be at work: one at a time changes the database, each looks after the files of its own home.
+All is done in small steps, so that nobody waits for it and it may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import anyio
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.database import retention
+from app.database.retention import EVENTS, LOGS, OLDEST, SAMPLES, Age, AnotherJanitor, History
+from app.errors import DomainError
+from app.execution.leftovers import Leftovers
+from app.services.run_change import Publisher
+from app.services.run_records import delete_run
+
+FIRST_PASS_SECONDS = 20.0
+DATABASE_INTERVAL_SECONDS = 300.0
+FILES_INTERVAL_SECONDS = 3600.0
+DEAD_WORKER_GRACE = timedelta(days=7)
+ROWS_PER_BATCH = 5_000
+RUNS_PER_READ = 500
+WORKERS_PER_BATCH = 20
+PAUSE_SECONDS = 0.01
+
+logger = logging.getLogger(__name__)
+
+_Step = Callable[[Counter[str]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class RetentionDays:
+    """For how many days after its end a run, and what hangs on it, is kept; None is for ever."""
+
+    runs: float | None = None
+    samples: float | None = None
+    events: float | None = None
+    logs: float | None = None
+
+
+class Janitor:
+    """Cleans up beside a supervisor; ``run`` never returns by itself."""
+
+    def __init__(
+        self, engine: AsyncEngine, hints: Publisher, leftovers: Leftovers, keep: RetentionDays
+    ) -> None:
+        self._engine = engine
+        self._hints = hints
+        self._leftovers = leftovers
+        self._keep = keep
+        self._visited: dict[str, Age] = {}
+
+    async def run(self) -> None:
+        """Begins soon after the start, and again and again until it is cancelled."""
+        await anyio.sleep(FIRST_PASS_SECONDS)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_repeat, self.clean_database, DATABASE_INTERVAL_SECONDS)
+            tasks.start_soon(_repeat, self.clean_files, FILES_INTERVAL_SECONDS)
+
+    async def clean_database(self) -> Counter[str]:
+        """Removes old rows; how many of what."""
+        return await _all_of(
+            self._remove_samples, self._remove_events, self._remove_logs, self._remove_runs, self._remove_rest
+        )
+
+    async def clean_files(self) -> Counter[str]:
+        """Removes blobs and files nothing refers to; how many of what."""
+        return await _all_of(
+            self._leftovers.remove_unused_blobs,
+            self._leftovers.remove_unknown_files,
+            self._leftovers.remove_old_attempts,
+        )
+
+    async def _remove_samples(self, removed: Counter[str]) -> None:
+        await self._remove_history(SAMPLES, self._keep.samples, removed)
+
+    async def _remove_events(self, removed: Counter[str]) -> None:
+        await self._remove_history(EVENTS, self._keep.events, removed)
+
+    async def _remove_logs(self, removed: Counter[str]) -> None:
+        await self._remove_history(LOGS, self._keep.logs, removed)
+
+    async def _remove_history(self, history: History, days: float | None, removed: Counter[str]) -> None:
+        """Goes on where the pass before ended: an ended run gets no more rows."""
+        while days is not None:
+            async with retention.turn(self._engine) as connection:
+                until = await retention.moment_before(connection, days)
+                place = self._visited.get(history.name, OLDEST)
+                runs = await retention.ended_runs(connection, place, until, RUNS_PER_READ)
+            if not runs:
+                return
+            await self._empty(history, runs, removed)
+            self._visited[history.name] = runs[-1]
+
+    async def _empty(self, history: History, runs: Sequence[Age], removed: Counter[str]) -> None:
+        run_ids = [run.run_id for run in runs]
+
+        async def step(connection: AsyncConnection) -> int:
+            return await retention.remove_history(connection, history, run_ids, ROWS_PER_BATCH)
+
+        await self._until_all_are_gone(step, ROWS_PER_BATCH, history.name, removed)
+
+    async def _remove_runs(self, removed: Counter[str]) -> None:
+        place = OLDEST
+        while self._keep.runs is not None:
+            async with retention.turn(self._engine) as connection:
+                until = await retention.moment_before(connection, self._keep.runs)
+                runs = await retention.expired_runs(connection, place, until, RUNS_PER_READ)
+            if not runs:
+                return
+            for run in runs:
+                await self._remove_run(run, removed)
+            place = runs[-1]
+
+    async def _remove_run(self, run: Age, removed: Counter[str]) -> None:
+        """Its many rows go first, so that no transaction is long."""
+        await self._empty(SAMPLES, [run], removed)
+        await self._empty(EVENTS, [run], removed)
+        async with retention.turn(self._engine):
+            try:
+                await delete_run(self._engine, self._hints, run.run_id)
+                removed["runs"] += 1
+            except DomainError as refusal:
+                logger.debug("run %s stays: %s", run.run_id, refusal.message)
+
+    async def _remove_rest(self, removed: Counter[str]) -> None:
+        async def workers(connection: AsyncConnection) -> int:
+            return await retention.remove_dead_workers(connection, DEAD_WORKER_GRACE, WORKERS_PER_BATCH)
+
+        async def stages(connection: AsyncConnection) -> int:
+            return await retention.remove_retired_stages(connection, ROWS_PER_BATCH)
+
+        await self._until_all_are_gone(workers, WORKERS_PER_BATCH, "workers", removed)
+        await self._until_all_are_gone(stages, ROWS_PER_BATCH, "retired stages", removed)
+
+    async def _until_all_are_gone(
+        self,
+        step: Callable[[AsyncConnection], Awaitable[int]],
+        batch_size: int,
+        what: str,
+        removed: Counter[str],
+    ) -> None:
+        """Repeats a step, each time in a transaction of its own, until it finds less than a whole batch."""
+        while True:
+            async with retention.turn(self._engine) as connection:
+                count = await step(connection)
+            removed[what] += count
+            if count < batch_size:
+                return
+            await anyio.sleep(PAUSE_SECONDS)
+
+
+async def _repeat(clean: Callable[[], Awaitable[Counter[str]]], interval_seconds: float) -> None:
+    while True:
+        removed = await clean()
+        if removed:
+            logger.info("removed %s", ", ".join(f"{count} {what}" for what, count in removed.items()))
+        await anyio.sleep(interval_seconds)
+
+
+async def _all_of(*steps: _Step) -> Counter[str]:
+    """What the steps removed; one that fails, or finds another janitor at work, is left to the next pass."""
+    removed: Counter[str] = Counter()
+    for step in steps:
+        try:
+            await step(removed)
+        except AnotherJanitor:
+            logger.debug("another janitor is at work")
+        except Exception:
+            logger.exception("the janitor was interrupted; it goes on in its next pass")
+    return +removed
