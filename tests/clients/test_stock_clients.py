@@ -10,7 +10,7 @@ from gql import Client, gql
 from gql.transport.aiohttp_websockets import AIOHTTPWebsocketsTransport
 
 from app.main import RunningServer
-from tests.clients.conftest import start
+from tests.clients.conftest import FOLDER, ask, start
 
 KINDS = [
     "RUN_QUEUED",
@@ -45,3 +45,26 @@ async def test_graphql_ws_of_npm_follows_a_run_to_its_end(server: RunningServer,
     *events, end = [json.loads(line) for line in output.splitlines()]
     assert [event["kind"] for event in events] == KINDS
     assert (end, process.returncode) == ({"completed": True}, 0)
+
+
+async def test_a_client_whose_socket_is_cut_twenty_times_sees_every_event_once(
+    server: RunningServer, node_folder: Path
+) -> None:
+    run_id = await start(server, *[["sleep", "0.2"]] * 12)
+    url = server.graphql_url.replace("http", "ws")
+    process = await asyncio.create_subprocess_exec(
+        "node", "drop.js", url, run_id, "20", cwd=node_folder, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    received = json.loads(output)
+    log = await ask(server, "query ($id: ID!) { run(id: $id) { status lastEventSeq } }", id=run_id)
+    assert log["run"]["status"] == "COMPLETED"
+    assert received["seen"] == list(range(1, log["run"]["lastEventSeq"] + 1))
+    assert len(received["seenAtCuts"]) == 20
+    assert len(set(received["seenAtCuts"])) >= 8, "most cuts came before or after all events"
+
+
+def test_the_readme_shows_the_lines_which_were_tested() -> None:
+    _, comment_free = (FOLDER / "resuming.js").read_text().split("\nexport ")
+    assert f"export {comment_free.strip()}" in (FOLDER.parents[1] / "README.md").read_text()
