@@ -196,6 +196,8 @@ class RandomRun:
             await by_hand.check(self.run_id)
             await self._check_that_final_rows_stay()
             run = await by_hand.run(self.run_id)
+            if run.cancel_requested_at is not None or run.finish_reason is not None:
+                await self._check_that_nothing_waits()
             if run.status in RUN_FINAL:
                 return run
         raise AssertionError("the run never ended")
@@ -222,6 +224,11 @@ class RandomRun:
         ]
         (move,) = pick.choices([move for _, move in moves], [weight for weight, _ in moves])
         return move()
+
+    async def _check_that_nothing_waits(self) -> None:
+        """Once the end of the run was asked for, nothing new may begin."""
+        stages = await self._by_hand.stages(self.run_id)
+        assert not {row.phase for row in stages.values()} & {Phase.BLOCKED, Phase.READY}
 
     async def _check_that_final_rows_stay(self) -> None:
         for table in (stage_runs, pipeline_runs):
