@@ -20,6 +20,8 @@ _NOT_BEGUN: dict[str, Any] = {"started_at": None, "completed_at": None, "executi
 _NO_RUN: dict[str, Any] = {**_NOT_BEGUN, "memory_usage": None, "cpu_usage": None}
 _NO_STAGE_RUN: dict[str, Any] = {**_NOT_BEGUN, "metrics": None, "logs": None}
 
+MANY = 100
+
 
 def _no_newer_run() -> sa.ColumnElement[bool]:
     newer = pipeline_runs.alias("newer")
@@ -54,6 +56,9 @@ async def mirror_run(connection: AsyncConnection, run_id: uuid.UUID) -> None:
 
 async def mirror_stages(connection: AsyncConnection, stage_run_ids: Collection[uuid.UUID]) -> None:
     """Copies stage runs' outcomes to their stages, unless the pipeline has a newer run."""
+    if len(stage_run_ids) > MANY:
+        # Rows written a moment ago are not in the planner's statistics: it would compare all pairs of them.
+        await connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
     source = stage_runs.c
     await connection.execute(
         sa.update(pipeline_stages)
