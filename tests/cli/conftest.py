@@ -27,13 +27,15 @@ class Mlp:
 
     home: Path
 
-    def __call__(self, *args: object, **env: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *args: object, deadline_seconds: float = DEADLINE_SECONDS, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [MLP, *map(str, args)],
             env=self.environment(env),
             capture_output=True,
             text=True,
-            timeout=DEADLINE_SECONDS,
+            timeout=deadline_seconds,
             check=False,
         )
 
