@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -47,6 +48,7 @@ class Factory:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._metric_numbers = itertools.count(1)
         self._held_back: dict[tuple[sa.Table, frozenset[str]], list[dict[str, Any]]] | None = None
 
     @contextlib.asynccontextmanager
@@ -163,8 +165,20 @@ class Factory:
 
     async def metric(self, stage_run_id: uuid.UUID, name: str, values: list[float]) -> None:
         """The values of one metric at the steps 0, 1, 2..."""
+        async with self._engine.connect() as connection:
+            run_id = await connection.scalar(
+                sa.select(stage_runs.c.pipeline_run_id).where(stage_runs.c.id == stage_run_id)
+            )
         rows = [
-            {"stage_run_id": stage_run_id, "attempt": 1, "name": name, "step": step, "value": value}
+            {
+                "run_id": run_id,
+                "seq": next(self._metric_numbers),
+                "stage_run_id": stage_run_id,
+                "attempt": 1,
+                "name": name,
+                "step": step,
+                "value": value,
+            }
             for step, value in enumerate(values)
         ]
         await self._insert_many(metric_points, rows)

@@ -15,6 +15,7 @@ from app.database.columns import new_id
 from app.database.models import (
     artifacts,
     blobs,
+    metric_points,
     pipeline_runs,
     pipeline_stages,
     pipelines,
@@ -125,6 +126,26 @@ class HandMadeRun:
                 for seq in range(last - count + 1, last + 1)
             ]
             await connection.execute(sa.insert(resource_samples), rows)
+        return last
+
+    async def add_metrics(self, *values: float) -> int:
+        """Commit points of the metric ``loss``; the number of the last one."""
+        async with self.engine.begin() as connection:
+            last: int = await self._advance(connection, pipeline_runs.c.last_metric_seq, len(values))
+            first = last - len(values) + 1
+            rows = [
+                {
+                    "run_id": self.run_id,
+                    "seq": seq,
+                    "stage_run_id": self.stage_run_id,
+                    "attempt": 1,
+                    "name": "loss",
+                    "step": seq,
+                    "value": value,
+                }
+                for seq, value in enumerate(values, start=first)
+            ]
+            await connection.execute(sa.insert(metric_points), rows)
         return last
 
     async def update_run(self, **values: Any) -> None:

@@ -21,6 +21,11 @@ def samples_topic(run_id: UUID) -> str:
     return f"samples:{run_id}"
 
 
+def metrics_topic(run_id: UUID) -> str:
+    """New metric points of this run; local only."""
+    return f"metrics:{run_id}"
+
+
 def log_topic(stage_run_id: UUID) -> str:
     """The log of this stage run grew; local only."""
     return f"log:{stage_run_id}"

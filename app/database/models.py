@@ -118,6 +118,7 @@ pipeline_runs = sa.Table(
     sa.Column("open_stage_count", sa.Integer, nullable=False, server_default="0"),
     sa.Column("last_event_seq", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("last_sample_seq", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("last_metric_seq", sa.BigInteger, nullable=False, server_default="0"),
     sa.CheckConstraint(
         "(status IN ('COMPLETED', 'FAILED', 'CANCELLED')) = (completed_at IS NOT NULL)", name="completed_at"
     ),
@@ -308,7 +309,8 @@ resource_samples = sa.Table(
 metric_points = sa.Table(
     "metric_points",
     metadata,
-    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    reference("run_id", "pipeline_runs.id", primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     reference("stage_run_id", "stage_runs.id"),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("name", sa.String(255), nullable=False),

@@ -59,6 +59,7 @@ RUNS = all_columns(
         "definition",
         "idempotency_key",
         "last_sample_seq",
+        "last_metric_seq",
         "open_stage_count",
         "timeout_seconds",
         "fail_fast",
@@ -178,7 +179,7 @@ def metric_series(max_points: int, *, one_name: bool) -> sa.Select[Any]:
     if one_name:
         wanted = wanted & (t.c.name == sa.bindparam("name", type_=sa.Text))
     bucketed = (
-        sa.select(*METRIC_POINTS.columns, t.c.id, bucket_of(max_points, series, (t.c.step, t.c.id)))
+        sa.select(*METRIC_POINTS.columns, t.c.seq, bucket_of(max_points, series, (t.c.step, t.c.seq)))
         .where(wanted)
         .subquery()
     )
@@ -186,7 +187,7 @@ def metric_series(max_points: int, *, one_name: bool) -> sa.Select[Any]:
     return (
         sa.select(*(c[name] for name in METRIC_POINTS.names))
         .ext(distinct_on(c.stage_run_id, c.name, c.bucket))
-        .order_by(c.stage_run_id, c.name, c.bucket, c.step.desc(), c.id.desc())
+        .order_by(c.stage_run_id, c.name, c.bucket, c.step.desc(), c.seq.desc())
     )
 
 

@@ -13,7 +13,14 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.models import artifacts, pipeline_runs, resource_samples, run_events, stage_runs
+from app.database.models import (
+    artifacts,
+    metric_points,
+    pipeline_runs,
+    resource_samples,
+    run_events,
+    stage_runs,
+)
 from app.database.pages import Conditions
 from app.domain.statuses import ArtifactStatus
 
@@ -22,9 +29,11 @@ Rows = Sequence[Row]
 
 
 async def run_tail(connection: AsyncConnection, run_id: UUID) -> Row | None:
-    """``(status, last_event_seq, last_sample_seq)`` of a run as of one moment."""
+    """``(status, last_event_seq, last_sample_seq, last_metric_seq)`` of a run as of one moment."""
     runs = pipeline_runs.c
-    statement = sa.select(runs.status, runs.last_event_seq, runs.last_sample_seq).where(runs.id == run_id)
+    statement = sa.select(runs.status, runs.last_event_seq, runs.last_sample_seq, runs.last_metric_seq).where(
+        runs.id == run_id
+    )
     return (await connection.execute(statement)).one_or_none()
 
 
@@ -43,12 +52,19 @@ async def events_after(connection: AsyncConnection, run_id: UUID, seq: int, limi
 
 async def samples_after(connection: AsyncConnection, run_id: UUID, seq: int, limit: int) -> Rows:
     """Resource samples of a run's stages in order."""
-    samples = resource_samples.c
+    return await _numbered_after(connection, resource_samples, run_id, seq, limit)
+
+
+async def metrics_after(connection: AsyncConnection, run_id: UUID, seq: int, limit: int) -> Rows:
+    """Metric points of a run's stages in the order in which they were recorded."""
+    return await _numbered_after(connection, metric_points, run_id, seq, limit)
+
+
+async def _numbered_after(
+    connection: AsyncConnection, table: sa.Table, run_id: UUID, seq: int, limit: int
+) -> Rows:
     statement = (
-        sa.select(resource_samples)
-        .where(samples.run_id == run_id, samples.seq > seq)
-        .order_by(samples.seq)
-        .limit(limit)
+        sa.select(table).where(table.c.run_id == run_id, table.c.seq > seq).order_by(table.c.seq).limit(limit)
     )
     return (await connection.execute(statement)).all()
 

@@ -14,7 +14,13 @@ from app.graphql.info import Info
 from app.graphql.inputs import RunFilter, RunFilterArgument
 from app.graphql.pages import NOT_GIVEN, given, sequence_of
 from app.graphql.scalars import BigInt
-from app.graphql.types.events import ResourceSampleBatch, RunEventBatch, RunsChangedBatch, SystemSample
+from app.graphql.types.events import (
+    MetricPointBatch,
+    ResourceSampleBatch,
+    RunEventBatch,
+    RunsChangedBatch,
+    SystemSample,
+)
 from app.graphql.types.logs import LogChunk
 from app.services.streams import ChangedRuns
 
@@ -57,6 +63,15 @@ async def resource_samples(
     async with aclosing(info.context.streams.resource_samples(key, sequence_of(given(after)))) as batches:
         async for batch in batches:
             yield ResourceSampleBatch.of(batch)
+
+
+async def metric_points(
+    info: Info, run_id: RunId, after: After = NOT_GIVEN
+) -> AsyncGenerator[MetricPointBatch, None]:
+    key = required_key(run_id, "Run", "runId")
+    async with aclosing(info.context.streams.metric_points(key, sequence_of(given(after)))) as batches:
+        async for batch in batches:
+            yield MetricPointBatch.of(batch)
 
 
 async def stage_log(
@@ -110,6 +125,11 @@ class Subscription:
     resource_samples = strawberry.subscription(
         resolver=resource_samples,
         description="CPU and memory of the processes of a run, from any cursor on. It completes with the run.",
+    )
+    metric_points = strawberry.subscription(
+        resolver=metric_points,
+        description="The metrics which the stages of a run report while they work, such as training curves: each point "
+        "once, from any cursor on. It completes with the run.",
     )
     stage_log = strawberry.subscription(
         resolver=stage_log,

@@ -51,28 +51,18 @@ async def store_report(
     False, with nothing stored, when the offsets are no longer there: another supervisor read these bytes.
     """
     async with engine.begin() as connection:
-        if report.samples:
+        if report.samples or report.points:
             await _lock_run(connection, run_id)
         if not await _advance(connection, stage_run_id, attempt, since, report):
             return False
         if report.samples:
             await _insert_samples(connection, run_id, stage_run_id, attempt, report.samples)
         if report.points:
-            read_at = datetime.now(UTC)
-            rows = [
-                {
-                    "stage_run_id": stage_run_id,
-                    "attempt": attempt,
-                    "name": point.name,
-                    "step": point.step,
-                    "value": point.value,
-                    "at": point.at or read_at,
-                }
-                for point in report.points
-            ]
-            await connection.execute(sa.insert(metric_points), rows)
+            await _insert_points(connection, run_id, stage_run_id, attempt, report.points)
     if report.samples:
         hints.publish_local(f"samples:{run_id}")
+    if report.points:
+        hints.publish_local(f"metrics:{run_id}")
     return True
 
 
@@ -105,16 +95,7 @@ async def _insert_samples(
     attempt: int,
     samples: Sequence[Sample],
 ) -> None:
-    """Numbers the samples within their run; the run's row is locked by it, so a reader's cursor skips none."""
-    number = pipeline_runs.c.last_sample_seq
-    statement = (
-        sa.update(pipeline_runs)
-        .where(pipeline_runs.c.id == run_id)
-        .values(last_sample_seq=number + len(samples), updated_at=pipeline_runs.c.updated_at)
-        .returning(number)
-    )
-    last = (await connection.execute(statement)).scalar_one()
-    first = last - len(samples) + 1
+    first = await _take_numbers(connection, run_id, pipeline_runs.c.last_sample_seq, len(samples))
     rows = [
         {
             "run_id": run_id,
@@ -131,3 +112,42 @@ async def _insert_samples(
         for index, sample in enumerate(samples)
     ]
     await connection.execute(sa.insert(resource_samples), rows)
+
+
+async def _insert_points(
+    connection: AsyncConnection,
+    run_id: uuid.UUID,
+    stage_run_id: uuid.UUID,
+    attempt: int,
+    points: Sequence[MetricPoint],
+) -> None:
+    first = await _take_numbers(connection, run_id, pipeline_runs.c.last_metric_seq, len(points))
+    read_at = datetime.now(UTC)
+    rows = [
+        {
+            "run_id": run_id,
+            "seq": first + index,
+            "stage_run_id": stage_run_id,
+            "attempt": attempt,
+            "name": point.name,
+            "step": point.step,
+            "value": point.value,
+            "at": point.at or read_at,
+        }
+        for index, point in enumerate(points)
+    ]
+    await connection.execute(sa.insert(metric_points), rows)
+
+
+async def _take_numbers(
+    connection: AsyncConnection, run_id: uuid.UUID, last: sa.Column[int], count: int
+) -> int:
+    """The first of ``count`` numbers of the run; its row is locked by it, so a reader's cursor skips none."""
+    statement = (
+        sa.update(pipeline_runs)
+        .where(pipeline_runs.c.id == run_id)
+        .values({last: last + count, pipeline_runs.c.updated_at: pipeline_runs.c.updated_at})
+        .returning(last)
+    )
+    taken: int = (await connection.execute(statement)).scalar_one()
+    return taken - count + 1

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.broker.hints import Hints
 from app.broker.postgres import Broker
 from app.broker.sharing import SharedReads
-from app.broker.topics import RUNS, log_topic, run_topic, samples_topic
+from app.broker.topics import RUNS, log_topic, metrics_topic, run_topic, samples_topic
 from app.database.pages import Conditions
 from app.database.streams import (
     Row,
@@ -29,6 +29,7 @@ from app.database.streams import (
     database_clock,
     events_after,
     is_outage,
+    metrics_after,
     run_tail,
     runs_updated_since,
     samples_after,
@@ -109,6 +110,11 @@ class Streams:
         """Resource samples of a run's stages after a sequence number, until the run is final."""
         topics = (samples_topic(run_id), run_topic(run_id))
         return self._follow_run(run_id, after, samples_after, "last_sample_seq", *topics)
+
+    def metric_points(self, run_id: UUID, after: int) -> AsyncGenerator[RowBatch, None]:
+        """Metric points of a run's stages after a sequence number, until the run is final."""
+        topics = (metrics_topic(run_id), run_topic(run_id))
+        return self._follow_run(run_id, after, metrics_after, "last_metric_seq", *topics)
 
     async def stage_log(
         self, stage_run_id: UUID, after_offset: int | None, attempt: int | None

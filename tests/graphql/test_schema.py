@@ -80,6 +80,7 @@ def test_every_column_of_a_table_is_a_field_of_its_type_or_internal(
         "pipeline_runs": {
             "failFast",
             "idempotencyKey",
+            "lastMetricSeq",
             "lastSampleSeq",
             "maxConcurrentStages",
             "openStageCount",

@@ -79,7 +79,7 @@ async def test_points_of_one_report_with_and_without_a_time_are_all_stored(by_ha
         MetricPoint("ä🐧", -(2**63), 1e308),
     ]
     assert await reported(by_hand, row, (0, 0), (0, 9), 0, points)
-    stored = await by_hand.rows(sa.select(metric_points).order_by(metric_points.c.id))
+    stored = await by_hand.rows(sa.select(metric_points).order_by(metric_points.c.seq))
     assert [(point.name, point.step) for point in stored] == [(point.name, point.step) for point in points]
     assert stored[0].at == NOON
     assert stored[1].at is not None
@@ -97,3 +97,16 @@ async def test_reports_and_an_adoption_at_once_do_not_deadlock(by_hand: ByHand) 
             transitions.adopt_attempt(by_hand.engine, by_hand.broker, *where, other),
         )
         assert all(results)
+
+
+async def test_points_of_stages_side_by_side_are_numbered_within_their_run(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(*[stage(f"s{n}") for n in range(4)])
+    rows = [await by_hand.claim() for _ in range(4)]
+    points = [MetricPoint("loss", 1, 0.5), MetricPoint("loss", 2, 0.25)]
+    for step in range(5):
+        since, until = (0, step), (0, step + 1)
+        await asyncio.gather(*[reported(by_hand, row, since, until, 0, points) for row in rows if row])
+    statement = sa.select(metric_points.c.seq).where(metric_points.c.run_id == run_id)
+    stored = await by_hand.rows(statement.order_by(metric_points.c.seq))
+    assert [row.seq for row in stored] == list(range(1, 41))
+    assert (await by_hand.run(run_id)).last_metric_seq == 40

@@ -16,7 +16,7 @@ from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.inputs import camel_case
 from app.graphql.scalars import BigInt
-from app.graphql.types.attempt import ResourceSample
+from app.graphql.types.attempt import MetricPoint, ResourceSample
 from app.graphql.types.links import ArtifactLink, RunLink, StageRunLink
 
 if TYPE_CHECKING:
@@ -220,6 +220,16 @@ class ResourceSampleBatch:
         return cls(cursor=str(batch.cursor), samples=[_resource_sample(row) for row in batch.rows])
 
 
+@strawberry.type(description="Values which the stages of a run reported, in the order they were recorded.")
+class MetricPointBatch:
+    cursor: str = strawberry.field(description="Give this as `after` to go on behind this batch.")
+    points: list[MetricPoint] = strawberry.field(description="The points, oldest first.")
+
+    @classmethod
+    def of(cls, batch: RowBatch) -> MetricPointBatch:
+        return cls(cursor=str(batch.cursor), points=[_metric_point(row) for row in batch.rows])
+
+
 @strawberry.type(description="Runs which changed, each as it is now. Several changes of a run become one.")
 class RunsChangedBatch:
     runs: list[RunLink] = strawberry.field(
@@ -293,6 +303,17 @@ def run_event(run_id: uuid.UUID, row: Row) -> RunEvent:
 
 def _read(value: Any, reader: Callable[[Any], Any]) -> Any:
     return None if value is None else reader(value)
+
+
+def _metric_point(row: Row) -> MetricPoint:
+    return MetricPoint(
+        stage_run_key=row.stage_run_id,
+        attempt=row.attempt,
+        name=row.name,
+        step=row.step,
+        value=row.value,
+        at=row.at,
+    )
 
 
 def _resource_sample(row: Row) -> ResourceSample:
