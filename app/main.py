@@ -26,7 +26,9 @@ from app.database.engine import check_reachable, create_engine
 from app.errors import StartupError
 from app.execution.drive import AttemptDriver
 from app.execution.executors.local import LocalExecutor
+from app.execution.janitor import Janitor, RetentionDays
 from app.execution.launch import AttemptLimits
+from app.execution.leftovers import Leftovers
 from app.execution.paths import WorkerHome
 from app.execution.supervisor import Supervisor, SupervisorLimits
 from app.graphql.context import READ_SLOTS, ContextFactory
@@ -36,6 +38,7 @@ from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
 from app.settings import Settings
+from app.storage.disk import DiskReserve
 from app.storage.local import LocalStore
 from app.web.downloads import Downloads
 from app.web.health import Health
@@ -128,7 +131,27 @@ def create_supervisor(parts: Parts) -> Supervisor:
             concurrent_runs=settings.max_concurrent_pipelines,
             concurrent_stages=settings.max_concurrent_stages,
             run_timeout_seconds=settings.pipeline_timeout,
+            disk_reserve_bytes=settings.disk_reserve_bytes,
+            cpus=settings.claimable_cpus,
+            memory_mb=settings.worker_memory_mb,
+            lease_seconds=settings.lease_seconds,
+            lost_after_seconds=settings.lost_after_seconds,
         ),
+    )
+
+
+def create_janitor(parts: Parts) -> Janitor:
+    """Cleans up the database and the files of this host."""
+    settings = parts.settings
+    executor = LocalExecutor(parts.home.attempts)
+    keep = RetentionDays(
+        runs=settings.run_retention_days,
+        samples=settings.sample_retention_days,
+        events=settings.event_retention_days,
+        logs=settings.log_retention_days,
+    )
+    return Janitor(
+        parts.engine, parts.broker, Leftovers(parts.engine, executor, parts.store, parts.home), keep
     )
 
 
@@ -154,7 +177,8 @@ def create_app(parts: Parts, supervisor: Supervisor | None) -> ASGIApp:
         allowed_origins=settings.allowed_origins,
     )
     silence = (lambda: supervisor.seconds_since_pass) if supervisor else None
-    health = Health(parts.engine, __version__, settings.environment, silence)
+    disk = DiskReserve(parts.home.root, settings.disk_reserve_bytes)
+    health = Health(parts.engine, __version__, settings.environment, silence, disk.shortage)
     return Starlette(
         routes=[
             *health.routes(),
@@ -198,6 +222,7 @@ async def running_server(settings: Settings, *, worker: bool = True) -> AsyncIte
             async with anyio.create_task_group() as tasks:
                 if supervisor is not None:
                     tasks.start_soon(supervisor.run)
+                    tasks.start_soon(create_janitor(parts).run)
                 app = create_app(parts, supervisor)
                 async with _serving(app, listener, settings) as server:
                     yield server
@@ -260,5 +285,6 @@ async def _serving(app: ASGIApp, listener: socket.socket, settings: Settings) ->
 
 async def work(settings: Settings) -> None:
     """The supervisor without the API, until it is cancelled."""
-    async with open_parts(settings) as parts:
+    async with open_parts(settings) as parts, anyio.create_task_group() as tasks:
+        tasks.start_soon(create_janitor(parts).run)
         await create_supervisor(parts).run()

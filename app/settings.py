@@ -56,6 +56,7 @@ def _absolute(path: Path) -> Path:
 
 _Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 _Positive = Annotated[int, Field(ge=1)]
+_Days = Annotated[float, Field(gt=0, le=36_500)]
 
 
 class Settings(BaseSettings):
@@ -101,6 +102,32 @@ class Settings(BaseSettings):
         default_factory=_default_concurrent_stages,
         alias="MLP_MAX_CONCURRENT_STAGES",
         description="Stages which this worker executes at the same time. Default: the number of CPUs, at least 2.",
+    )
+    worker_cpus: float | None = Field(
+        default=None,
+        gt=0,
+        alias="MLP_WORKER_CPUS",
+        description="CPUs which the stages on this worker may claim together (`resources.cpus`, else 1 each). "
+        "Default: the number of CPUs, at least MLP_MAX_CONCURRENT_STAGES.",
+    )
+    worker_memory_mb: _Positive | None = Field(
+        default=None,
+        alias="MLP_WORKER_MEMORY_MB",
+        description="Memory in MB which the stages on this worker may claim together (`resources.memoryMb`). "
+        "Unset: not limited.",
+    )
+    lease_seconds: float = Field(
+        default=30,
+        ge=1,
+        alias="MLP_LEASE_SECONDS",
+        description="Seconds for which a worker counts as alive after each sign of life; it gives four in that time.",
+    )
+    lost_after_seconds: float = Field(
+        default=600,
+        ge=1,
+        alias="MLP_LOST_AFTER_SECONDS",
+        description="Seconds after the end of its lease until the stages of a silent host are given up as LOST, "
+        "and tried again elsewhere.",
     )
     environment: str = Field(
         default="development",
@@ -167,6 +194,37 @@ class Settings(BaseSettings):
         alias="MLP_WORKER",
         description="Whether this server executes stages itself or only serves the API.",
     )
+    run_retention_days: _Days | None = Field(
+        default=None,
+        alias="MLP_RUN_RETENTION_DAYS",
+        description="Days after its end (or the last edit of its notes or tags) until a run is deleted with its "
+        "artifacts. Unset: never.",
+    )
+    sample_retention_days: _Days = Field(
+        default=30,
+        alias="MLP_SAMPLE_RETENTION_DAYS",
+        description="Days after the end of a run until its CPU and memory samples are deleted; peaks and metrics stay.",
+    )
+    event_retention_days: _Days | None = Field(
+        default=None,
+        alias="MLP_EVENT_RETENTION_DAYS",
+        description="Days after the end of a run until its events are deleted. Unset: with the run.",
+    )
+    log_retention_days: _Days | None = Field(
+        default=None,
+        alias="MLP_LOG_RETENTION_DAYS",
+        description="Days after the end of a run until its captured logs are deleted. Unset: with the run.",
+    )
+    disk_reserve_bytes: ByteSize = Field(
+        default=ByteSize(2**30),
+        alias="MLP_DISK_RESERVE_BYTES",
+        description="Room on the disk of MLP_HOME below which this worker begins nothing new.",
+    )
+
+    @property
+    def claimable_cpus(self) -> float:
+        """MLP_WORKER_CPUS; unset, stages that do not say what they need are limited by their number alone."""
+        return self.worker_cpus or float(max(_usable_cpus(), self.max_concurrent_stages))
 
 
 @dataclass(frozen=True, slots=True)

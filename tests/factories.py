@@ -142,6 +142,7 @@ class Factory:
             "pid": 1,
             "version": "1",
             "slots": 4,
+            "cpus": 4.0,
             "lease_until": dt.datetime.now(dt.UTC) + dt.timedelta(seconds=30),
         }
         return await self._insert_with_id(workers, **{**defaults, **values})

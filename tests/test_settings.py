@@ -45,6 +45,10 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "PIPELINE_TIMEOUT": "1.5",
         "MLP_HOME": "/srv/mlp",
         "MLP_MAX_CONCURRENT_STAGES": "3",
+        "MLP_WORKER_CPUS": "2.5",
+        "MLP_WORKER_MEMORY_MB": "4096",
+        "MLP_LEASE_SECONDS": "20",
+        "MLP_LOST_AFTER_SECONDS": "120",
         "MLP_ENVIRONMENT": "production",
         "MLP_LOG_LEVEL": "WARNING",
         "MLP_LOG_FORMAT": "json",
@@ -57,6 +61,11 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "MLP_ARTIFACT_LIMIT_FILES": "9",
         "MLP_DATABASE_POOL_SIZE": "4",
         "MLP_WORKER": "false",
+        "MLP_RUN_RETENTION_DAYS": "365",
+        "MLP_SAMPLE_RETENTION_DAYS": "0.5",
+        "MLP_EVENT_RETENTION_DAYS": "90",
+        "MLP_LOG_RETENTION_DAYS": "60",
+        "MLP_DISK_RESERVE_BYTES": "0",
     }
     assert set(texts) == {row.name for row in settings_table()}
     for name, text in texts.items():
@@ -72,6 +81,10 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "pipeline_timeout": 1.5,
         "home": Path("/srv/mlp"),
         "max_concurrent_stages": 3,
+        "worker_cpus": 2.5,
+        "worker_memory_mb": 4096,
+        "lease_seconds": 20,
+        "lost_after_seconds": 120,
         "environment": "production",
         "log_level": "warning",
         "log_format": "json",
@@ -83,6 +96,11 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "artifact_limit_files": 9,
         "database_pool_size": 4,
         "worker": False,
+        "run_retention_days": 365,
+        "sample_retention_days": 0.5,
+        "event_retention_days": 90,
+        "log_retention_days": 60,
+        "disk_reserve_bytes": 0,
     }
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.claims import ACTIVE_PHASES
-from app.database.models import artifacts, pipeline_runs, stage_attempts, stage_runs
-from app.domain.statuses import ArtifactStatus, Phase
+from app.database.claims import ACTIVE_PHASES, IS_CURRENT, fits_nobody, is_lost
+from app.database.models import artifacts, pipeline_runs, stage_attempts, stage_runs, workers
+from app.domain.statuses import ArtifactStatus, Phase, RunStatus
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,31 @@ _COLUMNS: list[sa.ColumnElement[Any]] = [
 
 
 def _in_hand() -> sa.Select[Any]:
-    current = sa.and_(
-        stage_attempts.c.stage_run_id == stage_runs.c.id,
-        stage_attempts.c.attempt == stage_runs.c.attempt_number,
-    )
     return (
         sa.select(*_COLUMNS)
         .join(pipeline_runs, pipeline_runs.c.id == stage_runs.c.pipeline_run_id)
-        .join(stage_attempts, current)
+        .join(stage_attempts, IS_CURRENT)
         .where(stage_runs.c.phase.in_(ACTIVE_PHASES))
     )
 
 
-async def attempt_in_hand(connection: AsyncConnection, stage_run_id: uuid.UUID) -> Attempt | None:
-    """The current attempt of a stage run, if it has one that is not over."""
-    row = (await connection.execute(_in_hand().where(stage_runs.c.id == stage_run_id))).one_or_none()
+async def attempt_in_hand(
+    connection: AsyncConnection, host_id: uuid.UUID, stage_run_id: uuid.UUID
+) -> Attempt | None:
+    """The current attempt of a stage run, if it has one that is not over and is on this host."""
+    mine = _in_hand().where(stage_runs.c.id == stage_run_id, stage_attempts.c.host_id == host_id)
+    row = (await connection.execute(mine)).one_or_none()
     return None if row is None else Attempt(*row)
+
+
+async def is_current(connection: AsyncConnection, attempt: Attempt) -> bool:
+    """Whether what the attempt does still counts: it is not over, and no other took its place."""
+    statement = sa.select(sa.literal(1)).where(
+        stage_runs.c.id == attempt.stage_run_id,
+        stage_runs.c.attempt_number == attempt.number,
+        stage_runs.c.phase.in_(ACTIVE_PHASES),
+    )
+    return (await connection.execute(statement)).first() is not None
 
 
 async def attempts_of_host(connection: AsyncConnection, host_id: uuid.UUID) -> list[Attempt]:
@@ -78,14 +87,95 @@ async def attempts_of_host(connection: AsyncConnection, host_id: uuid.UUID) -> l
     return [Attempt(*row) for row in rows]
 
 
-async def attempts_to_stop(connection: AsyncConnection, worker_id: uuid.UUID) -> list[str]:
-    """Ids of the worker's attempts whose end was asked for."""
-    statement = sa.select(stage_runs.c.id, stage_runs.c.attempt_number).where(
-        stage_runs.c.worker_id == worker_id,
-        stage_runs.c.phase.in_((Phase.CLAIMED, Phase.RUNNING)),
-        stage_runs.c.stop_requested_at.is_not(None),
+async def attempts_to_stop(connection: AsyncConnection, host_id: uuid.UUID) -> list[str]:
+    """Ids of the host's attempts whose end was asked for."""
+    statement = (
+        sa.select(stage_runs.c.id, stage_runs.c.attempt_number)
+        .join(stage_attempts, IS_CURRENT)
+        .where(
+            stage_attempts.c.host_id == host_id,
+            stage_runs.c.phase.in_((Phase.CLAIMED, Phase.RUNNING)),
+            stage_runs.c.stop_requested_at.is_not(None),
+        )
     )
     return [f"{row[0]}.{row[1]}" for row in await connection.execute(statement)]
+
+
+async def lost_attempts(
+    connection: AsyncConnection, lost_after_seconds: float
+) -> list[tuple[uuid.UUID, uuid.UUID, int]]:
+    """(run, stage run, attempt number) of what is on hosts that have been silent for that long."""
+    statement = (
+        sa.select(stage_runs.c.pipeline_run_id, stage_runs.c.id, stage_runs.c.attempt_number)
+        .join(stage_attempts, IS_CURRENT)
+        .where(stage_runs.c.phase.in_(ACTIVE_PHASES), is_lost(lost_after_seconds))
+    )
+    return [(row[0], row[1], row[2]) for row in await connection.execute(statement)]
+
+
+async def last_sign_of(
+    connection: AsyncConnection, stage_run_id: uuid.UUID, attempt: int, lost_after_seconds: float
+) -> dict[str, Any] | None:
+    """Who had the attempt and until when its host was alive, as evidence; None when the host is not silent."""
+    columns: list[sa.ColumnElement[Any]] = [
+        stage_attempts.c.host_id,
+        workers.c.id,
+        workers.c.host_name,
+        workers.c.lease_until,
+        sa.func.now() - workers.c.lease_until,
+    ]
+    statement = (
+        sa.select(*columns)
+        .outerjoin(workers, workers.c.host_id == stage_attempts.c.host_id)
+        .where(
+            stage_attempts.c.stage_run_id == stage_run_id,
+            stage_attempts.c.attempt == attempt,
+            is_lost(lost_after_seconds),
+        )
+        .order_by(workers.c.lease_until.desc().nulls_last())
+        .limit(1)
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        return None
+    return {
+        "hostId": str(row[0]),
+        "workerId": row[1] and str(row[1]),
+        "hostName": row[2],
+        "leaseUntil": row[3] and row[3].isoformat(),
+        "silentSeconds": row[4] and round(row[4].total_seconds(), 3),
+    }
+
+
+async def unfit_stages(
+    connection: AsyncConnection, lost_after_seconds: float
+) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """(run, stage run) of ready stages that no worker which lives or may come back is large enough for."""
+    now = sa.func.now()
+    statement = (
+        sa.select(stage_runs.c.pipeline_run_id, stage_runs.c.id)
+        .join(pipeline_runs, pipeline_runs.c.id == stage_runs.c.pipeline_run_id)
+        .where(
+            pipeline_runs.c.status == RunStatus.RUNNING,
+            stage_runs.c.phase == Phase.READY,
+            sa.func.coalesce(stage_runs.c.not_before, now) <= now,
+            fits_nobody(lost_after_seconds),
+        )
+    )
+    return [(row[0], row[1]) for row in await connection.execute(statement)]
+
+
+async def stop_is_requested(connection: AsyncConnection, stage_run_id: uuid.UUID) -> bool:
+    """Whether somebody asked for the end of a stage run, or of its run."""
+    asked = sa.or_(
+        stage_runs.c.stop_requested_at.is_not(None), pipeline_runs.c.cancel_requested_at.is_not(None)
+    )
+    statement = (
+        sa.select(asked)
+        .join(pipeline_runs, pipeline_runs.c.id == stage_runs.c.pipeline_run_id)
+        .where(stage_runs.c.id == stage_run_id)
+    )
+    return bool((await connection.execute(statement)).scalar_one_or_none())
 
 
 @dataclass(frozen=True)

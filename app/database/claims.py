@@ -7,17 +7,22 @@ statement's snapshot comes after it. Whoever also locks a run's row takes the cl
 from __future__ import annotations
 
 import uuid
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.models import pipeline_runs, stage_runs, workers
+from app.database.models import pipeline_runs, stage_attempts, stage_runs, workers
 from app.domain.statuses import Phase, RunStatus
 
 CLAIMS_LOCK = 0x6D6C70_01
 
 ACTIVE_PHASES = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
+
+_ROUNDING = 1e-6
+"""What sums of fractions of CPUs may be wrong by."""
 
 
 async def take_claims_lock(connection: AsyncConnection) -> None:
@@ -32,41 +37,80 @@ async def lease_is_live(connection: AsyncConnection, worker_id: uuid.UUID) -> bo
 
 
 async def next_pending_run(connection: AsyncConnection, running_limit: int) -> uuid.UUID | None:
-    """The oldest PENDING run, if fewer than ``running_limit`` runs are RUNNING."""
-    running = sa.select(sa.func.count()).where(pipeline_runs.c.status == RunStatus.RUNNING).scalar_subquery()
+    """The PENDING run that may start now, by priority and then by age; None when a limit holds up all of them.
+
+    Limits are the ``running_limit`` of all runs, the run's own for its pipeline, and one RUNNING run per key.
+    """
+    runs = pipeline_runs.c
+    running = (
+        sa.select(runs.pipeline_id, runs.concurrency_key)
+        .where(runs.status == RunStatus.RUNNING)
+        .cte("running")
+    )
+    total = sa.select(sa.func.count()).select_from(running).scalar_subquery()
+    of_pipeline = sa.select(sa.func.count()).where(running.c.pipeline_id == runs.pipeline_id)
+    of_key = sa.select(sa.literal(1)).where(running.c.concurrency_key == runs.concurrency_key)
+    limit = runs.max_concurrent_runs
     statement = (
-        sa.select(pipeline_runs.c.id)
-        .where(pipeline_runs.c.status == RunStatus.PENDING, running < running_limit)
-        .order_by(pipeline_runs.c.id)
+        sa.select(runs.id)
+        .where(
+            runs.status == RunStatus.PENDING,
+            total < running_limit,
+            sa.or_(limit.is_(None), of_pipeline.correlate(pipeline_runs).scalar_subquery() < limit),
+            sa.or_(runs.concurrency_key.is_(None), ~sa.exists(of_key.correlate(pipeline_runs))),
+            sa.or_(runs.queue_deadline_at.is_(None), runs.queue_deadline_at > sa.func.now()),
+        )
+        .order_by(runs.priority.desc(), runs.id)
         .limit(1)
     )
     found: uuid.UUID | None = (await connection.execute(statement)).scalar_one_or_none()
     return found
 
 
-async def next_ready_stage(connection: AsyncConnection) -> tuple[uuid.UUID, uuid.UUID] | None:
-    """(stage run, run) of the first stage run that may start now: oldest run first, then the pipeline's order."""
-    first = _first_due_stage().lateral("first_due")
+async def next_ready_stage(
+    connection: AsyncConnection, worker_id: uuid.UUID
+) -> tuple[uuid.UUID, uuid.UUID] | None:
+    """(stage run, run) of the stage run this worker may start now.
+
+    Runs of the same priority take turns: the one with the fewest active stages comes first, then the oldest.
+    """
+    runs = pipeline_runs.c
+    first = _first_due_stage(worker_id).lateral("first_due")
+    active = (
+        sa.select(stage_runs.c.pipeline_run_id, sa.func.count().label("stages"))
+        .where(stage_runs.c.phase.in_(ACTIVE_PHASES))
+        .group_by(stage_runs.c.pipeline_run_id)
+        .cte("active")
+    )
+    count = sa.func.coalesce(active.c.stages, 0)
+    limit = runs.max_concurrent_stages
     statement = (
-        sa.select(first.c.id, pipeline_runs.c.id)
+        sa.select(first.c.id, runs.id)
+        .select_from(pipeline_runs)
         .join(first, sa.true())
-        .where(pipeline_runs.c.status == RunStatus.RUNNING, _has_room())
-        .order_by(pipeline_runs.c.id)
+        .outerjoin(active, active.c.pipeline_run_id == runs.id)
+        .where(runs.status == RunStatus.RUNNING, sa.or_(limit.is_(None), count < limit))
+        .order_by(runs.priority.desc(), count, runs.id)
         .limit(1)
     )
     row = (await connection.execute(statement)).one_or_none()
     return None if row is None else (row[0], row[1])
 
 
-def _first_due_stage() -> sa.Select[tuple[uuid.UUID]]:
+def _first_due_stage(worker_id: uuid.UUID) -> sa.Select[tuple[uuid.UUID]]:
     """Of one run; looked up per run, because a run may have thousands of ready stages."""
     now = sa.func.now()
+    free = _free_resources(worker_id)
+    free_cpus = sa.select(free.c.cpus).scalar_subquery()
+    free_memory = sa.select(free.c.memory_mb).scalar_subquery()
     return (
         sa.select(stage_runs.c.id)
         .where(
             stage_runs.c.pipeline_run_id == pipeline_runs.c.id,
             stage_runs.c.phase == Phase.READY,
             sa.func.coalesce(stage_runs.c.not_before, now) <= now,
+            stage_runs.c.cpus <= free_cpus,
+            sa.func.coalesce(stage_runs.c.memory_mb <= free_memory, sa.true()),
         )
         .order_by(stage_runs.c.position)
         .limit(1)
@@ -74,17 +118,70 @@ def _first_due_stage() -> sa.Select[tuple[uuid.UUID]]:
     )
 
 
-def _has_room() -> sa.ColumnElement[bool]:
-    """Whether the run may have one more active stage."""
-    active = stage_runs.alias("active")
-    count = (
-        sa.select(sa.func.count())
-        .where(active.c.pipeline_run_id == pipeline_runs.c.id, active.c.phase.in_(ACTIVE_PHASES))
-        .correlate(pipeline_runs)
-        .scalar_subquery()
+def _free_resources(worker_id: uuid.UUID) -> sa.CTE:
+    """What the worker's host has left; memory is NULL when it is not limited."""
+    taken = (
+        sa.select(
+            sa.func.sum(stage_runs.c.cpus).label("cpus"), sa.func.sum(stage_runs.c.memory_mb).label("mb")
+        )
+        .select_from(stage_runs.join(stage_attempts, IS_CURRENT))
+        .where(stage_runs.c.phase.in_(ACTIVE_PHASES), stage_attempts.c.host_id == workers.c.host_id)
+        .correlate(workers)
+        .lateral("taken")
     )
-    limit = pipeline_runs.c.max_concurrent_stages
-    return sa.or_(limit.is_(None), count < limit)
+    return (
+        sa.select(
+            (workers.c.cpus - sa.func.coalesce(taken.c.cpus, 0) + _ROUNDING).label("cpus"),
+            (workers.c.memory_mb - sa.func.coalesce(taken.c.mb, 0)).label("memory_mb"),
+        )
+        .select_from(workers.join(taken, sa.true()))
+        .where(workers.c.id == worker_id)
+        .cte("free")
+    )
+
+
+IS_CURRENT = sa.and_(
+    stage_attempts.c.stage_run_id == stage_runs.c.id, stage_attempts.c.attempt == stage_runs.c.attempt_number
+)
+"""Joins a stage run to its latest attempt."""
+
+
+def heard_of_within(seconds: float) -> sa.ColumnElement[bool]:
+    """Of a worker: its lease is live, or ran out no longer than this ago, so that it may still come back."""
+    return workers.c.lease_until > sa.func.now() - timedelta(seconds=seconds)
+
+
+def is_lost(lost_after_seconds: float) -> sa.ColumnElement[bool]:
+    """Of an attempt in hand: no worker of its host has been heard of for that long."""
+    alive = sa.select(sa.literal(1)).where(
+        workers.c.host_id == stage_attempts.c.host_id, heard_of_within(lost_after_seconds)
+    )
+    # Without this, an attempt would be lost as soon as somebody removed the rows of old workers.
+    claimed = stage_attempts.c.claimed_at < sa.func.now() - timedelta(seconds=lost_after_seconds)
+    return sa.and_(claimed, ~sa.exists(alive.correlate(stage_attempts)))
+
+
+def fits_nobody(lost_after_seconds: float) -> sa.ColumnElement[bool]:
+    """Of a stage run: no worker that lives or may come back is large enough, even when it is idle."""
+    large_enough = sa.select(sa.literal(1)).where(
+        heard_of_within(lost_after_seconds),
+        workers.c.cpus >= stage_runs.c.cpus,
+        sa.func.coalesce(workers.c.memory_mb >= stage_runs.c.memory_mb, sa.true()),
+    )
+    return ~sa.exists(large_enough.correlate(stage_runs))
+
+
+async def may_judge(connection: AsyncConnection, worker_id: uuid.UUID, lease_seconds: float) -> bool:
+    """Whether the worker may say that others are lost: its lease is live and it has held it for a while.
+
+    After an outage of the database all leases have run out: everybody gets the time to come back.
+    """
+    live = sa.select(sa.literal(1)).where(
+        workers.c.id == worker_id,
+        workers.c.lease_until > sa.func.now(),
+        workers.c.created_at < sa.func.now() - timedelta(seconds=lease_seconds),
+    )
+    return (await connection.execute(live)).first() is not None
 
 
 @dataclass(frozen=True)
@@ -94,30 +191,55 @@ class Work:
     pending_runs: bool
     overdue_runs: bool
     ready_stages: bool
+    unfit_stages: bool
     stages_to_stop: bool
+    lost_attempts: bool
+    attempts_in_hand: AbstractSet[str]
+    """Ids of the attempts whose files are on the worker's host."""
     seconds_to_next_retry: float | None
 
 
-async def work_at_hand(connection: AsyncConnection, worker_id: uuid.UUID) -> Work:
-    """Whether there may be something to do; the claims themselves decide."""
-    now = sa.func.now()
-    runs, stages = pipeline_runs.c, stage_runs.c
-    wait = sa.extract("epoch", sa.func.min(stages.not_before) - now)
-    statement = sa.select(
-        sa.exists().where(runs.status == RunStatus.PENDING),
-        sa.exists().where(
+def is_overdue() -> sa.ColumnElement[bool]:
+    """Of a run: it waited or ran longer than it may, and nobody has stopped it yet."""
+    runs, now = pipeline_runs.c, sa.func.now()
+    return sa.or_(
+        sa.and_(runs.status == RunStatus.PENDING, runs.queue_deadline_at < now),
+        sa.and_(
             runs.status == RunStatus.RUNNING,
             runs.deadline_at < now,
             runs.finish_reason.is_(None),
             runs.cancel_requested_at.is_(None),
         ),
-        sa.exists().where(stages.phase == Phase.READY, sa.func.coalesce(stages.not_before, now) <= now),
+    )
+
+
+async def work_at_hand(connection: AsyncConnection, host_id: uuid.UUID, lost_after_seconds: float) -> Work:
+    """Whether there may be something to do; the claims themselves decide."""
+    now = sa.func.now()
+    runs, stages = pipeline_runs.c, stage_runs.c
+    wait = sa.extract("epoch", sa.func.min(stages.not_before) - now)
+    in_hand = sa.and_(stages.phase.in_(ACTIVE_PHASES), IS_CURRENT)
+    of_host = sa.and_(in_hand, stage_attempts.c.host_id == host_id)
+    due = sa.and_(stages.phase == Phase.READY, sa.func.coalesce(stages.not_before, now) <= now)
+    attempt_id = sa.func.concat(stages.id, ".", stages.attempt_number)
+    statement = sa.select(
+        sa.exists().where(runs.status == RunStatus.PENDING),
+        sa.exists().where(is_overdue()),
+        sa.exists().where(due),
         sa.exists().where(
-            stages.worker_id == worker_id,
-            stages.phase.in_((Phase.CLAIMED, Phase.RUNNING)),
-            stages.stop_requested_at.is_not(None),
+            due,
+            stages.pipeline_run_id == runs.id,
+            runs.status == RunStatus.RUNNING,
+            fits_nobody(lost_after_seconds),
         ),
+        sa.exists().where(
+            of_host, stages.phase.in_((Phase.CLAIMED, Phase.RUNNING)), stages.stop_requested_at.is_not(None)
+        ),
+        sa.exists().where(in_hand, is_lost(lost_after_seconds)),
+        sa.select(sa.func.array_agg(attempt_id)).where(of_host).scalar_subquery(),
         sa.select(wait).where(stages.phase == Phase.READY, stages.not_before > now).scalar_subquery(),
     )
-    pending, overdue, ready, stop, seconds = (await connection.execute(statement)).one()
-    return Work(pending, overdue, ready, stop, None if seconds is None else float(seconds))
+    row = (await connection.execute(statement)).one()
+    pending, overdue, ready, unfit, stop, lost, attempt_ids, seconds = row
+    wait_seconds = None if seconds is None else float(seconds)
+    return Work(pending, overdue, ready, unfit, stop, lost, frozenset(attempt_ids or ()), wait_seconds)

@@ -64,9 +64,13 @@ RUNS = all_columns(
         "timeout_seconds",
         "fail_fast",
         "max_concurrent_stages",
+        "max_concurrent_runs",
+        "priority",
+        "queue_deadline_at",
+        "concurrency_key",
     ),
 )
-STAGE_RUNS = all_columns(stage_runs, but=("spec", "waiting_for", "stop_reason"))
+STAGE_RUNS = all_columns(stage_runs, but=("spec", "waiting_for", "stop_reason", "cpus", "memory_mb"))
 ARTIFACTS = all_columns(artifacts, but=("is_captured_log",))
 DATASETS = all_columns(datasets)
 MODELS = all_columns(models)

@@ -62,7 +62,7 @@ def explain(outcome: AttemptOutcome, timeout_seconds: float | None = None) -> st
         case FinishReason.START_FAILED:
             text = "the command could not be started"
         case FinishReason.LOST:
-            text = "the attempt was lost: its runner ended without a result"
+            return f"the attempt was lost: {outcome.error or 'its runner ended without a result'}"
         case FinishReason.CANCELLED:
             text = "the stage was cancelled"
         case FinishReason.OUTPUT_REFUSED:

@@ -26,7 +26,15 @@ EXECUTORS = ("LOCAL",)
 
 DRAFT_KEYS = ("name", "description", "config", "stages")
 STAGE_DRAFT_KEYS = ("name", "stageType", "customName", "order", "dependencies", "config")
-PIPELINE_KEYS = ("workdir", "env", "params", "timeout", "failFast", "maxConcurrentStages")
+PIPELINE_KEYS = (
+    "workdir",
+    "env",
+    "params",
+    "timeout",
+    "failFast",
+    "maxConcurrentStages",
+    "maxConcurrentRuns",
+)
 STAGE_KEYS = (
     "command",
     "env",
@@ -38,7 +46,7 @@ STAGE_KEYS = (
     "executor",
     "workdir",
 )
-RUN_KEYS = ("params", "stages", "timeout", "failFast")
+RUN_KEYS = ("params", "stages", "timeout", "failFast", "priority")
 RETRY_KEYS = ("limit", "delay", "factor", "maxDelay", "jitter", "on")
 RESOURCE_KEYS = ("cpus", "memoryMb", "gpus")
 
@@ -66,17 +74,19 @@ def parse_pipeline(draft: Mapping[str, Any]) -> PipelineSpec:
 
 
 def _pipeline_config(reader: Reader, raw: Mapping[str, Any]) -> PipelineConfig:
-    concurrent = reader.whole(
-        raw.get("maxConcurrentStages"), ("config", "maxConcurrentStages"), low=1, high=10_000, default=0
-    )
     return PipelineConfig(
         workdir=reader.workdir(raw.get("workdir"), ("config", "workdir")),
         env=reader.env(raw.get("env"), ("config", "env")),
         params=reader.mapping(raw.get("params"), ("config", "params")),
         timeout_seconds=_timeout(reader, raw.get("timeout"), ("config", "timeout")),
         fail_fast=reader.flag(raw.get("failFast"), ("config", "failFast"), True),
-        max_concurrent_stages=concurrent or None,
+        max_concurrent_stages=_limit(reader, raw, "maxConcurrentStages"),
+        max_concurrent_runs=_limit(reader, raw, "maxConcurrentRuns"),
     )
+
+
+def _limit(reader: Reader, raw: Mapping[str, Any], key: str) -> int | None:
+    return reader.whole(raw.get(key), ("config", key), low=1, high=10_000, default=0) or None
 
 
 def _timeout(reader: Reader, value: Any, path: Path) -> float | None:
@@ -211,7 +221,7 @@ def _retries(reader: Reader, value: Any, path: Path) -> RetryPolicy:
 def _resources(reader: Reader, value: Any, path: Path) -> Resources:
     raw = reader.mapping(value, path, RESOURCE_KEYS)
     cpus = reader.number(raw.get("cpus"), (*path, "cpus"), low=0.01, high=4096, default=1.0)
-    memory = reader.whole(raw.get("memoryMb"), (*path, "memoryMb"), low=16, high=2**31, default=0)
+    memory = reader.whole(raw.get("memoryMb"), (*path, "memoryMb"), low=16, high=2**31 - 1, default=0)
     gpus = reader.whole(raw.get("gpus"), (*path, "gpus"), low=0, high=1024, default=0)
     return Resources(cpus=cpus or 1.0, memory_mb=memory or None, gpus=gpus)
 
@@ -264,6 +274,7 @@ def parse_run_config(value: Any, stage_names: Collection[str]) -> RunConfig:
         stage_params=_stage_params(reader, raw.get("stages"), (*root, "stages"), stage_names),
         timeout_seconds=_timeout(reader, raw.get("timeout"), (*root, "timeout")),
         fail_fast=None if fail_fast is None else reader.flag(fail_fast, (*root, "failFast"), True),
+        priority=reader.whole(raw.get("priority"), (*root, "priority"), low=-100, high=100, default=0),
     )
     if reader.problems:
         raise InvalidInput(reader.problems)

@@ -63,6 +63,7 @@ class PipelineConfig:
     timeout_seconds: float | None = None
     fail_fast: bool = True
     max_concurrent_stages: int | None = None
+    max_concurrent_runs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,16 @@ class PipelineSpec:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What one run overrides: parameters for all stages, for single stages, the time limit, fail-fast."""
+    """What one run overrides: parameters for all stages, for single stages, the time limit, fail-fast.
+
+    Of waiting runs and ready stages those with the highest ``priority`` go first.
+    """
 
     params: JsonObject = field(default_factory=dict)
     stage_params: Mapping[str, JsonObject] = field(default_factory=dict)
     timeout_seconds: float | None = None
     fail_fast: bool | None = None
+    priority: int = 0
 
 
 def execution_spec(pipeline: PipelineConfig, stage: StageSpec, run: RunConfig) -> dict[str, Any]:

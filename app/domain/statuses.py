@@ -121,7 +121,7 @@ STAGE_FINAL = frozenset(
 )
 
 LEGAL_RUN_MOVES: Mapping[RunStatus, frozenset[RunStatus]] = {
-    RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.CANCELLED}),
+    RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
     RunStatus.RUNNING: RUN_FINAL,
     RunStatus.COMPLETED: frozenset(),
     RunStatus.FAILED: frozenset(),

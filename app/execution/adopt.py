@@ -32,21 +32,27 @@ async def adopt_attempts(
     return found
 
 
-async def clear_leftovers(executor: Executor, attempts_folder: Path, keep: Collection[Attempt]) -> None:
-    """Ends and removes attempts that the database no longer counts as current: they are never published."""
+async def leftovers(attempts_folder: Path, keep: Collection[Attempt]) -> list[str]:
+    """Ids of attempts which have a folder here although the database no longer counts them as current."""
     kept = {attempt.id for attempt in keep}
-    names = await to_thread.run_sync(_folder_names, attempts_folder)
-    for name in names:
-        if name in kept:
-            continue
-        try:
-            if await executor.state(name) is AttemptState.RUNNING:
-                await executor.cancel(name)
-                await executor.wait(name)
-            await executor.sweep(name)
-            await executor.forget(name)
-        except (OSError, ValueError):
-            logger.warning("could not remove the leftover attempt folder %s", name, exc_info=True)
+    return [name for name in await to_thread.run_sync(_folder_names, attempts_folder) if name not in kept]
+
+
+async def clear_leftover(executor: Executor, attempt_id: str) -> None:
+    """Ends and removes an attempt whose outcome nobody wants any more: it is never published."""
+    try:
+        await end_processes(executor, attempt_id)
+        await executor.sweep(attempt_id)
+        await executor.forget(attempt_id)
+    except (OSError, ValueError):
+        logger.warning("could not remove the leftover attempt folder %s", attempt_id, exc_info=True)
+
+
+async def end_processes(executor: Executor, attempt_id: str) -> None:
+    """Returns when nothing of the attempt runs any more."""
+    if await executor.state(attempt_id) is AttemptState.RUNNING:
+        await executor.cancel(attempt_id)
+        await executor.wait(attempt_id)
 
 
 def _folder_names(folder: Path) -> list[str]:

@@ -11,10 +11,11 @@ from anyio import to_thread
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.attempts import Attempt
+from app.database.attempts import Attempt, is_current, stop_is_requested
 from app.domain.outcomes import AttemptOutcome
 from app.domain.statuses import FinishReason, Phase
 from app.errors import InvalidInput, NotFound
+from app.execution.adopt import end_processes
 from app.execution.collect import collect_log, collect_outputs, log_tail
 from app.execution.executors.base import AttemptResult, AttemptState, Executor
 from app.execution.ingest import Ingest, instant
@@ -24,6 +25,7 @@ from app.services import transitions
 from app.services.artifacts import StageOutputs
 from app.services.run_change import Publisher
 from app.storage.base import StorageError, StorageUnavailable
+from app.storage.files import is_full
 from app.storage.local import LocalStore
 
 logger = logging.getLogger(__name__)
@@ -31,8 +33,13 @@ logger = logging.getLogger(__name__)
 INGEST_INTERVAL_SECONDS = 1.0
 START_POLL_SECONDS = 0.02
 RECONNECT_SECONDS = 1.0
+ROOM_POLL_SECONDS = 5.0
 STARTS_LIMIT = 3
 POISON_LIMIT = 3
+
+
+class _Superseded(Exception):
+    """The attempt no longer counts: it was given up while this host was cut off, or its run is gone."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +53,49 @@ class AttemptDriver:
     limits: AttemptLimits
 
     async def drive(self, attempt: Attempt) -> None:
-        """Returns when the attempt is over and reported; outages are waited out, however long they take."""
+        """Returns when the attempt is over and reported; outages and full disks are waited out, however long."""
         failures: list[Exception] = []
+        lacks_room = False
         while True:
             try:
-                if len(failures) < POISON_LIMIT:
+                if lacks_room and await self._was_stopped(attempt):
+                    await self._end_unfinished(attempt)
+                elif len(failures) < POISON_LIMIT:
                     await self._drive(attempt)
                 else:
                     await self._quarantine(attempt, failures[-1])
                 return
             except Exception as error:
+                if is_full(error) and not lacks_room:
+                    logger.warning("attempt %s waits for room on the disk: %s", attempt.id, error)
+                lacks_room = is_full(error)
                 if not _will_pass(error):
                     failures.append(error)
                     logger.exception("attempt %s: unexpected failure %d", attempt.id, len(failures))
-                await anyio.sleep(RECONNECT_SECONDS)
+                await anyio.sleep(ROOM_POLL_SECONDS if lacks_room else RECONNECT_SECONDS)
+
+    async def _was_stopped(self, attempt: Attempt) -> bool:
+        """Whether nobody needs the end of an attempt that runs no more, or not yet."""
+        if await self.executor.state(attempt.id) is AttemptState.RUNNING:
+            return False
+        async with self.engine.connect() as connection:
+            return await stop_is_requested(connection, attempt.stage_run_id)
+
+    async def _end_unfinished(self, attempt: Attempt) -> None:
+        """A cancel reaches an attempt that waits for room, and its files make some."""
+        outcome = AttemptOutcome(FinishReason.CANCELLED)
+        if await self.executor.state(attempt.id) is AttemptState.DONE:
+            outcome = replace(await self._outcome(attempt), reason=FinishReason.CANCELLED)
+        await self._fail(attempt, outcome, StageOutputs())
+        await self.executor.forget(attempt.id)
 
     async def _drive(self, attempt: Attempt) -> None:
         try:
             state = await self._run(attempt)
             await self._conclude(attempt, state)
-        except NotFound:
-            # The run is gone from the database: nobody is left to report to.
-            await self._end_processes(attempt)
+        except (NotFound, _Superseded):
+            logger.warning("attempt %s is not current any more; nothing of it is published", attempt.id)
+            await end_processes(self.executor, attempt.id)
         await self.executor.forget(attempt.id)
 
     async def _run(self, attempt: Attempt) -> AttemptState:
@@ -85,7 +113,14 @@ class AttemptDriver:
         spec = await prepare_attempt(self.engine, self.executor, self.store, attempt, self.limits)
         if attempt.stop_requested_at is not None:
             await self.executor.cancel(attempt.id)
+        await self._check_current(attempt)
         return await self.executor.launch(spec)
+
+    async def _check_current(self, attempt: Attempt) -> None:
+        """Before anything that only a current attempt may do: this process may have been stopped for long."""
+        async with self.engine.connect() as connection:
+            if not await is_current(connection, attempt):
+                raise _Superseded
 
     async def _follow(self, attempt: Attempt, state: AttemptState) -> AttemptState:
         ingest = Ingest(self.engine, self.hints, self.executor, attempt)
@@ -115,6 +150,7 @@ class AttemptDriver:
         return _outcome_of(result, tail)
 
     async def _publish(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
+        await self._check_current(attempt)
         where = (attempt.run_id, attempt.stage_run_id, attempt.number)
         await transitions.stage_collecting(self.engine, self.hints, *where)
         try:
@@ -135,26 +171,26 @@ class AttemptDriver:
 
     async def _quarantine(self, attempt: Attempt, error: Exception) -> None:
         """One attempt that the server can't handle must not keep its slot: it ends with what is known."""
-        await self._end_processes(attempt)
+        await end_processes(self.executor, attempt.id)
         started = attempt.phase is not Phase.CLAIMED
         reason = FinishReason.OUTPUT_REFUSED if started else FinishReason.START_FAILED
         outcome = AttemptOutcome(reason, error=_public_text(error))
         await self._fail(attempt, outcome, StageOutputs())
         await self.executor.forget(attempt.id)
 
-    async def _end_processes(self, attempt: Attempt) -> None:
-        if await self.executor.state(attempt.id) is AttemptState.RUNNING:
-            await self.executor.cancel(attempt.id)
-            await self.executor.wait(attempt.id)
-
 
 def _will_pass(error: Exception) -> bool:
-    """Whether waiting helps: the database or the store can't be reached at the moment."""
+    """Whether waiting helps: the database or the store can't be reached, or a disk is full, at the moment."""
     if isinstance(error, OperationalError | InterfaceError | ConnectionError | TimeoutError):
         return True
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated
-    return isinstance(error, StorageUnavailable)
+        return error.connection_invalidated or _lacks_resources(error)
+    return isinstance(error, StorageUnavailable) or is_full(error)
+
+
+def _lacks_resources(error: DBAPIError) -> bool:
+    """Whether the database server has no room, memory or connection left (SQLSTATE class 53)."""
+    return str(getattr(error.orig, "sqlstate", None)).startswith("53")
 
 
 def _public_text(error: Exception) -> str:

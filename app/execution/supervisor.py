@@ -18,13 +18,15 @@ from anyio.abc import TaskGroup
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
-from app.database.attempts import Attempt, attempt_in_hand, attempts_to_stop
-from app.database.claims import work_at_hand
+from app.database.attempts import Attempt, attempt_in_hand, attempts_to_stop, lost_attempts, unfit_stages
+from app.database.claims import Work, work_at_hand
 from app.execution import worker
-from app.execution.adopt import adopt_attempts, clear_leftovers
+from app.execution.adopt import adopt_attempts, clear_leftover, leftovers
 from app.execution.drive import AttemptDriver
+from app.execution.executors.base import AttemptState
 from app.execution.paths import WorkerHome
-from app.services import transitions
+from app.services import claiming, transitions
+from app.storage.disk import DiskReserve
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +37,20 @@ STOP_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class SupervisorLimits:
-    """How much may run at once, and how long a run without a limit of its own may take."""
+    """How much may run at once, how long a run without a limit of its own may take, how long silence means life.
+
+    ``concurrent_runs`` counts the runs of all workers, the others are of this worker; ``cpus`` defaults to one per
+    concurrent stage, memory to no limit.
+    """
 
     concurrent_runs: int
     concurrent_stages: int
     run_timeout_seconds: float
+    cpus: float | None = None
+    memory_mb: int | None = None
+    lease_seconds: float = worker.LEASE_SECONDS
+    lost_after_seconds: float = 600.0
+    disk_reserve_bytes: int = 0
 
 
 class Supervisor:
@@ -58,8 +69,10 @@ class Supervisor:
         self._driver = driver
         self._home = home
         self._limits = limits
+        self._disk = DiskReserve(home.root, limits.disk_reserve_bytes)
+        self._had_room = True
         self._worker_id: uuid.UUID | None = None
-        self._driven: set[uuid.UUID] = set()
+        self._driven: set[str] = set()
         self._pause_seconds = POLL_SECONDS
         self._last_pass_at = float("-inf")
 
@@ -92,7 +105,7 @@ class Supervisor:
         assert self._worker_id is not None
         return self._worker_id
 
-    async def _until_done(self, what: str, step: Callable[..., Awaitable[None]], *args: Any) -> None:
+    async def _until_done(self, what: str, step: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Repeats a step that failed: the engine outlives any outage of the database."""
         while True:
             try:
@@ -107,43 +120,84 @@ class Supervisor:
 
     async def _register(self) -> None:
         self._worker_id = await worker.register(
-            self._engine, self._home.host_id(), self._limits.concurrent_stages
+            self._engine,
+            self._home.host_id(),
+            self._limits.concurrent_stages,
+            cpus=self._limits.cpus,
+            memory_mb=self._limits.memory_mb,
+            lease_seconds=self._limits.lease_seconds,
         )
 
     async def _keep_lease(self) -> None:
         while True:
-            await anyio.sleep(worker.HEARTBEAT_SECONDS)
+            await anyio.sleep(self._limits.lease_seconds / worker.HEARTBEATS_PER_LEASE)
             await self._until_done("renew its lease", self._renew)
 
     async def _renew(self) -> None:
-        if not await worker.renew(self._engine, self._id):
-            logger.warning("the lease of worker %s ran out; coming back under a new id", self._id)
-            await self._register()
-            await adopt_attempts(self._engine, self._broker, self._home.host_id(), self._id)
+        if await worker.renew(self._engine, self._id, self._limits.lease_seconds):
+            return
+        logger.warning("the lease of worker %s ran out; coming back under a new id", self._id)
+        await self._register()
+        await self._until_done("adopt attempts", self._take_over)
+        self._broker.publish_local("work")
+
+    async def _take_over(self) -> list[Attempt]:
+        return await adopt_attempts(self._engine, self._broker, self._home.host_id(), self._id)
 
     async def _adopt(self, tasks: TaskGroup) -> None:
-        found = await adopt_attempts(self._engine, self._broker, self._home.host_id(), self._id)
+        found = await self._take_over()
         for attempt in found:
             self._start_driving(tasks, attempt)
-        await clear_leftovers(self._driver.executor, self._home.attempts, found)
+        for attempt_id in await leftovers(self._home.attempts, found):
+            tasks.start_soon(clear_leftover, self._driver.executor, attempt_id)
 
     async def _pass(self, tasks: TaskGroup) -> None:
         async with self._engine.connect() as connection:
-            work = await work_at_hand(connection, self._id)
-        if work.pending_runs:
-            await self._start_runs()
+            work = await work_at_hand(connection, self._home.host_id(), self._limits.lost_after_seconds)
+        await self._reconcile(tasks, work)
         if work.overdue_runs:
             await self._stop_overdue_runs()
         if work.stages_to_stop:
             await self._stop_attempts()
-        if work.ready_stages or work.pending_runs:
+        if work.lost_attempts:
+            await self._declare_lost()
+        has_room = self._has_room()
+        if work.pending_runs and has_room:
+            await self._start_runs()
+        if work.unfit_stages:
+            await self._refuse_unfit_stages()
+        if has_room and (work.ready_stages or work.pending_runs):
             await self._claim_stages(tasks)
         retry = work.seconds_to_next_retry
         self._pause_seconds = POLL_SECONDS if retry is None else max(0.01, min(retry, POLL_SECONDS))
         self._last_pass_at = anyio.current_time()
 
+    async def _reconcile(self, tasks: TaskGroup, work: Work) -> None:
+        """Ends what runs here although it no longer counts, and drives what nobody drives.
+
+        The first happens to a host that was silent for too long, the second when the answer to a claim got lost.
+        """
+        executor = self._driver.executor
+        for attempt_id in self._driven.difference(work.attempts_in_hand):
+            # Not RUNNING: its driver is about to finish, and may be removing the folder right now.
+            if await executor.state(attempt_id) is AttemptState.RUNNING:
+                await executor.cancel(attempt_id)
+        for attempt_id in work.attempts_in_hand - self._driven:
+            await self._drive_current(tasks, uuid.UUID(attempt_id.partition(".")[0]))
+
+    def _has_room(self) -> bool:
+        """Whether new work may begin here; what was begun goes on in any case. Says once when that changes."""
+        shortage = self._disk.shortage()
+        has_room = shortage is None
+        if self._had_room and not has_room:
+            logger.warning("the disk of %s: %s", self._home.root, shortage)
+        elif has_room and not self._had_room:
+            logger.info("the disk of %s has room again", self._home.root)
+        self._had_room = has_room
+        return has_room
+
     async def _start_runs(self) -> None:
-        while await transitions.start_next_run(
+        while await claiming.start_next_run(
             self._engine,
             self._broker,
             self._id,
@@ -159,30 +213,55 @@ class Supervisor:
     async def _stop_attempts(self) -> None:
         """Tells runners what the rows say, again and again until they have ended: a signal may be lost."""
         async with self._engine.connect() as connection:
-            attempt_ids = await attempts_to_stop(connection, self._id)
+            attempt_ids = await attempts_to_stop(connection, self._home.host_id())
         for attempt_id in attempt_ids:
             await self._driver.executor.cancel(attempt_id)
 
+    async def _declare_lost(self) -> None:
+        async with self._engine.connect() as connection:
+            found = await lost_attempts(connection, self._limits.lost_after_seconds)
+        for key in found:
+            if await claiming.declare_lost(
+                self._engine,
+                self._broker,
+                self._id,
+                key,
+                lost_after_seconds=self._limits.lost_after_seconds,
+                lease_seconds=self._limits.lease_seconds,
+            ):
+                logger.warning("attempt %s.%d is lost: its host is silent", *key[1:])
+
+    async def _refuse_unfit_stages(self) -> None:
+        async with self._engine.connect() as connection:
+            found = await unfit_stages(connection, self._limits.lost_after_seconds)
+        for run_id, stage_run_id in found:
+            await claiming.refuse_unfit_stage(
+                self._engine, self._broker, self._id, run_id, stage_run_id, self._limits.lost_after_seconds
+            )
+
     async def _claim_stages(self, tasks: TaskGroup) -> None:
         while len(self._driven) < self._limits.concurrent_stages:
-            stage_run_id = await transitions.claim_next_stage(
+            stage_run_id = await claiming.claim_next_stage(
                 self._engine, self._broker, self._id, self._home.host_id()
             )
             if stage_run_id is None:
                 return
-            async with self._engine.connect() as connection:
-                attempt = await attempt_in_hand(connection, stage_run_id)
-            if attempt is not None:
-                self._start_driving(tasks, attempt)
+            await self._drive_current(tasks, stage_run_id)
+
+    async def _drive_current(self, tasks: TaskGroup, stage_run_id: uuid.UUID) -> None:
+        async with self._engine.connect() as connection:
+            attempt = await attempt_in_hand(connection, self._home.host_id(), stage_run_id)
+        if attempt is not None:
+            self._start_driving(tasks, attempt)
 
     def _start_driving(self, tasks: TaskGroup, attempt: Attempt) -> None:
-        if attempt.stage_run_id not in self._driven:
-            self._driven.add(attempt.stage_run_id)
+        if attempt.id not in self._driven:
+            self._driven.add(attempt.id)
             tasks.start_soon(self._drive, attempt, name=f"drive {attempt.id}")
 
     async def _drive(self, attempt: Attempt) -> None:
         try:
             await self._driver.drive(attempt)
         finally:
-            self._driven.discard(attempt.stage_run_id)
+            self._driven.discard(attempt.id)
             self._broker.publish_local("work")

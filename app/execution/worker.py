@@ -11,19 +11,30 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app import __version__
+from app.database.claims import take_claims_lock
 from app.database.columns import new_id
 from app.database.models import workers
 
 LEASE_SECONDS = 30.0
-HEARTBEAT_SECONDS = LEASE_SECONDS / 4
-
-_LEASE = timedelta(seconds=LEASE_SECONDS)
+HEARTBEATS_PER_LEASE = 4
 
 
-async def register(engine: AsyncEngine, host_id: uuid.UUID, slots: int) -> uuid.UUID:
-    """A new worker id with a fresh lease."""
+async def register(
+    engine: AsyncEngine,
+    host_id: uuid.UUID,
+    slots: int,
+    *,
+    cpus: float | None = None,
+    memory_mb: int | None = None,
+    lease_seconds: float = LEASE_SECONDS,
+) -> uuid.UUID:
+    """A new worker id with a fresh lease. ``cpus`` defaults to one per slot, memory to no limit.
+
+    Under the claims lock: a host can't come back while somebody declares it lost.
+    """
     worker_id = new_id()
     async with engine.begin() as connection:
+        await take_claims_lock(connection)
         await connection.execute(
             sa.insert(workers).values(
                 id=worker_id,
@@ -32,18 +43,20 @@ async def register(engine: AsyncEngine, host_id: uuid.UUID, slots: int) -> uuid.
                 pid=os.getpid(),
                 version=__version__,
                 slots=slots,
-                lease_until=sa.func.now() + _LEASE,
+                cpus=slots if cpus is None else cpus,
+                memory_mb=memory_mb,
+                lease_until=sa.func.clock_timestamp() + timedelta(seconds=lease_seconds),
             )
         )
     return worker_id
 
 
-async def renew(engine: AsyncEngine, worker_id: uuid.UUID) -> bool:
+async def renew(engine: AsyncEngine, worker_id: uuid.UUID, lease_seconds: float = LEASE_SECONDS) -> bool:
     """Extends the lease; False when it has run out already, so that somebody else may have taken over."""
     statement = (
         sa.update(workers)
         .where(workers.c.id == worker_id, workers.c.lease_until > sa.func.now())
-        .values(lease_until=sa.func.now() + _LEASE)
+        .values(lease_until=sa.func.now() + timedelta(seconds=lease_seconds))
     )
     async with engine.begin() as connection:
         return (await connection.execute(statement)).rowcount == 1

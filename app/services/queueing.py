@@ -41,6 +41,8 @@ async def insert_run(
             "spec": execution_spec(spec.config, stage, config),
             "depends_on": [ids[name] for name in stage.dependencies],
             "allow_failure": stage.config.allow_failure,
+            "cpus": stage.config.resources.cpus,
+            "memory_mb": stage.config.resources.memory_mb,
             **_first_state(stage, reused),
         }
         for position, stage in enumerate(sorted(spec.stages, key=lambda stage: stage.order))

@@ -39,6 +39,8 @@ _RUN_COLUMNS: list[sa.Column[Any]] = [
     pipeline_runs.c.cancel_requested_at,
     pipeline_runs.c.deadline_at,
     pipeline_runs.c.timeout_seconds,
+    pipeline_runs.c.created_at,
+    pipeline_runs.c.queue_deadline_at,
     pipeline_runs.c.open_stage_count,
     pipeline_runs.c.last_event_seq,
 ]

@@ -144,6 +144,8 @@ async def _queue(
             "timeout_seconds": config.timeout_seconds or spec.config.timeout_seconds,
             "fail_fast": spec.config.fail_fast if config.fail_fast is None else config.fail_fast,
             "max_concurrent_stages": spec.config.max_concurrent_stages,
+            "max_concurrent_runs": spec.config.max_concurrent_runs,
+            "priority": config.priority,
         },
     )
 

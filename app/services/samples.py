@@ -48,7 +48,8 @@ async def store_report(
 ) -> bool:
     """Advances the attempt's offsets from ``since`` (journal, metrics) and stores what lies between.
 
-    False, with nothing stored, when the offsets are no longer there: another supervisor read these bytes.
+    False, with nothing stored, when the offsets are no longer there (another supervisor read these bytes) or the
+    attempt is over, because it was given up as lost.
     """
     async with engine.begin() as connection:
         if report.samples or report.points:
@@ -82,6 +83,7 @@ async def _advance(
             stage_attempts.c.attempt == attempt,
             stage_attempts.c.journal_offset == since[0],
             stage_attempts.c.metrics_offset == since[1],
+            stage_attempts.c.finished_at.is_(None),
         )
         .values(journal_offset=report.journal_offset, metrics_offset=report.metrics_offset)
     )

@@ -1,6 +1,6 @@
 """What follows when a stage run ends: dependents get ready or are skipped, the run may end.
 
-Part of the one door: only ``services.transitions`` calls these, within its transactions.
+Part of the one door: only ``services.transitions`` and ``services.claiming`` call these, in their transactions.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ async def finish_stage(
     cause: str | None,
     finish_reason: FinishReason,
     error_message: str | None = None,
+    actor: str | None = None,
     **values: Any,
 ) -> None:
     """Any phase -> final, and all that follows from it."""
@@ -49,6 +50,7 @@ async def finish_stage(
         status=status,
         previousStatus=stage.status,
         attempt=stage.attempt_number,
+        actor=actor,
         cause=cause,
         finishReason=finish_reason,
         exitCode=values.get("exit_code"),

@@ -1,4 +1,4 @@
-"""The one door for status changes: every move of a run or stage run is made here, together with its event.
+"""The door for status changes, together with ``services.claiming``: every move is made with its event.
 
 Each function is one transaction. It answers False (or None) when the row has already moved on, because somebody
 else was faster or the report is of an old attempt: the caller then drops the work.
@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database import claims
+from app.database.claims import ACTIVE_PHASES, is_overdue
 from app.database.models import pipeline_runs, stage_attempts, stage_runs
 from app.domain.events import EventKind
 from app.domain.outcomes import AttemptOutcome, explain
@@ -24,80 +24,7 @@ from app.domain.statuses import RUN_FINAL, FinishReason, Phase, RunStatus, Stage
 from app.domain.text import clean_json, clean_text
 from app.services import settling
 from app.services.artifacts import StageOutputs, publish_outputs
-from app.services.run_change import Publisher, RunChange, changing, lock_run
-
-IN_HAND = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
-
-
-async def start_next_run(
-    engine: AsyncEngine,
-    hints: Publisher,
-    worker_id: uuid.UUID,
-    *,
-    running_limit: int,
-    default_timeout_seconds: float,
-) -> uuid.UUID | None:
-    """PENDING -> RUNNING for the oldest waiting run; None when there is none or the limit is reached."""
-    async with engine.begin() as connection:
-        await claims.take_claims_lock(connection)
-        run_id = await claims.next_pending_run(connection, running_limit)
-        if run_id is None or not await claims.lease_is_live(connection, worker_id):
-            return None
-        change = await lock_run(connection, run_id)
-        if change.run.status is not RunStatus.PENDING:
-            return None
-        now = sa.func.now()
-        limit = change.run.timeout_seconds or default_timeout_seconds
-        change.move_run(
-            RunStatus.RUNNING,
-            started_at=now,
-            deadline_at=now + timedelta(seconds=limit),
-            timeout_seconds=limit,
-        )
-        change.record(EventKind.RUN_STARTED, status=RunStatus.RUNNING, previousStatus=RunStatus.PENDING)
-        await change.flush()
-    hints.publish(*change.topics)
-    return run_id
-
-
-async def claim_next_stage(
-    engine: AsyncEngine, hints: Publisher, worker_id: uuid.UUID, host_id: uuid.UUID
-) -> uuid.UUID | None:
-    """ready -> claimed, as a new attempt of this worker; None when nothing may start now."""
-    async with engine.begin() as connection:
-        await claims.take_claims_lock(connection)
-        found = await claims.next_ready_stage(connection)
-        if found is None or not await claims.lease_is_live(connection, worker_id):
-            return None
-        stage_run_id, run_id = found
-        change = await lock_run(connection, run_id)
-        stage = await change.stage(stage_run_id, None, (Phase.READY,))
-        if stage is None:
-            return None
-        attempt = stage.attempt_number + 1
-        await change.move_stage(
-            stage, Phase.CLAIMED, attempt_number=attempt, worker_id=worker_id, not_before=None
-        )
-        await connection.execute(
-            sa.insert(stage_attempts).values(
-                stage_run_id=stage_run_id,
-                attempt=attempt,
-                worker_id=worker_id,
-                host_id=host_id,
-                executor=stage.spec["executor"],
-            )
-        )
-        change.record(
-            EventKind.STAGE_CLAIMED,
-            stage_run_id,
-            status=StageStatus.PENDING,
-            previousStatus=stage.status,
-            attempt=attempt,
-            workerId=str(worker_id),
-        )
-        await change.flush()
-    hints.publish(*change.topics)
-    return stage_run_id
+from app.services.run_change import Publisher, RunChange, changing
 
 
 async def adopt_attempt(
@@ -110,7 +37,7 @@ async def adopt_attempt(
 ) -> bool:
     """Another worker of the same host takes over an attempt; its status stays what it is."""
     async with changing(engine, hints, run_id) as change:
-        if await change.stage(stage_run_id, attempt, IN_HAND) is None:
+        if await change.stage(stage_run_id, attempt, ACTIVE_PHASES) is None:
             return False
         mine = {"worker_id": worker_id}
         where = (stage_attempts.c.stage_run_id == stage_run_id, stage_attempts.c.attempt == attempt)
@@ -203,28 +130,41 @@ async def attempt_failed(
     ``outputs`` of a failed attempt hold its log only.
     """
     async with changing(engine, hints, run_id) as change:
-        stage = await change.stage(stage_run_id, attempt, IN_HAND)
+        stage = await change.stage(stage_run_id, attempt, ACTIVE_PHASES)
         if stage is None:
             return False
-        message = _message(outcome, stage)
-        await publish_outputs(change, stage, outputs)
-        await _close_attempt(change, stage, outcome, message)
-        if _was_stopped(change, stage, outcome):
-            await _finish_stopped(change, stage, outcome)
-        elif (wait := _retry_wait_seconds(change, stage, outcome)) is not None:
-            await _schedule_retry(change, stage, outcome, message, wait)
-        else:
-            reason = FinishReason.LOST if outcome.reason is FinishReason.CANCELLED else outcome.reason
-            await settling.finish_stage(
-                change,
-                stage,
-                StageStatus.FAILED,
-                cause=message,
-                error_message=message,
-                finish_reason=reason,
-                **_figures(outcome),
-            )
+        await fail_attempt(change, stage, outcome, outputs)
         return True
+
+
+async def fail_attempt(
+    change: RunChange,
+    stage: sa.Row[Any],
+    outcome: AttemptOutcome,
+    outputs: StageOutputs,
+    *,
+    actor: str | None = None,
+) -> None:
+    """``attempt_failed`` within a transaction of the caller's; ``actor`` is who says so, if not the runner."""
+    message = _message(outcome, stage)
+    await publish_outputs(change, stage, outputs)
+    await _close_attempt(change, stage, outcome, message)
+    if _was_stopped(change, stage, outcome):
+        await _finish_stopped(change, stage, outcome)
+    elif (wait := _retry_wait_seconds(change, stage, outcome)) is not None:
+        await _schedule_retry(change, stage, outcome, message, wait, actor)
+    else:
+        reason = FinishReason.LOST if outcome.reason is FinishReason.CANCELLED else outcome.reason
+        await settling.finish_stage(
+            change,
+            stage,
+            StageStatus.FAILED,
+            actor=actor,
+            cause=message,
+            error_message=message,
+            finish_reason=reason,
+            **_figures(outcome),
+        )
 
 
 def _message(outcome: AttemptOutcome, stage: sa.Row[Any]) -> str | None:
@@ -241,6 +181,8 @@ async def _finish_stopped(change: RunChange, stage: sa.Row[Any], outcome: Attemp
     timed_out = stage.stop_reason is FinishReason.TIMED_OUT
     reason = FinishReason.TIMED_OUT if timed_out else FinishReason.CANCELLED
     message = "the run reached its time limit" if timed_out else "the stage was cancelled"
+    if outcome.error:
+        message = f"{message}; {outcome.error}"
     await settling.finish_stage(
         change,
         stage,
@@ -269,7 +211,12 @@ def _retry_wait_seconds(change: RunChange, stage: sa.Row[Any], outcome: AttemptO
 
 
 async def _schedule_retry(
-    change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome, message: str | None, wait_seconds: float
+    change: RunChange,
+    stage: sa.Row[Any],
+    outcome: AttemptOutcome,
+    message: str | None,
+    wait_seconds: float,
+    actor: str | None,
 ) -> None:
     lost = outcome.reason in (FinishReason.LOST, FinishReason.CANCELLED)
     await change.move_stage(
@@ -287,6 +234,9 @@ async def _schedule_retry(
         status=StageStatus.PENDING,
         previousStatus=stage.status,
         attempt=stage.attempt_number,
+        actor=actor,
+        cause=message,
+        evidence=dict(outcome.evidence) or None,
         finishReason=outcome.reason,
         exitCode=outcome.exit_code,
         signal=outcome.signal,
@@ -362,24 +312,24 @@ async def request_cancel(
 
 
 async def stop_overdue_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -> bool:
-    """Ends a run whose deadline has passed, unless its end was asked for before."""
+    """Ends a run that waited or ran longer than it may, unless its end was asked for before."""
     async with changing(engine, hints, run_id) as change:
-        stopping = change.run.finish_reason is not None or change.run.cancel_requested_at is not None
-        if change.run.status is not RunStatus.RUNNING or stopping:
+        run = change.run
+        if run.finish_reason is not None or run.cancel_requested_at is not None or run.status in RUN_FINAL:
             return False
-        message = f"the run reached its time limit of {change.run.timeout_seconds:g} s"
+        if run.status is RunStatus.RUNNING:
+            message = f"the run reached its time limit of {run.timeout_seconds:g} s"
+        elif run.queue_deadline_at is None:
+            return False
+        else:
+            waited = (run.queue_deadline_at - run.created_at).total_seconds()
+            message = f"the run waited in the queue longer than its queueTimeout of {waited:g} s"
         change.set_run(finish_reason=FinishReason.TIMED_OUT, error_message=message)
         await settling.stop_stages(change, FinishReason.TIMED_OUT, message)
         return True
 
 
 async def overdue_runs(engine: AsyncEngine) -> list[uuid.UUID]:
-    """Running runs past their deadline that nobody has stopped yet."""
-    statement = sa.select(pipeline_runs.c.id).where(
-        pipeline_runs.c.status == RunStatus.RUNNING,
-        pipeline_runs.c.deadline_at < sa.func.now(),
-        pipeline_runs.c.finish_reason.is_(None),
-        pipeline_runs.c.cancel_requested_at.is_(None),
-    )
+    """Runs past a deadline that nobody has stopped yet."""
     async with engine.connect() as connection:
-        return list((await connection.execute(statement)).scalars())
+        return list((await connection.execute(sa.select(pipeline_runs.c.id).where(is_overdue()))).scalars())

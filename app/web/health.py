@@ -27,13 +27,14 @@ class Health:
     """Answers ``/health`` and ``/health/ready``.
 
     ``supervisor_silence``: seconds since the supervisor of this process was last seen at work; leave it out in a
-    process which has none.
+    process which has none. ``disk_shortage``: what is wrong with the room on the disk, if anything.
     """
 
     engine: AsyncEngine
     version: str
     environment: str
     supervisor_silence: Callable[[], float] | None = None
+    disk_shortage: Callable[[], str | None] | None = None
     _started: float = field(default_factory=time.monotonic, init=False)
     _database: DatabaseProbe = field(init=False)
 
@@ -59,11 +60,16 @@ class Health:
         return JSONResponse(body, headers=_NO_STORE)
 
     async def ready(self, request: Request) -> JSONResponse:
-        """200 when every part works, else 503; both name each part and what is wrong with it."""
+        """200 when every part works, else 503; both name each part and what is wrong with it.
+
+        A shortage on the disk is named only: reads, cancels and what is running go on, so requests must go on coming.
+        """
         problems = {"database": await self._database.problem(), "supervisor": self._supervisor_problem()}
         parts = {name: "ok" if problem is None else problem for name, problem in problems.items()}
         if self.supervisor_silence is None:
             parts["supervisor"] = "not in this process"
+        if self.disk_shortage is not None:
+            parts["disk"] = self.disk_shortage() or "ok"
         reasons = [f"{name}: {problem}" for name, problem in problems.items() if problem is not None]
         body = {"status": "not ready" if reasons else "ready", "parts": parts, "reasons": reasons}
         return JSONResponse(body, 503 if reasons else 200, _NO_STORE)

@@ -48,8 +48,8 @@ def test_everything_can_be_reached_from_the_beginning() -> None:
     assert reachable(LEGAL_STAGE_MOVES, Phase.BLOCKED) == set(Phase)
 
 
-def test_a_waiting_run_can_be_cancelled_but_neither_complete_nor_fail() -> None:
-    assert LEGAL_RUN_MOVES[RunStatus.PENDING] == {RunStatus.RUNNING, RunStatus.CANCELLED}
+def test_a_waiting_run_can_be_cancelled_or_wait_too_long_but_not_complete() -> None:
+    assert LEGAL_RUN_MOVES[RunStatus.PENDING] == {RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}
 
 
 def test_nothing_runs_that_was_not_claimed() -> None:

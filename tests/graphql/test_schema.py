@@ -78,16 +78,28 @@ def test_every_column_of_a_table_is_a_field_of_its_type_or_internal(
 ) -> None:
     internal = {
         "pipeline_runs": {
+            "concurrencyKey",
             "failFast",
             "idempotencyKey",
             "lastMetricSeq",
             "lastSampleSeq",
+            "maxConcurrentRuns",
             "maxConcurrentStages",
             "openStageCount",
+            "priority",
+            "queueDeadlineAt",
             "retryOfId",
             "timeoutSeconds",
         },
-        "stage_runs": {"dependsOn", "reusedFromId", "stopReason", "waitingFor", "workerId"},
+        "stage_runs": {
+            "cpus",
+            "dependsOn",
+            "memoryMb",
+            "reusedFromId",
+            "stopReason",
+            "waitingFor",
+            "workerId",
+        },
         "artifacts": {"isCapturedLog"},
     }
     columns = {camel_case(column.name) for column in table.columns}

@@ -31,7 +31,7 @@ from app.domain.outcomes import AttemptOutcome
 from app.domain.plan import outcome
 from app.domain.statuses import RUN_FINAL, ArtifactType, FinishReason, Phase, StageStatus
 from app.execution import worker
-from app.services import transitions
+from app.services import claiming, transitions
 from app.services.artifacts import StageOutputs, StoredFile
 from app.services.pipelines import create_pipeline
 from app.services.runs import StartRun, cancel_run, start_run
@@ -96,7 +96,7 @@ class ByHand:
         return await start_run(self.engine, self.broker, StartRun(pipeline_id, **request))
 
     async def begin(self, *, running_limit: int = 100, timeout_seconds: float = 3600) -> uuid.UUID | None:
-        return await transitions.start_next_run(
+        return await claiming.start_next_run(
             self.engine,
             self.broker,
             self.worker_id,
@@ -112,9 +112,7 @@ class ByHand:
 
     async def claim(self) -> sa.Row[Any] | None:
         """The stage run that may start next, claimed."""
-        stage_run_id = await transitions.claim_next_stage(
-            self.engine, self.broker, self.worker_id, self.host_id
-        )
+        stage_run_id = await claiming.claim_next_stage(self.engine, self.broker, self.worker_id, self.host_id)
         if stage_run_id is None:
             return None
         (row,) = await self.rows(sa.select(stage_runs).where(stage_runs.c.id == stage_run_id))
@@ -279,7 +277,7 @@ async def by_hand(reused_engine: AsyncEngine, reused_broker: Broker) -> ByHand:
         for table in (pipelines, workers, blobs):
             await connection.execute(sa.delete(table))
     host_id = new_id()
-    worker_id = await worker.register(reused_engine, host_id, slots=4)
+    worker_id = await worker.register(reused_engine, host_id, slots=4, cpus=100)
     by_hand = ByHand(reused_engine, reused_broker, worker_id, host_id)
     # Nobody renews this lease while the test goes on.
     await by_hand.execute(sa.update(workers).values(lease_until=sa.func.now() + timedelta(hours=1)))

@@ -56,14 +56,17 @@ async def test_the_oldest_run_starts_first_and_no_more_than_allowed(by_hand: ByH
     assert sorted(run_id for run_id in begun if run_id) == queued[:3]
 
 
-async def test_stages_of_the_oldest_run_come_first_in_the_order_of_the_pipeline(by_hand: ByHand) -> None:
-    older = await by_hand.started(stage("first"), stage("second"))
-    newer = await by_hand.started(stage("first"))
-    rows = [await by_hand.claim() for _ in range(3)]
+async def test_runs_take_turns_and_each_goes_in_the_order_of_its_pipeline(by_hand: ByHand) -> None:
+    older = await by_hand.started(*[stage(f"s{n}") for n in range(4)])
+    newer = await by_hand.started(stage("first"), stage("second"))
+    rows = [await by_hand.claim() for _ in range(6)]
     assert [(row.pipeline_run_id, row.name) for row in rows if row] == [
-        (older, "first"),
-        (older, "second"),
+        (older, "s0"),
         (newer, "first"),
+        (older, "s1"),
+        (newer, "second"),
+        (older, "s2"),
+        (older, "s3"),
     ]
 
 

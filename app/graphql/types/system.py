@@ -17,6 +17,10 @@ class Worker(relay.Node):
     pid: int = strawberry.field(description="Its process id on that host.")
     version: str = strawberry.field(description="Version of its software.")
     slots: int = strawberry.field(description="How many stages it may execute at once.")
+    cpus: float = strawberry.field(description="CPUs which its stages may claim together.")
+    memory_mb: int | None = strawberry.field(
+        description="Memory in MB which its stages may claim together; null: not limited."
+    )
     lease_until: dt.datetime = strawberry.field(
         description="Until when it counts as alive without a new sign."
     )

@@ -1,0 +1,248 @@
+"""Several hosts on one database: who is silent for too long loses its attempts, and nobody else does."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from app.database.attempts import lost_attempts, unfit_stages
+from app.database.claims import work_at_hand
+from app.database.columns import new_id
+from app.database.models import stage_attempts, workers
+from app.domain.retry import LOST_LIMIT
+from app.domain.stage_reports import MetricPoint
+from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
+from app.execution import worker
+from app.services import claiming
+from app.services.samples import Report, store_report
+from tests.services.conftest import ByHand, output, stage
+
+LOST_AFTER_SECONDS = 600.0
+
+
+async def silence(by_hand: ByHand, host_id: uuid.UUID, seconds: float) -> None:
+    """The leases of the host ran out this long ago, and its attempts are older than that."""
+    past = sa.func.now() - timedelta(seconds=seconds)
+    await by_hand.execute(sa.update(workers).where(workers.c.host_id == host_id).values(lease_until=past))
+    await by_hand.execute(
+        sa.update(stage_attempts)
+        .where(stage_attempts.c.host_id == host_id)
+        .values(claimed_at=past - timedelta(seconds=60))
+    )
+
+
+async def other_worker(by_hand: ByHand, host_id: uuid.UUID | None = None, **resources: float) -> uuid.UUID:
+    """A worker that has been there for a while; on a host of its own unless told otherwise."""
+    worker_id = await worker.register(by_hand.engine, host_id or new_id(), slots=4, **resources)  # type: ignore[arg-type]
+    hour_ago = sa.func.now() - timedelta(hours=1)
+    await by_hand.execute(sa.update(workers).where(workers.c.id == worker_id).values(created_at=hour_ago))
+    return worker_id
+
+
+async def declare_all_lost(by_hand: ByHand, judge: uuid.UUID) -> list[bool]:
+    async with by_hand.engine.connect() as connection:
+        found = await lost_attempts(connection, LOST_AFTER_SECONDS)
+    return [
+        await claiming.declare_lost(
+            by_hand.engine,
+            by_hand.broker,
+            judge,
+            key,
+            lost_after_seconds=LOST_AFTER_SECONDS,
+            lease_seconds=worker.LEASE_SECONDS,
+        )
+        for key in found
+    ]
+
+
+async def test_an_attempt_of_a_host_silent_for_too_long_is_lost_and_tried_elsewhere(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"))
+    row = await by_hand.claimed("a")
+    await by_hand.run_stage(row)
+    judge = await other_worker(by_hand)
+    await silence(by_hand, by_hand.host_id, LOST_AFTER_SECONDS + 1)
+    assert await declare_all_lost(by_hand, judge) == [True]
+    again = (await by_hand.stages(run_id))["a"]
+    assert (again.phase, again.lost_count, again.worker_id) == (Phase.READY, 1, None)
+    told = (await by_hand.events(run_id))[-1]
+    assert told.kind == "STAGE_RETRY_SCHEDULED"
+    assert told.payload["actor"] == f"worker {judge}"
+    assert told.payload["evidence"]["workerId"] == str(by_hand.worker_id)
+    assert told.payload["evidence"]["silentSeconds"] > LOST_AFTER_SECONDS
+    assert "has given no sign of life for more than 600 s" in told.payload["cause"]
+    assert await claiming.claim_next_stage(by_hand.engine, by_hand.broker, judge, new_id()) == row.id
+    await by_hand.check(run_id)
+
+
+async def test_nothing_is_lost_a_moment_too_early(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"))
+    await by_hand.claimed("a")
+    judge = await other_worker(by_hand)
+    await silence(by_hand, by_hand.host_id, LOST_AFTER_SECONDS - 30)
+    assert await declare_all_lost(by_hand, judge) == []
+    where = (run_id, (await by_hand.stages(run_id))["a"].id, 1)
+    limits = {"lost_after_seconds": LOST_AFTER_SECONDS, "lease_seconds": worker.LEASE_SECONDS}
+    assert not await claiming.declare_lost(by_hand.engine, by_hand.broker, judge, where, **limits)
+
+
+async def test_an_attempt_lives_while_any_worker_of_its_host_does(by_hand: ByHand) -> None:
+    await by_hand.started(stage("a"))
+    await by_hand.claimed("a")
+    judge = await other_worker(by_hand)
+    await silence(by_hand, by_hand.host_id, 10 * LOST_AFTER_SECONDS)
+    await worker.register(by_hand.engine, by_hand.host_id, slots=1)
+    assert await declare_all_lost(by_hand, judge) == []
+
+
+@pytest.mark.parametrize("reason", ["its own lease ran out", "it came back only now"])
+async def test_a_worker_that_was_away_itself_judges_nobody(by_hand: ByHand, reason: str) -> None:
+    """After an outage of the database every lease has run out: nobody is lost before all could come back."""
+    await by_hand.started(stage("a"))
+    await by_hand.claimed("a")
+    judge = await other_worker(by_hand)
+    await silence(by_hand, by_hand.host_id, 10 * LOST_AFTER_SECONDS)
+    change = {"lease_until": sa.func.now()} if "lease" in reason else {"created_at": sa.func.now()}
+    await by_hand.execute(sa.update(workers).where(workers.c.id == judge).values(change))
+    assert await declare_all_lost(by_hand, judge) == [False]
+
+
+async def test_eight_judges_declare_an_attempt_lost_once(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"))
+    row = await by_hand.claimed("a")
+    judges = [await other_worker(by_hand) for _ in range(8)]
+    await silence(by_hand, by_hand.host_id, LOST_AFTER_SECONDS + 1)
+    found = await asyncio.gather(*[declare_all_lost(by_hand, judge) for judge in judges])
+    assert sum(map(sum, found)) == 1
+    assert (await by_hand.stages(run_id))["a"].lost_count == 1
+    assert row.attempt_number == 1
+
+
+async def test_whatever_a_lost_attempt_reports_later_changes_nothing(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"))
+    late = await by_hand.claimed("a")
+    await by_hand.run_stage(late)
+    judge = await other_worker(by_hand)
+    await silence(by_hand, by_hand.host_id, LOST_AFTER_SECONDS + 1)
+    await declare_all_lost(by_hand, judge)
+    before = await by_hand.events(run_id)
+    report = Report([], [MetricPoint("loss", 1, 0.5, datetime.now(UTC))], 10, 10)
+    assert not await by_hand.run_stage(late)
+    assert not await by_hand.complete(late, output("models/late.bin"))
+    assert not await by_hand.fail(late)
+    assert not await store_report(by_hand.engine, by_hand.broker, run_id, late.id, 1, (0, 0), report)
+    assert await by_hand.events(run_id) == before
+
+
+async def test_a_stage_whose_hosts_keep_falling_silent_fails_as_lost(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"))
+    judge = await other_worker(by_hand)
+    for _ in range(LOST_LIMIT + 1):
+        host_id = new_id()
+        unlucky = await other_worker(by_hand, host_id)
+        assert await claiming.claim_next_stage(by_hand.engine, by_hand.broker, unlucky, host_id)
+        await silence(by_hand, host_id, LOST_AFTER_SECONDS + 1)
+        assert await declare_all_lost(by_hand, judge) == [True]
+        await by_hand.make_due(run_id)
+    lost, run = (await by_hand.stages(run_id))["a"], await by_hand.run(run_id)
+    assert (lost.status, lost.finish_reason) == (StageStatus.FAILED, FinishReason.LOST)
+    assert run.status is RunStatus.FAILED
+
+
+async def test_a_cancelled_stage_on_a_silent_host_ends_and_says_what_is_not_known(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"))
+    await by_hand.claimed("a")
+    await by_hand.cancel(run_id)
+    judge = await other_worker(by_hand)
+    await silence(by_hand, by_hand.host_id, LOST_AFTER_SECONDS + 1)
+    assert await declare_all_lost(by_hand, judge) == [True]
+    row = (await by_hand.stages(run_id))["a"]
+    assert row.status is StageStatus.CANCELLED
+    assert "no sign of life" in row.error_message
+
+
+async def test_work_at_hand_tells_a_host_its_own_attempts(by_hand: ByHand) -> None:
+    await by_hand.started(stage("a"))
+    row = await by_hand.claimed("a")
+    async with by_hand.engine.connect() as connection:
+        mine = await work_at_hand(connection, by_hand.host_id, LOST_AFTER_SECONDS)
+        others = await work_at_hand(connection, new_id(), LOST_AFTER_SECONDS)
+    assert (mine.attempts_in_hand, others.attempts_in_hand) == ({f"{row.id}.1"}, set())
+
+
+async def test_stages_claim_cpus_and_memory_of_their_worker(by_hand: ByHand) -> None:
+    resources = {"cpus": 1.5, "memoryMb": 600}
+    await by_hand.started(*[stage(f"s{n}", resources=resources) for n in range(5)])
+    host_id = new_id()
+    by_cpus = await other_worker(by_hand, host_id, cpus=3.2, memory_mb=5000)
+    by_memory = await other_worker(by_hand, cpus=64, memory_mb=700)
+    claims = [
+        await claiming.claim_next_stage(by_hand.engine, by_hand.broker, by_cpus, host_id) for _ in range(3)
+    ]
+    assert [claim is not None for claim in claims] == [True, True, False]
+    host_id = await host_of(by_hand, by_memory)
+    claims = [
+        await claiming.claim_next_stage(by_hand.engine, by_hand.broker, by_memory, host_id) for _ in range(2)
+    ]
+    assert [claim is not None for claim in claims] == [True, False]
+
+
+async def host_of(by_hand: ByHand, worker_id: uuid.UUID) -> uuid.UUID:
+    (row,) = await by_hand.rows(sa.select(workers.c.host_id).where(workers.c.id == worker_id))
+    host_id: uuid.UUID = row.host_id
+    return host_id
+
+
+async def refuse_unfit(by_hand: ByHand) -> list[bool]:
+    async with by_hand.engine.connect() as connection:
+        found = await unfit_stages(connection, LOST_AFTER_SECONDS)
+    limits = (by_hand.worker_id, LOST_AFTER_SECONDS)
+    return [
+        await claiming.refuse_unfit_stage(by_hand.engine, by_hand.broker, limits[0], *where, limits[1])
+        for where in found
+    ]
+
+
+async def test_a_stage_too_large_for_every_worker_fails_and_says_by_how_much(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("huge", resources={"cpus": 1000}), stage("after", ["huge"]))
+    assert await by_hand.claim() is None
+    assert await refuse_unfit(by_hand) == [True]
+    huge, after = (await by_hand.stages(run_id)).values()
+    assert (huge.status, huge.finish_reason) == (StageStatus.FAILED, FinishReason.START_FAILED)
+    assert huge.error_message == (
+        "no worker is large enough: the stage asks for 1000 CPUs, the largest has 100 CPUs"
+    )
+    assert after.status is StageStatus.SKIPPED
+    await by_hand.check(run_id)
+
+
+@pytest.mark.parametrize(("silent_seconds", "waits"), [(60, True), (LOST_AFTER_SECONDS + 1, False)])
+async def test_a_large_stage_waits_for_a_large_worker_that_may_come_back(
+    by_hand: ByHand, silent_seconds: float, waits: bool
+) -> None:
+    host_id = new_id()
+    await other_worker(by_hand, host_id, cpus=2000)
+    await silence(by_hand, host_id, silent_seconds)
+    await by_hand.started(stage("huge", resources={"cpus": 1000}))
+    assert await refuse_unfit(by_hand) == ([] if waits else [True])
+
+
+async def test_a_pipeline_runs_no_more_at_once_than_it_allows_and_holds_up_no_other(by_hand: ByHand) -> None:
+    limited = await by_hand.pipeline(stage("a"), maxConcurrentRuns=2)
+    runs = [await by_hand.queue(limited) for _ in range(3)]
+    other = await by_hand.queue(await by_hand.pipeline(stage("a")))
+    assert [await by_hand.begin() for _ in range(4)] == [*runs[:2], other, None]
+    await by_hand.cancel(runs[0])
+    assert await by_hand.begin() == runs[2]
+
+
+async def test_runs_and_stages_of_a_higher_priority_go_first(by_hand: ByHand) -> None:
+    pipeline_id = await by_hand.pipeline(stage("a"), stage("b"))
+    low = await by_hand.queue(pipeline_id)
+    high = await by_hand.queue(pipeline_id, run_config={"priority": 5})
+    assert [await by_hand.begin(), await by_hand.begin()] == [high, low]
+    rows = [await by_hand.claim() for _ in range(3)]
+    assert [row.pipeline_run_id for row in rows if row] == [high, high, low]
