@@ -19,7 +19,9 @@ def clean_text(value: str) -> str:
 
 
 def clean_json(value: Any) -> Any:
-    """``value`` as ``jsonb`` takes it: clean texts, and "NaN", "Infinity", "-Infinity" for those floats.
+    """``value`` in a form every reader of JSON takes: clean texts, and as texts what is no 64-bit number.
+
+    Those are "NaN", "Infinity", "-Infinity" and whole numbers beyond 64 bits, digit by digit.
 
     Raises ``DomainError`` when it is nested deeper than 64 levels.
     """
@@ -33,6 +35,8 @@ def _clean(value: Any, levels: int) -> Any:
         return clean_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return _name_of(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
     if isinstance(value, dict):
         return {clean_text(str(key)): _clean(item, levels - 1) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -128,6 +128,8 @@ def test_text_is_cleaned_of_what_postgresql_refuses_and_of_nothing_else() -> Non
         ([math.nan, math.inf, -math.inf, 1.5], ["NaN", "Infinity", "-Infinity", 1.5]),
         ([True, None, 10**30], [True, None, 10**30]),
         ({1: 2}, {"1": 2}),
+        ({"n": 2**70, "m": -(2**63) - 1}, {"n": str(2**70), "m": str(-(2**63) - 1)}),
+        ([2**63 - 1, True], [2**63 - 1, True]),
     ],
 )
 def test_json_is_cleaned_at_every_level(value: Any, cleaned: Any) -> None:
