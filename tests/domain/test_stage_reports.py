@@ -126,7 +126,7 @@ def test_text_is_cleaned_of_what_postgresql_refuses_and_of_nothing_else() -> Non
     [
         ({"k\x00": ("x\x00", 1)}, {"k\ufffd": ["x\ufffd", 1]}),
         ([math.nan, math.inf, -math.inf, 1.5], ["NaN", "Infinity", "-Infinity", 1.5]),
-        ([True, None, 10**30], [True, None, 10**30]),
+        ([True, None, 10**15], [True, None, 10**15]),
         ({1: 2}, {"1": 2}),
         ({"n": 2**70, "m": -(2**63) - 1}, {"n": str(2**70), "m": str(-(2**63) - 1)}),
         ([2**63 - 1, True], [2**63 - 1, True]),
