@@ -117,6 +117,26 @@ def run_definitions() -> sa.Select[Any]:
 
 
 @cache
+def stage_limits() -> sa.Select[Any]:
+    """(run, how many of its stages may be at work at a time)."""
+    columns = (pipeline_runs.c.id, pipeline_runs.c.max_concurrent_stages)
+    return sa.select(*columns).where(pipeline_runs.c.id == sa.any_(key_array()))
+
+
+@cache
+def capacity() -> sa.Select[Any]:
+    """(live workers, active stage runs, running runs, pending runs) of the whole installation."""
+    held = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
+    run, status = sa.select(sa.func.count()).select_from(pipeline_runs), pipeline_runs.c.status
+    return sa.select(
+        sa.select(sa.func.count()).where(workers.c.lease_until > sa.func.now()).scalar_subquery(),
+        sa.select(sa.func.count()).where(stage_runs.c.phase.in_(held)).scalar_subquery(),
+        run.where(status == RunStatus.RUNNING).scalar_subquery(),
+        run.where(status == RunStatus.PENDING).scalar_subquery(),
+    )
+
+
+@cache
 def stage_run_specs() -> sa.Select[Any]:
     """(stage run, how its process is executed)."""
     return sa.select(stage_runs.c.id, stage_runs.c.spec).where(stage_runs.c.id == sa.any_(key_array()))

@@ -19,6 +19,7 @@ from app.database import queries
 from app.database.models import artifacts, models, pipeline_runs, run_events, stage_runs
 from app.database.pages import ARTIFACTS_OF_RUNS, Conditions, Window, count_per_parent, page_per_parent
 from app.database.queries import KEYS, Selection, rows_by
+from app.domain.explanations import Capacity
 from app.domain.statuses import StageStatus
 from app.errors import NotFound
 from app.graphql.inputs import RunFilter
@@ -157,6 +158,24 @@ class Loaders:
     @cached_property
     def spec_by_stage_run(self) -> DataLoader[uuid.UUID, JSON | None]:
         return self._document(queries.stage_run_specs())
+
+    @cached_property
+    def stage_limit_by_run(self) -> DataLoader[uuid.UUID, int | None]:
+        async def load(keys: list[uuid.UUID]) -> list[int | None]:
+            found = await self._reader.pairs(queries.stage_limits(), {KEYS: keys})
+            return [found.get(key) for key in keys]
+
+        return DataLoader(load)
+
+    @cached_property
+    def capacity(self) -> DataLoader[None, Capacity]:
+        """The same for everybody who asks, so its only key is ``None``."""
+
+        async def load(keys: list[None]) -> list[Capacity]:
+            [row] = await self._reader.rows(queries.capacity())
+            return [Capacity(*row) for _ in keys]
+
+        return DataLoader(load)
 
     def samples_by_stage_run(self, max_points: int) -> ListLoader[ResourceSample]:
         return self._with(

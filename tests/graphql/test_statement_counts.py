@@ -29,16 +29,17 @@ query Nested($first: Int) {
 }
 """
 
-EDGES_OF_EVERYTHING = 31
+EDGES_OF_EVERYTHING = 34
 EVERYTHING = """
 query Everything($first: Int) {
   runs(first: $first) {
     totalCount
     nodes {
-      definition retryOf { id } retries { id } stageRunCounts { total completed }
+      explanation { cause } definition retryOf { id } retries { id } stageRunCounts { total completed }
       artifacts(first: 2) { totalCount nodes { run { id } stage { pipeline { id } } stageRun { run { id } } } }
       pipeline { latestRun { id } runs(first: 2) { totalCount nodes { id } } stages { dependencies { id } } }
       stageRuns {
+        explanation { cause becauseOf { name } }
         dependencies { id } dependents { id } attempts { attempt worker { pid } } spec
         resourceSamples(maxPoints: 1) { memoryMb }
         metricPoints(maxPoints: 1) { value }

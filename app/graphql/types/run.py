@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from strawberry.scalars import JSON
 
 from app.database.pages import BY_NUMBER, OLDEST_FIRST, Window
 from app.database.streams import Row
+from app.domain.explanations import explain_run
 from app.domain.statuses import RUN_FINAL
 from app.graphql.enums import FinishReason, RunStatus, StageStatus, TriggerType
 from app.graphql.ids import global_id
@@ -31,6 +33,7 @@ from app.graphql.pages import (
 )
 from app.graphql.scalars import BigInt
 from app.graphql.types.events import RunEventBatch
+from app.graphql.types.explanation import Explanation
 from app.graphql.types.links import ArtifactLink, PipelineLink, StageRunLink
 from app.services.streams import RowBatch
 
@@ -110,6 +113,13 @@ class Run(relay.Node):
     @strawberry.field(description="How many of its stage runs have each status.")
     async def stage_run_counts(self, info: Info) -> StageRunCounts:
         return StageRunCounts.of(await info.context.loaders.stage_run_counts_by_run.load(self.id))
+
+    @strawberry.field(description="Why it waits, what it does, or why it ended.")
+    async def explanation(self, info: Info) -> Explanation:
+        stages, capacity = await asyncio.gather(
+            info.context.loaders.stage_runs_by_run.load(self.id), info.context.loaders.capacity.load(None)
+        )
+        return Explanation.of(explain_run(self, stages, capacity))
 
     @strawberry.field(description="Everything its stages made, oldest first.")
     async def artifacts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import uuid
 from typing import Annotated
@@ -11,6 +12,7 @@ from strawberry import relay
 from strawberry.scalars import JSON
 
 from app.database.pages import OLDEST_FIRST
+from app.domain.explanations import explain_stage
 from app.errors import DomainError
 from app.graphql.enums import FinishReason, Phase, StageStatus
 from app.graphql.ids import global_id
@@ -19,6 +21,7 @@ from app.graphql.inputs import refuse_unstorable
 from app.graphql.pages import NESTED_PAGE, NOT_GIVEN, After, Connection, First, given, window_of
 from app.graphql.scalars import BigInt
 from app.graphql.types.attempt import MetricPoint, ResourceSample, StageAttempt
+from app.graphql.types.explanation import Explanation
 from app.graphql.types.links import ArtifactLink, RunLink, StageLink
 from app.graphql.types.logs import LogChunk
 from app.graphql.types.system import Worker
@@ -116,6 +119,18 @@ class StageRun(relay.Node):
     async def dependents(self, info: Info) -> list[StageRun]:
         siblings = await info.context.loaders.stage_runs_by_run.load(self.pipeline_run_key)
         return [sibling for sibling in siblings if self.id in sibling.depends_on]
+
+    @strawberry.field(description="Why it waits, was skipped, failed and so on.")
+    async def explanation(self, info: Info) -> Explanation:
+        loaders, run_key = info.context.loaders, self.pipeline_run_key
+        siblings, run, stage_limit, capacity = await asyncio.gather(
+            loaders.stage_runs_by_run.load(run_key),
+            loaders.run_by_id.require(run_key),
+            loaders.stage_limit_by_run.load(run_key),
+            loaders.capacity.load(None),
+        )
+        now = dt.datetime.now(dt.UTC)
+        return Explanation.of(explain_stage(self, siblings, run, stage_limit, capacity, now))
 
     @strawberry.field(description="What it made, oldest first.")
     async def artifacts(

@@ -1,0 +1,222 @@
+"""Why a stage run or a run is where it is: one cause out of a closed set, and a sentence for people."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.domain.statuses import STAGE_FINAL, FinishReason, Phase, RunStatus, StageStatus
+
+
+class Cause(enum.StrEnum):
+    """What decides about a stage run or a run at the moment, or has decided."""
+
+    WAITS_FOR_STAGES = "WAITS_FOR_STAGES"
+    WAITS_FOR_RUN = "WAITS_FOR_RUN"
+    WAITS_FOR_RETRY = "WAITS_FOR_RETRY"
+    WAITS_FOR_RUN_LIMIT = "WAITS_FOR_RUN_LIMIT"
+    WAITS_FOR_CAPACITY = "WAITS_FOR_CAPACITY"
+    WAITS_FOR_WORKER = "WAITS_FOR_WORKER"
+    AT_WORK = "AT_WORK"
+    STOPPING = "STOPPING"
+    SUCCEEDED = "SUCCEEDED"
+    TAKEN_OVER = "TAKEN_OVER"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    CANCELLED = "CANCELLED"
+
+
+class StageFacts(Protocol):
+    """What is known of a stage run."""
+
+    id: Any
+    name: str
+    status: StageStatus
+    phase: Phase
+    attempt_number: int
+    depends_on: list[Any]
+    allow_failure: bool
+    not_before: dt.datetime | None
+    stop_requested_at: dt.datetime | None
+    finish_reason: FinishReason | None
+    error_message: str | None
+    reused_from_key: Any
+
+
+class RunFacts(Protocol):
+    """What is known of a run."""
+
+    status: RunStatus
+    cancel_requested_at: dt.datetime | None
+    cancel_reason: str | None
+    finish_reason: FinishReason | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the whole installation does at the moment."""
+
+    live_workers: int
+    active_stage_runs: int
+    running_runs: int
+    pending_runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """``because_of``: the stage runs which decide; ``until``: when a wait for a certain time ends."""
+
+    cause: Cause
+    summary: str
+    because_of: tuple[Any, ...] = ()
+    until: dt.datetime | None = None
+
+
+def explain_stage(
+    stage: StageFacts,
+    siblings: Sequence[StageFacts],
+    run: RunFacts,
+    stage_limit: int | None,
+    capacity: Capacity,
+    now: dt.datetime,
+) -> Explanation:
+    """``siblings``: all stage runs of the run; ``stage_limit``: how many of them may be at work at a time."""
+    if stage.phase is Phase.FINAL:
+        return _explain_end(stage, siblings, run)
+    if stage.phase is Phase.BLOCKED:
+        return _explain_block(stage, siblings)
+    if stage.phase is Phase.READY:
+        return _explain_wait(stage, siblings, run, stage_limit, capacity, now)
+    if stage.stop_requested_at is not None:
+        return Explanation(Cause.STOPPING, "Its processes were told to stop and get time to end.")
+    doing = {
+        Phase.CLAIMED: "A worker prepares attempt {}.",
+        Phase.RUNNING: "The process of attempt {} runs.",
+        Phase.COLLECTING: "Attempt {} has ended; its outputs are being stored.",
+    }
+    return Explanation(Cause.AT_WORK, doing[stage.phase].format(stage.attempt_number))
+
+
+def _explain_block(stage: StageFacts, siblings: Sequence[StageFacts]) -> Explanation:
+    waited_for = [other for other in siblings if other.id in stage.depends_on and not _is_done(other)]
+    states = ", ".join(f"{other.name!r} ({other.status.lower()})" for other in waited_for)
+    return Explanation(Cause.WAITS_FOR_STAGES, f"It waits for {states}.", tuple(waited_for))
+
+
+def _is_done(stage: StageFacts) -> bool:
+    failed_harmlessly = stage.status is StageStatus.FAILED and stage.allow_failure
+    return stage.status is StageStatus.COMPLETED or failed_harmlessly
+
+
+def _explain_wait(
+    stage: StageFacts,
+    siblings: Sequence[StageFacts],
+    run: RunFacts,
+    stage_limit: int | None,
+    capacity: Capacity,
+    now: dt.datetime,
+) -> Explanation:
+    if run.status is RunStatus.PENDING:
+        return Explanation(Cause.WAITS_FOR_RUN, "Its run has not been started yet.")
+    if stage.not_before is not None and stage.not_before > now:
+        number = stage.attempt_number
+        because = f"Attempt {number} failed: {stage.error_message}" if stage.error_message else "It waits"
+        when = stage.not_before.astimezone(dt.UTC).isoformat(timespec="seconds")
+        return Explanation(
+            Cause.WAITS_FOR_RETRY,
+            f"{because}. Attempt {number + 1} follows at {when}.",
+            until=stage.not_before,
+        )
+    if capacity.live_workers == 0:
+        return Explanation(Cause.WAITS_FOR_WORKER, "No worker is alive.")
+    active = [other for other in siblings if other.phase not in (Phase.BLOCKED, Phase.READY, Phase.FINAL)]
+    if stage_limit is not None and len(active) >= stage_limit:
+        return Explanation(
+            Cause.WAITS_FOR_RUN_LIMIT,
+            f"Its run may have {stage_limit} stages at work at a time: {_names(active)}.",
+            tuple(active),
+        )
+    return Explanation(
+        Cause.WAITS_FOR_CAPACITY,
+        f"It waits for a worker with room. Live workers: {capacity.live_workers}; "
+        f"stage runs in their hands: {capacity.active_stage_runs}.",
+    )
+
+
+def _explain_end(stage: StageFacts, siblings: Sequence[StageFacts], run: RunFacts) -> Explanation:
+    message = stage.error_message or "no message"
+    if stage.status is StageStatus.COMPLETED:
+        if stage.reused_from_key is not None:
+            return Explanation(Cause.TAKEN_OVER, "The results of an earlier run were taken over.")
+        return Explanation(Cause.SUCCEEDED, f"Attempt {stage.attempt_number} succeeded.")
+    if stage.status is StageStatus.FAILED:
+        return Explanation(Cause.FAILED, f"Attempt {stage.attempt_number}, the last one, failed: {message}.")
+    if stage.status is StageStatus.SKIPPED:
+        return Explanation(Cause.SKIPPED, f"It was not started: {message}.", _culprits(stage, siblings))
+    if run.cancel_requested_at is not None:
+        return Explanation(Cause.CANCELLED, f"The run was cancelled: {run.cancel_reason or message}.")
+    failed = tuple(
+        other for other in siblings if other.status is StageStatus.FAILED and not other.allow_failure
+    )
+    return Explanation(Cause.CANCELLED, f"It was stopped: {message}.", failed)
+
+
+def _culprits(stage: StageFacts, siblings: Iterable[StageFacts]) -> tuple[StageFacts, ...]:
+    """The stage runs upstream which ended otherwise than well, without those which were only skipped themselves."""
+    by_id: Mapping[Any, StageFacts] = {other.id: other for other in siblings}
+    found: dict[Any, StageFacts] = {}
+    seen, todo = set(), list(stage.depends_on)
+    while todo:
+        other = by_id.get(key := todo.pop())
+        if other is None or key in seen:
+            continue
+        seen.add(key)
+        todo.extend(other.depends_on)
+        if other.status in (StageStatus.FAILED, StageStatus.CANCELLED) and not _is_done(other):
+            found[key] = other
+    return tuple(other for other in by_id.values() if other.id in found)
+
+
+def explain_run(run: RunFacts, stages: Sequence[StageFacts], capacity: Capacity) -> Explanation:
+    """``stages``: all stage runs of the run."""
+    if run.status is RunStatus.PENDING:
+        if capacity.live_workers == 0:
+            return Explanation(Cause.WAITS_FOR_WORKER, "No worker is alive.")
+        others = capacity.pending_runs - 1
+        return Explanation(
+            Cause.WAITS_FOR_CAPACITY,
+            f"It waits to be started. Runs at work: {capacity.running_runs}; other runs waiting: {others}.",
+        )
+    if run.status is RunStatus.RUNNING:
+        return _explain_running(run, stages)
+    failed = tuple(
+        stage for stage in stages if stage.status is StageStatus.FAILED and not stage.allow_failure
+    )
+    if run.status is RunStatus.COMPLETED:
+        return Explanation(Cause.SUCCEEDED, "Every stage succeeded, or failed where that is allowed.")
+    if run.status is RunStatus.CANCELLED:
+        return Explanation(
+            Cause.CANCELLED, f"It was cancelled: {run.cancel_reason or 'no reason was given'}."
+        )
+    return Explanation(Cause.FAILED, f"It failed: {run.error_message or 'no message'}.", failed)
+
+
+def _explain_running(run: RunFacts, stages: Sequence[StageFacts]) -> Explanation:
+    still_open = tuple(stage for stage in stages if stage.status not in STAGE_FINAL)
+    if run.cancel_requested_at is not None or run.finish_reason is not None:
+        why = run.cancel_reason or run.error_message or "no reason was given"
+        return Explanation(Cause.STOPPING, f"It is being stopped: {why}.", still_open)
+    active = tuple(stage for stage in still_open if stage.phase not in (Phase.BLOCKED, Phase.READY))
+    over = len(stages) - len(still_open)
+    at_work = f"at work: {_names(active)}" if active else "none is at work right now"
+    return Explanation(
+        Cause.AT_WORK, f"{over} of {len(stages)} stages are over; {at_work}.", active or still_open
+    )
+
+
+def _names(stages: Iterable[StageFacts]) -> str:
+    return ", ".join(repr(stage.name) for stage in stages)
