@@ -98,6 +98,16 @@ async def test_a_process_without_supervisor_is_ready_without_it(engine: AsyncEng
     assert (status, body["parts"]["supervisor"]) == (200, "not in this process")
 
 
+async def test_a_shortage_on_the_disk_is_named_while_requests_go_on_coming(engine: AsyncEngine) -> None:
+    shortage: str | None = "low: 5 MiB are free"
+    async with client_of(application(engine, disk_shortage=lambda: shortage)) as client:
+        status, body = await get(client, "/health/ready")
+        assert (status, body["parts"]["disk"]) == (200, "low: 5 MiB are free")
+        shortage = None
+        status, body = await get(client, "/health/ready")
+    assert (status, body["parts"]["disk"]) == (200, "ok")
+
+
 async def test_many_questions_cost_the_database_one_answer(database_url: str) -> None:
     engine = create_engine(database_url, pool_size=1, max_overflow=0, pool_timeout_seconds=0.1)
     async with client_of(application(engine)) as client:
