@@ -30,6 +30,7 @@ from app.execution.janitor import Janitor, RetentionDays
 from app.execution.launch import AttemptLimits
 from app.execution.leftovers import Leftovers
 from app.execution.paths import WorkerHome
+from app.execution.scheduler import Scheduler
 from app.execution.supervisor import Supervisor, SupervisorLimits
 from app.graphql.context import READ_SLOTS, ContextFactory
 from app.graphql.schema import build_schema
@@ -155,6 +156,11 @@ def create_janitor(parts: Parts) -> Janitor:
     )
 
 
+def create_scheduler(parts: Parts) -> Scheduler:
+    """What starts runs at their times."""
+    return Scheduler(parts.engine, parts.broker, parts.settings.environment)
+
+
 def create_app(parts: Parts, supervisor: Supervisor | None) -> ASGIApp:
     """The whole HTTP and websocket surface."""
     settings = parts.settings
@@ -223,6 +229,7 @@ async def running_server(settings: Settings, *, worker: bool = True) -> AsyncIte
                 if supervisor is not None:
                     tasks.start_soon(supervisor.run)
                     tasks.start_soon(create_janitor(parts).run)
+                    tasks.start_soon(create_scheduler(parts).run)
                 app = create_app(parts, supervisor)
                 async with _serving(app, listener, settings) as server:
                     yield server
@@ -287,4 +294,5 @@ async def work(settings: Settings) -> None:
     """The supervisor without the API, until it is cancelled."""
     async with open_parts(settings) as parts, anyio.create_task_group() as tasks:
         tasks.start_soon(create_janitor(parts).run)
+        tasks.start_soon(create_scheduler(parts).run)
         await create_supervisor(parts).run()

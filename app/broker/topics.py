@@ -10,6 +10,9 @@ RUNS = "runs"
 WORK = "work"
 """Supervisors have something to claim or to stop."""
 
+SCHEDULES = "schedules"
+"""A schedule may come due earlier than before."""
+
 
 def run_topic(run_id: UUID) -> str:
     """Events or the status of this run changed."""

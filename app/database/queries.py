@@ -24,6 +24,7 @@ from app.database.models import (
     pipelines,
     resource_samples,
     run_events,
+    schedules,
     stage_attempts,
     stage_runs,
     workers,
@@ -75,6 +76,7 @@ ARTIFACTS = all_columns(artifacts, but=("is_captured_log",))
 DATASETS = all_columns(datasets)
 MODELS = all_columns(models)
 WORKERS = all_columns(workers)
+SCHEDULES = all_columns(schedules)
 ATTEMPTS = all_columns(stage_attempts, but=("evidence", "journal_offset", "metrics_offset"))
 EVENTS = Selection(run_events, ("seq", "kind", "stage_run_id", "payload", "at"))
 SAMPLES = Selection(

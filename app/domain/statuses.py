@@ -61,6 +61,14 @@ class TriggerType(enum.StrEnum):
     WEBHOOK = "WEBHOOK"
 
 
+class MissedPolicy(enum.StrEnum):
+    """What a schedule does about runs that were due while nobody was there to start them."""
+
+    SKIP = "SKIP"
+    RUN_ONCE = "RUN_ONCE"
+    RUN_ALL = "RUN_ALL"
+
+
 class ArtifactType(enum.StrEnum):
     """What an artifact is."""
 

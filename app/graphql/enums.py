@@ -14,6 +14,7 @@ from app.domain.statuses import (
     ArtifactStatus,
     ArtifactType,
     FinishReason,
+    MissedPolicy,
     Phase,
     RunStatus,
     StageStatus,
@@ -28,6 +29,7 @@ __all__ = [
     "ArtifactType",
     "ErrorCode",
     "FinishReason",
+    "MissedPolicy",
     "Phase",
     "RunStatus",
     "StageStatus",
@@ -102,6 +104,15 @@ describe(
         "SCHEDULED": "A schedule.",
         "API": "A program, by this API.",
         "WEBHOOK": "A call from another system.",
+    },
+)
+describe(
+    MissedPolicy,
+    "What a schedule does about runs which were due while no server was there to start them.",
+    {
+        "SKIP": "Nothing, if they are more than a minute late.",
+        "RUN_ONCE": "One run makes up for all of them.",
+        "RUN_ALL": "Each gets its run, the last ten at most.",
     },
 )
 describe(

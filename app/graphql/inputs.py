@@ -249,8 +249,8 @@ def draft_of(value: Any) -> Any:
     return value
 
 
-def changes_of(update: UpdatePipelineInput | UpdateRunInput) -> dict[str, Any]:
-    """The fields of ``update`` which were given, in camelCase; an explicit null is kept."""
+def changes_of(update: object) -> dict[str, Any]:
+    """The ``Maybe`` fields of ``update`` which were given, in camelCase; an explicit null is kept."""
     fields = {camel_case(name): field for name, field in vars(update).items()}
     return {
         name: draft_of(field.value) for name, field in fields.items() if isinstance(field, strawberry.Some)

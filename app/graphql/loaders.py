@@ -16,7 +16,7 @@ from strawberry.dataloader import DataLoader
 from strawberry.scalars import JSON
 
 from app.database import queries
-from app.database.models import artifacts, models, pipeline_runs, run_events, stage_runs
+from app.database.models import artifacts, models, pipeline_runs, run_events, schedules, stage_runs
 from app.database.pages import ARTIFACTS_OF_RUNS, Conditions, Window, count_per_parent, page_per_parent
 from app.database.queries import KEYS, Selection, rows_by
 from app.domain.explanations import Capacity
@@ -29,6 +29,7 @@ from app.graphql.types.artifact import Artifact, Dataset, Model
 from app.graphql.types.attempt import MetricPoint, ResourceSample, StageAttempt
 from app.graphql.types.pipeline import Pipeline, Stage
 from app.graphql.types.run import Run
+from app.graphql.types.schedule import Schedule
 from app.graphql.types.stage_run import StageRun
 from app.graphql.types.system import Worker
 
@@ -87,6 +88,10 @@ class Loaders:
     @cached_property
     def worker_by_id(self) -> NodeLoader[Worker]:
         return self._node(Worker, queries.WORKERS, "id")
+
+    @cached_property
+    def schedule_by_id(self) -> NodeLoader[Schedule]:
+        return self._node(Schedule, queries.SCHEDULES, "id")
 
     @cached_property
     def dataset_by_artifact(self) -> NodeLoader[Dataset]:
@@ -209,6 +214,10 @@ class Loaders:
             return [events[key] for key in keys]
 
         return self._with(("events", window), lambda: DataLoader(load))
+
+    def schedules_by_pipeline(self, window: Window) -> PageLoader[Schedule]:
+        name = ("schedules", window)
+        return self._page(Schedule, queries.SCHEDULES, schedules.c.pipeline_id, window, name)
 
     def stage_runs_by_stage(self, window: Window) -> PageLoader[StageRun]:
         return self._page(StageRun, queries.STAGE_RUNS, stage_runs.c.stage_id, window, ("stage runs", window))

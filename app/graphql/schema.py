@@ -13,8 +13,21 @@ from app.graphql.mutations import Mutation
 from app.graphql.operation import OperationScope
 from app.graphql.queries import Query
 from app.graphql.scalars import SCALARS
+from app.graphql.schedules import ScheduleMutation, ScheduleQuery
 from app.graphql.subscriptions import Subscription
 from app.graphql.types.events import EVENT_TYPES
+
+
+@strawberry.type(name="Query", description="The roots of all reads.")
+class AllQueries(Query, ScheduleQuery):
+    pass
+
+
+@strawberry.type(
+    name="Mutation", description="All changes. Expected failures are in the errors of the payload."
+)
+class AllMutations(Mutation, ScheduleMutation):
+    pass
 
 
 class Schema(strawberry.Schema):
@@ -22,8 +35,8 @@ class Schema(strawberry.Schema):
 
     def __init__(self) -> None:
         super().__init__(
-            query=Query,
-            mutation=Mutation,
+            query=AllQueries,
+            mutation=AllMutations,
             subscription=Subscription,
             types=EVENT_TYPES,
             extensions=[lambda: OperationScope(self._documents)],

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.broker.topics import RUNS, WORK, run_topic
 from app.database.models import pipeline_runs, stage_runs
 from app.domain.parsing import parse_pipeline, parse_run_config
 from app.domain.plan import topological_order
@@ -49,16 +50,28 @@ async def start_run(engine: AsyncEngine, hints: Publisher, request: StartRun) ->
         return known
     try:
         async with engine.begin() as connection:
-            draft = await load_draft(connection, request.pipeline_id)
-            spec = parse_pipeline(draft)
-            run_id = await _queue(connection, request, spec)
+            run_id = await queue_run(connection, request)
     except IntegrityError:
         known = await _run_of_key(engine, request)
         if known is None:
             raise
         return known
-    hints.publish(f"run:{run_id}", "runs", "work")
+    hints.publish(*queued_topics(run_id))
     return run_id
+
+
+async def queue_run(connection: AsyncConnection, request: StartRun) -> uuid.UUID:
+    """Queues a run in the caller's transaction, who publishes ``queued_topics`` after the commit.
+
+    The texts of the request are checked and its idempotency key is new.
+    """
+    spec = parse_pipeline(await load_draft(connection, request.pipeline_id))
+    return await _queue(connection, request, spec)
+
+
+def queued_topics(run_id: uuid.UUID) -> tuple[str, ...]:
+    """Whom to wake when a run has been queued."""
+    return run_topic(run_id), RUNS, WORK
 
 
 def _check(request: StartRun) -> None:
@@ -186,7 +199,7 @@ async def retry_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, fr
             notes=run.notes,
         )
         new_run_id = await _queue(connection, request, spec, retry_of_id=run_id, reused=reused)
-    hints.publish(f"run:{new_run_id}", "runs", "work")
+    hints.publish(*queued_topics(new_run_id))
     return new_run_id
 
 

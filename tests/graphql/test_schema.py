@@ -26,6 +26,7 @@ from app.graphql.types.artifact import Artifact, Dataset, Model
 from app.graphql.types.attempt import MetricPoint, ResourceSample, StageAttempt
 from app.graphql.types.pipeline import Pipeline, Stage
 from app.graphql.types.run import Run
+from app.graphql.types.schedule import Schedule
 from app.graphql.types.stage_run import StageRun
 from app.graphql.types.system import Worker
 
@@ -41,6 +42,7 @@ READ_TYPES: list[tuple[Selection, type[Any]]] = [
     (queries.ATTEMPTS, StageAttempt),
     (queries.SAMPLES, ResourceSample),
     (queries.METRIC_POINTS, MetricPoint),
+    (queries.SCHEDULES, Schedule),
 ]
 
 

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from app.graphql.types.artifact import Artifact, Dataset, Model
     from app.graphql.types.pipeline import Pipeline, Stage
     from app.graphql.types.run import Run
+    from app.graphql.types.schedule import Schedule
     from app.graphql.types.stage_run import StageRun
 
 PipelineLink = Annotated["Pipeline", strawberry.lazy("app.graphql.types.pipeline")]
 StageLink = Annotated["Stage", strawberry.lazy("app.graphql.types.pipeline")]
 RunLink = Annotated["Run", strawberry.lazy("app.graphql.types.run")]
+ScheduleLink = Annotated["Schedule", strawberry.lazy("app.graphql.types.schedule")]
 StageRunLink = Annotated["StageRun", strawberry.lazy("app.graphql.types.stage_run")]
 ArtifactLink = Annotated["Artifact", strawberry.lazy("app.graphql.types.artifact")]
 DatasetLink = Annotated["Dataset", strawberry.lazy("app.graphql.types.artifact")]

@@ -15,7 +15,7 @@ from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.inputs import RunFilterArgument, RunOrder, RunOrderArgument, sort_of
 from app.graphql.pages import NESTED_PAGE, NOT_GIVEN, After, Connection, First, given, window_of
-from app.graphql.types.links import ArtifactLink, RunLink, StageRunLink
+from app.graphql.types.links import ArtifactLink, RunLink, ScheduleLink, StageRunLink
 
 
 @strawberry.type(description="A graph of stages which can be run again and again.")
@@ -55,6 +55,13 @@ class Pipeline(relay.Node):
     @strawberry.field(description="Its newest run.")
     async def latest_run(self, info: Info) -> RunLink | None:
         return await info.context.loaders.latest_run_by_pipeline.load(self.id)
+
+    @strawberry.field(description="What starts it at set times, newest first.")
+    async def schedules(
+        self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
+    ) -> Connection[ScheduleLink]:
+        window = window_of(first, after, default=NESTED_PAGE)
+        return await info.context.loaders.schedules_by_pipeline(window).load(self.id)
 
 
 @strawberry.type(description="A step of a pipeline: a command, and what it depends on.")

@@ -1,0 +1,57 @@
+"""Wakes up whenever a schedule comes due; any number of servers may do so at the same time."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.broker.postgres import Broker
+from app.broker.topics import SCHEDULES
+from app.services import firing
+
+logger = logging.getLogger(__name__)
+
+RECOVERY_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 60.0
+"""How late a run may be if the hint of a new schedule, or a step of a clock, went unnoticed."""
+
+
+class Scheduler:
+    """Starts the runs of all schedules; ``run`` never returns by itself.
+
+    ``environment`` is that of runs whose schedule states none.
+    """
+
+    def __init__(self, engine: AsyncEngine, broker: Broker, environment: str | None = None) -> None:
+        self._engine = engine
+        self._broker = broker
+        self._environment = environment
+
+    async def run(self) -> None:
+        """Goes on until it is cancelled, whatever happens to the database."""
+        with self._broker.listen(SCHEDULES) as hints:
+            while True:
+                try:
+                    wait_seconds = await self._pass()
+                except Exception:
+                    logger.exception("the scheduler could not look at the schedules; it tries again")
+                    wait_seconds = RECOVERY_SECONDS
+                await hints.wait(wait_seconds)
+
+    async def _pass(self) -> float:
+        """Starts what is due, and answers for how many seconds there is nothing to do."""
+        results = [await self._fire(schedule) for schedule in await firing.due_schedules(self._engine)]
+        if not all(results):
+            return RECOVERY_SECONDS
+        seconds = await firing.seconds_to_next(self._engine)
+        return LONGEST_WAIT_SECONDS if seconds is None else max(0.0, min(seconds, LONGEST_WAIT_SECONDS))
+
+    async def _fire(self, schedule: firing.DueSchedule) -> bool:
+        """One schedule that can't be served must not keep the others waiting."""
+        try:
+            await firing.fire(self._engine, self._broker, schedule, self._environment)
+        except Exception:
+            logger.exception("schedule %s could not be served; it is tried again", schedule.id)
+            return False
+        return True

@@ -1,0 +1,155 @@
+"""Reading and changing the schedules of pipelines."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+import strawberry
+from strawberry.scalars import JSON
+
+from app.database import queries
+from app.errors import DomainError
+from app.graphql.context import Context
+from app.graphql.enums import MissedPolicy
+from app.graphql.errors import UserError, user_errors
+from app.graphql.ids import global_id, required_key
+from app.graphql.info import Info
+from app.graphql.inputs import changes_of, draft_of, optional
+from app.graphql.mutations import no_errors, none_of, storable
+from app.graphql.pages import NOT_GIVEN, After, Before, Connection, First, Last, window_of
+from app.graphql.queries import NodeId, node_or_none, root_page
+from app.graphql.types.schedule import Schedule
+from app.services import schedules
+
+_INPUT = strawberry.argument(name="input", description="What to do.")
+_CRON = 'Five fields, minute hour day-of-month month day-of-week: "30 2 * * MON-FRI" is 02:30 from Monday to Friday.'
+
+
+@strawberry.input(description="A schedule for a pipeline.")
+class CreateScheduleInput:
+    pipeline_id: strawberry.ID = strawberry.field(description="The pipeline to run.")
+    name: str = strawberry.field(description="Name of the schedule, unique in its pipeline.")
+    cron: str = strawberry.field(description=_CRON)
+    time_zone: str = strawberry.field(
+        default="UTC",
+        description="IANA name of the time zone the expression is meant in, like Europe/Berlin.",
+    )
+    enabled: bool = strawberry.field(default=True, description="False to switch it on later.")
+    missed_policy: MissedPolicy = strawberry.field(
+        default=MissedPolicy.RUN_ONCE, description="What to do about runs which were due while no server ran."
+    )
+    run_config: JSON | None = optional("Parameters and limits of its runs.")
+    environment: str | None = optional("A name for where its runs belong, for example staging.")
+    tags: list[str] | None = optional("Labels to find its runs by.")
+
+
+@strawberry.input(
+    description="Changes of a schedule; what is left out stays as it is. Another time counts from now on."
+)
+class UpdateScheduleInput:
+    schedule_id: strawberry.ID = strawberry.field(description="The schedule to change.")
+    name: strawberry.Maybe[str] = strawberry.field(description="New name.")
+    cron: strawberry.Maybe[str] = strawberry.field(description=_CRON)
+    time_zone: strawberry.Maybe[str] = strawberry.field(description="New time zone.")
+    enabled: strawberry.Maybe[bool] = strawberry.field(description="Switch it on or off.")
+    missed_policy: strawberry.Maybe[MissedPolicy] = strawberry.field(
+        description="What to do about missed runs."
+    )
+    run_config: strawberry.Maybe[JSON | None] = strawberry.field(
+        description="New parameters and limits; null removes them."
+    )
+    environment: strawberry.Maybe[str | None] = strawberry.field(
+        description="New environment; null means that of the server."
+    )
+    tags: strawberry.Maybe[list[str] | None] = strawberry.field(
+        description="The new list of labels; null removes them."
+    )
+
+
+@strawberry.input(description="Which schedule to delete.")
+class DeleteScheduleInput:
+    schedule_id: strawberry.ID = strawberry.field(description="The schedule to delete; its runs stay.")
+
+
+@strawberry.type(description="Outcome of createSchedule.")
+class CreateSchedulePayload:
+    schedule: Schedule | None = none_of("The new schedule")
+    errors: list[UserError] = no_errors()
+
+
+@strawberry.type(description="Outcome of updateSchedule.")
+class UpdateSchedulePayload:
+    schedule: Schedule | None = none_of("The schedule as it is now")
+    errors: list[UserError] = no_errors()
+
+
+@strawberry.type(description="Outcome of deleteSchedule.")
+class DeleteSchedulePayload:
+    deleted_schedule_id: strawberry.ID | None = none_of("Global id of the schedule which is gone")
+    errors: list[UserError] = no_errors()
+
+
+@strawberry.type(description="Reads of schedules.")
+class ScheduleQuery:
+    @strawberry.field(description="All schedules of all pipelines, newest first.")
+    async def schedules(
+        self,
+        info: Info,
+        first: First = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+    ) -> Connection[Schedule]:
+        window = window_of(first, after, last, before)
+        return await root_page(info.context, Schedule, queries.SCHEDULES, window)
+
+    @strawberry.field(description="One schedule, or null.")
+    async def schedule(self, info: Info, node_id: NodeId) -> Schedule | None:
+        return await node_or_none(info.context.loaders.schedule_by_id, node_id, "Schedule")
+
+
+@strawberry.type(description="Changes of schedules.")
+class ScheduleMutation:
+    @strawberry.mutation(description="Run a pipeline at set times.")
+    async def create_schedule(
+        self, info: Info, request: Annotated[CreateScheduleInput, _INPUT]
+    ) -> CreateSchedulePayload:
+        context = info.context
+        try:
+            pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
+            draft = storable(draft_of(request))
+            schedule_id = await schedules.create_schedule(context.engine, context.broker, pipeline_id, draft)
+        except DomainError as error:
+            return CreateSchedulePayload(errors=user_errors(error))
+        return CreateSchedulePayload(schedule=await schedule_now(context, schedule_id))
+
+    @strawberry.mutation(description="Change a schedule, or switch it on or off.")
+    async def update_schedule(
+        self, info: Info, request: Annotated[UpdateScheduleInput, _INPUT]
+    ) -> UpdateSchedulePayload:
+        context = info.context
+        try:
+            schedule_id = required_key(request.schedule_id, "Schedule", "scheduleId")
+            changes = storable(changes_of(request))
+            await schedules.update_schedule(context.engine, context.broker, schedule_id, changes)
+        except DomainError as error:
+            return UpdateSchedulePayload(errors=user_errors(error))
+        return UpdateSchedulePayload(schedule=await schedule_now(context, schedule_id))
+
+    @strawberry.mutation(description="Delete a schedule. The runs it started stay.")
+    async def delete_schedule(
+        self, info: Info, request: Annotated[DeleteScheduleInput, _INPUT]
+    ) -> DeleteSchedulePayload:
+        try:
+            schedule_id = required_key(request.schedule_id, "Schedule", "scheduleId")
+            await schedules.delete_schedule(info.context.engine, schedule_id)
+        except DomainError as error:
+            return DeleteSchedulePayload(errors=user_errors(error))
+        info.context.forget_loaded()
+        return DeleteSchedulePayload(deleted_schedule_id=global_id("Schedule", schedule_id))
+
+
+async def schedule_now(context: Context, schedule_id: uuid.UUID) -> Schedule | None:
+    context.forget_loaded()
+    return await context.loaders.schedule_by_id.load(schedule_id)

@@ -1,0 +1,142 @@
+"""Starts what schedules say, each due moment exactly once however many servers look.
+
+Whoever moves ``next_run_at`` from the moment it saw to the next one queues the runs, in the same transaction: either
+both are committed or none, and whoever comes later sees another ``next_run_at``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.database.models import pipeline_runs, schedules
+from app.domain.cron import Cron
+from app.domain.statuses import MissedPolicy, TriggerType
+from app.errors import DomainError
+from app.services.mirrors import lock_pipeline
+from app.services.run_change import Publisher
+from app.services.runs import StartRun, queue_run, queued_topics
+
+logger = logging.getLogger(__name__)
+
+DueSchedule = sa.Row[Any]
+"""A schedule and the database's time when it was read, ``now``."""
+
+MISSED_AFTER = dt.timedelta(seconds=60)
+"""A run that starts later than this after its moment was missed."""
+
+CATCH_UP_LIMIT = 10
+_BATCH = 100
+
+
+async def due_schedules(engine: AsyncEngine) -> Sequence[DueSchedule]:
+    """Some of the schedules whose moment has come on the database's clock, which is their column ``now``."""
+    now = sa.func.now()
+    statement = (
+        sa.select(schedules, now.label("now"))
+        .where(schedules.c.next_run_at <= now)
+        .order_by(schedules.c.next_run_at)
+        .limit(_BATCH)
+    )
+    async with engine.connect() as connection:
+        return (await connection.execute(statement)).all()
+
+
+async def seconds_to_next(engine: AsyncEngine) -> float | None:
+    """How long until a schedule comes due (negative if one is overdue); None when there is none."""
+    wait = sa.extract("epoch", sa.func.min(schedules.c.next_run_at) - sa.func.clock_timestamp())
+    async with engine.connect() as connection:
+        seconds = (await connection.execute(sa.select(wait))).scalar_one()
+    return None if seconds is None else float(seconds)
+
+
+async def fire(
+    engine: AsyncEngine, hints: Publisher, schedule: DueSchedule, environment: str | None
+) -> list[uuid.UUID]:
+    """Queues what a row of ``due_schedules`` demands; nothing if somebody else has done so.
+
+    ``environment`` is that of runs whose schedule states none. A run which can't be queued (its configuration no
+    longer fits the pipeline, say) is noted in ``last_error`` and not tried again.
+    """
+    cron = Cron(schedule.cron, schedule.time_zone)
+    async with engine.begin() as connection:
+        # Before the schedule's row, as whoever deletes the pipeline or one of its runs does.
+        await lock_pipeline(connection, schedule.pipeline_id)
+        if not await _take(connection, schedule, cron.next_after(schedule.now)):
+            return []
+        run_ids = []
+        for moment in moments_to_run(cron, schedule.missed_policy, schedule.next_run_at, schedule.now):
+            run_ids += await _queue(connection, schedule, moment, schedule.environment or environment)
+    for run_id in run_ids:
+        hints.publish(*queued_topics(run_id))
+    return run_ids
+
+
+def moments_to_run(
+    cron: Cron, policy: MissedPolicy, first_due: dt.datetime, now: dt.datetime
+) -> list[dt.datetime]:
+    """Which of the moments from ``first_due`` until ``now`` get a run."""
+    count = CATCH_UP_LIMIT if policy is MissedPolicy.RUN_ALL else 1
+    # The rules of the time zone may have changed since the first moment was computed.
+    moments = cron.latest_between(first_due, now, count) or [first_due]
+    if policy is MissedPolicy.SKIP:
+        return [moment for moment in moments if now - moment <= MISSED_AFTER]
+    return moments
+
+
+async def _take(connection: AsyncConnection, schedule: DueSchedule, next_run_at: dt.datetime) -> bool:
+    """Whether this transaction is the one that starts the runs due at the moment seen."""
+    statement = (
+        sa.update(schedules)
+        .where(
+            schedules.c.id == schedule.id,
+            schedules.c.next_run_at == schedule.next_run_at,
+            schedules.c.updated_at == schedule.updated_at,
+        )
+        .values(next_run_at=next_run_at)
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
+async def _queue(
+    connection: AsyncConnection, schedule: DueSchedule, moment: dt.datetime, environment: str | None
+) -> list[uuid.UUID]:
+    """The new run, if one can be queued; how it went is noted with the schedule."""
+    key = f"schedule {schedule.id} {moment.isoformat()}"
+    if await _is_used(connection, key):
+        return []
+    request = StartRun(
+        pipeline_id=schedule.pipeline_id,
+        run_config=schedule.run_config,
+        environment=environment,
+        triggered_by=f"schedule {schedule.name}",
+        tags=schedule.tags or (),
+        notes=f"due at {moment.isoformat()}",
+        idempotency_key=key,
+        trigger_type=TriggerType.SCHEDULED,
+    )
+    try:
+        async with connection.begin_nested():
+            run_id = await queue_run(connection, request)
+    except DomainError as error:
+        logger.warning("schedule %s could not start its run: %s", schedule.id, error.message)
+        await _note(connection, schedule, last_error=error.message)
+        return []
+    await _note(connection, schedule, last_run_at=moment, last_run_id=run_id, last_error=None)
+    return [run_id]
+
+
+async def _is_used(connection: AsyncConnection, key: str) -> bool:
+    """Only after the database's clock was set back: then a moment comes twice."""
+    statement = sa.select(sa.literal(1)).where(pipeline_runs.c.idempotency_key == key)
+    return (await connection.execute(statement)).first() is not None
+
+
+async def _note(connection: AsyncConnection, schedule: DueSchedule, **values: Any) -> None:
+    await connection.execute(sa.update(schedules).where(schedules.c.id == schedule.id).values(**values))
