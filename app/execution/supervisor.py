@@ -74,11 +74,11 @@ class Supervisor:
         self._worker_id: uuid.UUID | None = None
         self._driven: set[str] = set()
         self._pause_seconds = POLL_SECONDS
-        self._last_pass_at = float("-inf")
+        self._last_pass_at = anyio.current_time()
 
     @property
     def seconds_since_pass(self) -> float:
-        """How long ago the loop last went round without an error; infinite before the first time."""
+        """How long ago the loop last went round without an error; before the first time, how old it is."""
         return anyio.current_time() - self._last_pass_at
 
     async def run(self) -> None:
