@@ -1,10 +1,16 @@
-// Follows a run with the stock graphql-ws client while its socket is cut again and again, in the middle of anything.
-// Prints one JSON line: the numbers of all events in the order they came, and what had come at each cut.
+// Follows a run with a stock client (graphql-ws itself, urql or apollo) while its socket is cut again and again, in the
+// middle of anything. Prints one JSON line: the numbers of all events as they came, and how many had come at each cut.
+import { ApolloClient, InMemoryCache, gql } from '@apollo/client';
+import { GraphQLWsLink } from '@apollo/client/link/subscriptions';
+import { Client, subscriptionExchange } from '@urql/core';
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 import { resuming } from './resuming.js';
 
-const [url, runId, cuts] = process.argv.slice(2);
+const [kind, url, runId, cuts] = process.argv.slice(2);
+const query = `subscription ($runId: ID!, $after: String) {
+  runEvents(runId: $runId, after: $after) { cursor events { seq kind } resyncRequired { missedFrom } } }`;
+const variables = { runId };
 const seen = [];
 const seenAtCuts = [];
 
@@ -13,11 +19,6 @@ function cut(socket) {
     seenAtCuts.push(seen.length);
     socket.terminate();
   }
-}
-
-function remember({ data, errors }) {
-  if (errors || data.runEvents.resyncRequired) throw new Error(JSON.stringify({ data, errors }));
-  seen.push(...data.runEvents.events.map((event) => event.seq));
 }
 
 class FragileSocket extends WebSocket {
@@ -32,10 +33,36 @@ class FragileSocket extends WebSocket {
 const client = resuming(
   createClient({ url, webSocketImpl: FragileSocket, retryAttempts: 100, retryWait: async () => {} }),
 );
-const query = `subscription ($runId: ID!, $after: String) {
-  runEvents(runId: $runId, after: $after) { cursor events { seq } resyncRequired { missedFrom } } }`;
-await new Promise((complete, error) =>
-  client.subscribe({ query, variables: { runId } }, { complete, error, next: remember }),
-);
+
+const follow = {
+  'graphql-ws': (next, error) => client.subscribe({ query, variables }, { next, error, complete() {} }),
+  urql: (next) =>
+    new Client({
+      url,
+      exchanges: [
+        subscriptionExchange({
+          forwardSubscription: (request) => ({
+            subscribe: (sink) => ({ unsubscribe: client.subscribe(request, sink) }),
+          }),
+        }),
+      ],
+    })
+      .subscription(query, variables)
+      .subscribe(next),
+  apollo: (next, error) =>
+    new ApolloClient({ link: new GraphQLWsLink(client), cache: new InMemoryCache() })
+      .subscribe({ query: gql(query), variables })
+      .subscribe({ next, error }),
+};
+
+await new Promise((finished, failed) => {
+  follow[kind]((result) => {
+    if (!result.data || result.data.runEvents.resyncRequired) return failed(new Error(JSON.stringify(result)));
+    const { events } = result.data.runEvents;
+    seen.push(...events.map((event) => event.seq));
+    if (events.some((event) => event.kind === 'RUN_FINISHED')) finished();
+  }, failed);
+});
 console.log(JSON.stringify({ seen, seenAtCuts }));
 await client.dispose();
+process.exit(0);

@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
 from gql import Client, gql
 from gql.transport.aiohttp_websockets import AIOHTTPWebsocketsTransport
 
@@ -47,13 +48,14 @@ async def test_graphql_ws_of_npm_follows_a_run_to_its_end(server: RunningServer,
     assert (end, process.returncode) == ({"completed": True}, 0)
 
 
+@pytest.mark.parametrize("client", ["graphql-ws", "urql", "apollo"])
 async def test_a_client_whose_socket_is_cut_twenty_times_sees_every_event_once(
-    server: RunningServer, node_folder: Path
+    server: RunningServer, node_folder: Path, client: str
 ) -> None:
     run_id = await start(server, *[["sleep", "0.2"]] * 12)
     url = server.graphql_url.replace("http", "ws")
     process = await asyncio.create_subprocess_exec(
-        "node", "drop.js", url, run_id, "20", cwd=node_folder, stdout=asyncio.subprocess.PIPE
+        "node", "drop.js", client, url, run_id, "20", cwd=node_folder, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
