@@ -127,15 +127,31 @@ def stage_limits() -> sa.Select[Any]:
 
 @cache
 def capacity() -> sa.Select[Any]:
-    """(live workers, active stage runs, running runs, pending runs) of the whole installation."""
+    """(live workers, active stage runs, running runs) of the whole installation."""
     held = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
-    run, status = sa.select(sa.func.count()).select_from(pipeline_runs), pipeline_runs.c.status
+    running = sa.select(sa.func.count()).where(pipeline_runs.c.status == RunStatus.RUNNING)
     return sa.select(
         sa.select(sa.func.count()).where(workers.c.lease_until > sa.func.now()).scalar_subquery(),
         sa.select(sa.func.count()).where(stage_runs.c.phase.in_(held)).scalar_subquery(),
-        run.where(status == RunStatus.RUNNING).scalar_subquery(),
-        run.where(status == RunStatus.PENDING).scalar_subquery(),
+        running.scalar_subquery(),
     )
+
+
+@cache
+def queue_places() -> sa.Select[Any]:
+    """(run, pending runs ahead, running runs of its pipeline, how many of those may be, whether its key is taken)."""
+    run, other = pipeline_runs.c, pipeline_runs.alias("other")
+    o, number = other.c, sa.select(sa.func.count())
+    is_ahead = sa.or_(o.priority > run.priority, sa.and_(o.priority == run.priority, o.id < run.id))
+    running = o.status == RunStatus.RUNNING
+    key_is_taken = sa.select(o.id).where(running, o.concurrency_key == run.concurrency_key)
+    return sa.select(
+        run.id,
+        number.where(o.status == RunStatus.PENDING, is_ahead).correlate(pipeline_runs).scalar_subquery(),
+        number.where(running, o.pipeline_id == run.pipeline_id).correlate(pipeline_runs).scalar_subquery(),
+        run.max_concurrent_runs,
+        sa.exists(key_is_taken.correlate(pipeline_runs)),
+    ).where(run.id == sa.any_(key_array()))
 
 
 @cache

@@ -17,6 +17,7 @@ class Cause(enum.StrEnum):
     WAITS_FOR_STAGES = "WAITS_FOR_STAGES"
     WAITS_FOR_RUN = "WAITS_FOR_RUN"
     WAITS_FOR_RETRY = "WAITS_FOR_RETRY"
+    WAITS_FOR_OTHER_RUNS = "WAITS_FOR_OTHER_RUNS"
     WAITS_FOR_RUN_LIMIT = "WAITS_FOR_RUN_LIMIT"
     WAITS_FOR_CAPACITY = "WAITS_FOR_CAPACITY"
     WAITS_FOR_WORKER = "WAITS_FOR_WORKER"
@@ -63,7 +64,16 @@ class Capacity:
     live_workers: int
     active_stage_runs: int
     running_runs: int
-    pending_runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlace:
+    """Where a PENDING run stands, and whether runs it must not run beside are RUNNING."""
+
+    runs_ahead: int
+    running_of_pipeline: int
+    pipeline_limit: int | None
+    key_is_taken: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,16 +191,12 @@ def _culprits(stage: StageFacts, siblings: Iterable[StageFacts]) -> tuple[StageF
     return tuple(other for other in by_id.values() if other.id in found)
 
 
-def explain_run(run: RunFacts, stages: Sequence[StageFacts], capacity: Capacity) -> Explanation:
+def explain_run(
+    run: RunFacts, stages: Sequence[StageFacts], capacity: Capacity, place: QueuePlace
+) -> Explanation:
     """``stages``: all stage runs of the run."""
     if run.status is RunStatus.PENDING:
-        if capacity.live_workers == 0:
-            return Explanation(Cause.WAITS_FOR_WORKER, "No worker is alive.")
-        others = capacity.pending_runs - 1
-        return Explanation(
-            Cause.WAITS_FOR_CAPACITY,
-            f"It waits to be started. Runs at work: {capacity.running_runs}; other runs waiting: {others}.",
-        )
+        return _explain_queue(capacity, place)
     if run.status is RunStatus.RUNNING:
         return _explain_running(run, stages)
     failed = tuple(
@@ -199,10 +205,25 @@ def explain_run(run: RunFacts, stages: Sequence[StageFacts], capacity: Capacity)
     if run.status is RunStatus.COMPLETED:
         return Explanation(Cause.SUCCEEDED, "Every stage succeeded, or failed where that is allowed.")
     if run.status is RunStatus.CANCELLED:
-        return Explanation(
-            Cause.CANCELLED, f"It was cancelled: {run.cancel_reason or 'no reason was given'}."
-        )
+        return Explanation(Cause.CANCELLED, f"It was cancelled: {run.cancel_reason or run.error_message}.")
     return Explanation(Cause.FAILED, f"It failed: {run.error_message or 'no message'}.", failed)
+
+
+def _explain_queue(capacity: Capacity, place: QueuePlace) -> Explanation:
+    if capacity.live_workers == 0:
+        return Explanation(Cause.WAITS_FOR_WORKER, "No worker is alive.")
+    if place.key_is_taken:
+        return Explanation(Cause.WAITS_FOR_OTHER_RUNS, "A run with the same concurrency key is at work.")
+    if place.pipeline_limit is not None and place.running_of_pipeline >= place.pipeline_limit:
+        return Explanation(
+            Cause.WAITS_FOR_OTHER_RUNS,
+            f"Its pipeline may have {place.pipeline_limit} runs at work at a time, and has "
+            f"{place.running_of_pipeline}.",
+        )
+    return Explanation(
+        Cause.WAITS_FOR_CAPACITY,
+        f"It waits to be started. Runs at work: {capacity.running_runs}; runs ahead of it: {place.runs_ahead}.",
+    )
 
 
 def _explain_running(run: RunFacts, stages: Sequence[StageFacts]) -> Explanation:

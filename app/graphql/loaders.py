@@ -19,7 +19,7 @@ from app.database import queries
 from app.database.models import artifacts, models, pipeline_runs, run_events, schedules, stage_runs
 from app.database.pages import ARTIFACTS_OF_RUNS, Conditions, Window, count_per_parent, page_per_parent
 from app.database.queries import KEYS, Selection, rows_by
-from app.domain.explanations import Capacity
+from app.domain.explanations import Capacity, QueuePlace
 from app.domain.statuses import StageStatus
 from app.errors import NotFound
 from app.graphql.inputs import RunFilter
@@ -179,6 +179,15 @@ class Loaders:
         async def load(keys: list[None]) -> list[Capacity]:
             [row] = await self._reader.rows(queries.capacity())
             return [Capacity(*row) for _ in keys]
+
+        return DataLoader(load)
+
+    @cached_property
+    def queue_place_by_run(self) -> DataLoader[uuid.UUID, QueuePlace]:
+        async def load(keys: list[uuid.UUID]) -> list[QueuePlace]:
+            rows = await self._reader.rows(queries.queue_places(), {KEYS: keys})
+            found = {key: QueuePlace(*place) for key, *place in rows}
+            return [found.get(key, QueuePlace(0, 0, None, False)) for key in keys]
 
         return DataLoader(load)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from app.domain.explanations import Capacity, Cause, Explanation, explain_run, explain_stage
+from app.domain.explanations import Capacity, Cause, Explanation, QueuePlace, explain_run, explain_stage
 from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
-IDLE = Capacity(live_workers=1, active_stage_runs=0, running_runs=1, pending_runs=0)
+IDLE = Capacity(live_workers=1, active_stage_runs=0, running_runs=1)
 FAILED, COMPLETED, SKIPPED = StageStatus.FAILED, StageStatus.COMPLETED, StageStatus.SKIPPED
 
 
@@ -85,8 +85,8 @@ def test_a_ready_stage_tells_which_limit_holds_it() -> None:
     limited = explained(ready, active, limit=1)
     assert (limited.cause, names(limited)) == (Cause.WAITS_FOR_RUN_LIMIT, ["a"])
     assert explained(ready, active, limit=2).cause is Cause.WAITS_FOR_CAPACITY
-    assert explained(ready, capacity=Capacity(0, 0, 1, 0)).cause is Cause.WAITS_FOR_WORKER
-    busy = explained(ready, capacity=Capacity(2, 8, 1, 0))
+    assert explained(ready, capacity=Capacity(0, 0, 1)).cause is Cause.WAITS_FOR_WORKER
+    busy = explained(ready, capacity=Capacity(2, 8, 1))
     assert busy.summary.endswith("Live workers: 2; stage runs in their hands: 8.")
 
 
@@ -144,11 +144,35 @@ def test_every_status_of_a_run_is_explained(run: Run, cause: Cause, because_of: 
         Stage("b", StageStatus.RUNNING, Phase.RUNNING),
         Stage("c", phase=Phase.BLOCKED),
     ]
-    explanation = explain_run(run, stages, Capacity(1, 1, 5, 4))
+    explanation = explain_run(run, stages, Capacity(1, 1, 5), QueuePlace(4, 0, None, False))
     assert (explanation.cause, names(explanation)) == (cause, because_of)
 
 
-def test_a_waiting_run_tells_how_many_are_in_its_way() -> None:
-    waiting = explain_run(Run(RunStatus.PENDING), [], Capacity(1, 5, 5, 4))
-    assert waiting.summary == "It waits to be started. Runs at work: 5; other runs waiting: 3."
-    assert explain_run(Run(RunStatus.PENDING), [], Capacity(0, 0, 0, 1)).cause is Cause.WAITS_FOR_WORKER
+@pytest.mark.parametrize(
+    ("capacity", "place", "cause", "summary"),
+    [
+        (
+            Capacity(1, 5, 5),
+            QueuePlace(3, 1, 2, False),
+            Cause.WAITS_FOR_CAPACITY,
+            "It waits to be started. Runs at work: 5; runs ahead of it: 3.",
+        ),
+        (
+            Capacity(1, 5, 5),
+            QueuePlace(0, 2, 2, False),
+            Cause.WAITS_FOR_OTHER_RUNS,
+            "Its pipeline may have 2 runs at work at a time, and has 2.",
+        ),
+        (
+            Capacity(1, 5, 5),
+            QueuePlace(0, 0, None, True),
+            Cause.WAITS_FOR_OTHER_RUNS,
+            "A run with the same concurrency key is at work.",
+        ),
+        (Capacity(0, 0, 0), QueuePlace(0, 0, None, True), Cause.WAITS_FOR_WORKER, "No worker is alive."),
+    ],
+)
+def test_a_waiting_run_tells_what_is_in_its_way(
+    capacity: Capacity, place: QueuePlace, cause: Cause, summary: str
+) -> None:
+    assert explain_run(Run(RunStatus.PENDING), [], capacity, place) == Explanation(cause, summary)

@@ -11,7 +11,7 @@ from tests.graphql.conftest import Graph
 EXPLAIN = """query($id: ID!) { run(id: $id) {
   explanation { cause summary becauseOf { name } until }
   stageRuns { name explanation { cause becauseOf { name } } } } }"""
-STATEMENTS = 4
+STATEMENTS = 5
 
 
 async def explained(graph: Graph, run_id: object) -> dict[str, Any]:
@@ -56,4 +56,24 @@ async def test_a_waiting_run_says_whether_a_worker_is_alive(graph: Graph, make: 
     await make.worker()
     await make.run(pipeline_id, RunStatus.RUNNING)
     explanation = (await explained(graph, run_id))["explanation"]
-    assert explanation["summary"] == "It waits to be started. Runs at work: 1; other runs waiting: 0."
+    assert explanation["summary"] == "It waits to be started. Runs at work: 1; runs ahead of it: 0."
+
+
+async def test_a_waiting_run_knows_its_place_in_the_queue(graph: Graph, make: Factory) -> None:
+    await make.worker()
+    pipeline_id, other = await make.pipeline(), await make.pipeline()
+    await make.run(other, RunStatus.RUNNING, concurrency_key="gpu")
+    await make.run(pipeline_id, RunStatus.RUNNING)
+    wanted: dict[str, dict[str, Any]] = {
+        "first": {},
+        "second": {},
+        "urgent": {"priority": 1},
+        "keyed": {"concurrency_key": "gpu"},
+        "limited": {"max_concurrent_runs": 1},
+    }
+    runs = {name: await make.run(pipeline_id, RunStatus.PENDING, **values) for name, values in wanted.items()}
+    found = {name: (await explained(graph, run_id))["explanation"] for name, run_id in runs.items()}
+    for name, ahead in (("urgent", 0), ("first", 1), ("second", 2)):
+        assert found[name]["summary"].endswith(f"runs ahead of it: {ahead}.")
+    assert found["keyed"]["summary"] == "A run with the same concurrency key is at work."
+    assert found["limited"]["cause"] == "WAITS_FOR_OTHER_RUNS"

@@ -29,7 +29,7 @@ query Nested($first: Int) {
 }
 """
 
-EDGES_OF_EVERYTHING = 34
+EDGES_OF_EVERYTHING = 35
 EVERYTHING = """
 query Everything($first: Int) {
   runs(first: $first) {

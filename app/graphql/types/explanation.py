@@ -19,6 +19,7 @@ describe(
         "WAITS_FOR_STAGES": "Stages it depends on are not done.",
         "WAITS_FOR_RUN": "Its run has not been started.",
         "WAITS_FOR_RETRY": "The last attempt failed, and the next one has its time.",
+        "WAITS_FOR_OTHER_RUNS": "Runs of the same pipeline or concurrency key are at work, as many as may be.",
         "WAITS_FOR_RUN_LIMIT": "As many stages of its run are at work as may be.",
         "WAITS_FOR_CAPACITY": "Everything is done that it depends on; nobody has had room for it yet.",
         "WAITS_FOR_WORKER": "No worker is alive.",

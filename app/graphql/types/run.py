@@ -116,10 +116,13 @@ class Run(relay.Node):
 
     @strawberry.field(description="Why it waits, what it does, or why it ended.")
     async def explanation(self, info: Info) -> Explanation:
-        stages, capacity = await asyncio.gather(
-            info.context.loaders.stage_runs_by_run.load(self.id), info.context.loaders.capacity.load(None)
+        loaders = info.context.loaders
+        stages, capacity, place = await asyncio.gather(
+            loaders.stage_runs_by_run.load(self.id),
+            loaders.capacity.load(None),
+            loaders.queue_place_by_run.load(self.id),
         )
-        return Explanation.of(explain_run(self, stages, capacity))
+        return Explanation.of(explain_run(self, stages, capacity, place))
 
     @strawberry.field(description="Everything its stages made, oldest first.")
     async def artifacts(
