@@ -43,6 +43,7 @@ from app.storage.disk import DiskReserve
 from app.storage.local import LocalStore
 from app.web.downloads import Downloads
 from app.web.health import Health
+from app.web.hooks import Hooks
 from app.web.middleware import GRAPHQL_PATH, guards
 from app.web.ui import graphiql_response, static_routes
 from app.web.websocket import WebSocketProtocol
@@ -189,6 +190,7 @@ def create_app(parts: Parts, supervisor: Supervisor | None) -> ASGIApp:
         routes=[
             *health.routes(),
             *Downloads(parts.engine, parts.store).routes(),
+            *Hooks(parts.engine, parts.broker, settings.environment).routes(),
             Route(GRAPHQL_PATH, view),
             WebSocketRoute(GRAPHQL_PATH, view),
             *static_routes(),

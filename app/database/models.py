@@ -384,3 +384,15 @@ schedules = sa.Table(
     sa.Index(None, "next_run_at", postgresql_where=sa.text("next_run_at IS NOT NULL")),
     sa.UniqueConstraint("pipeline_id", "name"),
 )
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    id_column(),
+    reference("pipeline_id", "pipelines.id"),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("secret", sa.String(64), nullable=False),
+    *timestamps(),
+    sa.Index(None, "pipeline_id", "id"),
+    sa.UniqueConstraint("pipeline_id", "name"),
+)

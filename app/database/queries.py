@@ -27,6 +27,7 @@ from app.database.models import (
     schedules,
     stage_attempts,
     stage_runs,
+    webhooks,
     workers,
 )
 from app.domain.statuses import Phase, RunStatus
@@ -77,6 +78,7 @@ DATASETS = all_columns(datasets)
 MODELS = all_columns(models)
 WORKERS = all_columns(workers)
 SCHEDULES = all_columns(schedules)
+WEBHOOKS = all_columns(webhooks, but=("secret",))
 ATTEMPTS = all_columns(stage_attempts, but=("evidence", "journal_offset", "metrics_offset"))
 EVENTS = Selection(run_events, ("seq", "kind", "stage_run_id", "payload", "at"))
 SAMPLES = Selection(

@@ -16,7 +16,15 @@ from strawberry.dataloader import DataLoader
 from strawberry.scalars import JSON
 
 from app.database import queries
-from app.database.models import artifacts, models, pipeline_runs, run_events, schedules, stage_runs
+from app.database.models import (
+    artifacts,
+    models,
+    pipeline_runs,
+    run_events,
+    schedules,
+    stage_runs,
+    webhooks,
+)
 from app.database.pages import ARTIFACTS_OF_RUNS, Conditions, Window, count_per_parent, page_per_parent
 from app.database.queries import KEYS, Selection, rows_by
 from app.domain.explanations import Capacity, QueuePlace
@@ -32,6 +40,7 @@ from app.graphql.types.run import Run
 from app.graphql.types.schedule import Schedule
 from app.graphql.types.stage_run import StageRun
 from app.graphql.types.system import Worker
+from app.graphql.types.webhook import Webhook
 
 T = TypeVar("T")
 PageLoader = DataLoader[uuid.UUID, Connection[T]]
@@ -92,6 +101,10 @@ class Loaders:
     @cached_property
     def schedule_by_id(self) -> NodeLoader[Schedule]:
         return self._node(Schedule, queries.SCHEDULES, "id")
+
+    @cached_property
+    def webhook_by_id(self) -> NodeLoader[Webhook]:
+        return self._node(Webhook, queries.WEBHOOKS, "id")
 
     @cached_property
     def dataset_by_artifact(self) -> NodeLoader[Dataset]:
@@ -227,6 +240,10 @@ class Loaders:
     def schedules_by_pipeline(self, window: Window) -> PageLoader[Schedule]:
         name = ("schedules", window)
         return self._page(Schedule, queries.SCHEDULES, schedules.c.pipeline_id, window, name)
+
+    def webhooks_by_pipeline(self, window: Window) -> PageLoader[Webhook]:
+        name = ("webhooks", window)
+        return self._page(Webhook, queries.WEBHOOKS, webhooks.c.pipeline_id, window, name)
 
     def stage_runs_by_stage(self, window: Window) -> PageLoader[StageRun]:
         return self._page(StageRun, queries.STAGE_RUNS, stage_runs.c.stage_id, window, ("stage runs", window))

@@ -233,6 +233,7 @@ async def any_node(loaders: Loaders, node_id: str) -> relay.Node | None:
         "Model": loaders.model_by_id,
         "Worker": loaders.worker_by_id,
         "Schedule": loaders.schedule_by_id,
+        "Webhook": loaders.webhook_by_id,
     }
     if key is None or type_name not in by_type:
         return None

@@ -16,6 +16,7 @@ from app.graphql.scalars import SCALARS
 from app.graphql.schedules import ScheduleMutation, ScheduleQuery
 from app.graphql.subscriptions import Subscription
 from app.graphql.types.events import EVENT_TYPES
+from app.graphql.webhooks import WebhookMutation
 
 
 @strawberry.type(name="Query", description="The roots of all reads.")
@@ -26,7 +27,7 @@ class AllQueries(Query, ScheduleQuery):
 @strawberry.type(
     name="Mutation", description="All changes. Expected failures are in the errors of the payload."
 )
-class AllMutations(Mutation, ScheduleMutation):
+class AllMutations(Mutation, ScheduleMutation, WebhookMutation):
     pass
 
 

@@ -21,6 +21,7 @@ MAX_BODY_BYTES = 1_000_000
 GRAPHQL_PATH = "/graphql"
 _OPEN_PATHS = frozenset({"/", "/health", "/health/ready"})
 _OPEN_FOLDERS = ("/assets/",)
+HOOKS_FOLDER = "/hooks/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -83,7 +84,8 @@ class HostMiddleware:
 
 
 class BearerTokenMiddleware:
-    """Asks for ``Authorization: Bearer <token>`` everywhere but on health checks and on the page for browsers.
+    """Asks for ``Authorization: Bearer <token>`` everywhere but on health checks, signed calls and the page for
+    browsers.
 
     The GraphQL websocket passes, because browsers can't set its headers: the view asks for the token in
     ``connection_init``.
@@ -107,9 +109,9 @@ class BearerTokenMiddleware:
 
 
 def _is_open(scope: Scope) -> bool:
-    if scope["method"] not in ("GET", "HEAD"):
-        return False
     path: str = scope["path"]
+    if scope["method"] not in ("GET", "HEAD"):
+        return scope["method"] == "POST" and path.startswith(HOOKS_FOLDER)
     if path == GRAPHQL_PATH:
         return _asks_for_page(scope)
     return path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS)

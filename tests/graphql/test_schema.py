@@ -29,6 +29,7 @@ from app.graphql.types.run import Run
 from app.graphql.types.schedule import Schedule
 from app.graphql.types.stage_run import StageRun
 from app.graphql.types.system import Worker
+from app.graphql.types.webhook import Webhook
 
 READ_TYPES: list[tuple[Selection, type[Any]]] = [
     (queries.PIPELINES, Pipeline),
@@ -43,6 +44,7 @@ READ_TYPES: list[tuple[Selection, type[Any]]] = [
     (queries.SAMPLES, ResourceSample),
     (queries.METRIC_POINTS, MetricPoint),
     (queries.SCHEDULES, Schedule),
+    (queries.WEBHOOKS, Webhook),
 ]
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from app.graphql.types.run import Run
     from app.graphql.types.schedule import Schedule
     from app.graphql.types.stage_run import StageRun
+    from app.graphql.types.webhook import Webhook
 
 PipelineLink = Annotated["Pipeline", strawberry.lazy("app.graphql.types.pipeline")]
 StageLink = Annotated["Stage", strawberry.lazy("app.graphql.types.pipeline")]
@@ -21,3 +22,4 @@ StageRunLink = Annotated["StageRun", strawberry.lazy("app.graphql.types.stage_ru
 ArtifactLink = Annotated["Artifact", strawberry.lazy("app.graphql.types.artifact")]
 DatasetLink = Annotated["Dataset", strawberry.lazy("app.graphql.types.artifact")]
 ModelLink = Annotated["Model", strawberry.lazy("app.graphql.types.artifact")]
+WebhookLink = Annotated["Webhook", strawberry.lazy("app.graphql.types.webhook")]

@@ -15,7 +15,7 @@ from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.inputs import RunFilterArgument, RunOrder, RunOrderArgument, sort_of
 from app.graphql.pages import NESTED_PAGE, NOT_GIVEN, After, Connection, First, given, window_of
-from app.graphql.types.links import ArtifactLink, RunLink, ScheduleLink, StageRunLink
+from app.graphql.types.links import ArtifactLink, RunLink, ScheduleLink, StageRunLink, WebhookLink
 
 
 @strawberry.type(description="A graph of stages which can be run again and again.")
@@ -62,6 +62,13 @@ class Pipeline(relay.Node):
     ) -> Connection[ScheduleLink]:
         window = window_of(first, after, default=NESTED_PAGE)
         return await info.context.loaders.schedules_by_pipeline(window).load(self.id)
+
+    @strawberry.field(description="Addresses which other systems call to start it, newest first.")
+    async def webhooks(
+        self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
+    ) -> Connection[WebhookLink]:
+        window = window_of(first, after, default=NESTED_PAGE)
+        return await info.context.loaders.webhooks_by_pipeline(window).load(self.id)
 
 
 @strawberry.type(description="A step of a pipeline: a command, and what it depends on.")
