@@ -26,6 +26,9 @@ class SmallDisk:
     def __init__(self, folder: Path) -> None:
         self._filler = folder / "filler"
 
+    def fill_half(self) -> None:
+        self._filler.write_bytes(bytes(5 * MEBIBYTE // 2))
+
     def fill(self) -> None:
         with contextlib.suppress(OSError), self._filler.open("wb", buffering=0) as file:
             while True:
@@ -101,6 +104,28 @@ async def test_a_worker_goes_on_by_itself_when_there_is_room_again(
             disk.make_room()
             assert (await idle.finished(run_id)).status is RunStatus.COMPLETED
     assert "has room again" in caplog.text
+
+
+async def test_a_run_at_work_begins_no_new_stage_below_the_reserve(
+    idle: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on = tmp_path / "go-on"
+    waiting = f"import os, time\nwhile not os.path.exists({str(go_on)!r}): time.sleep(0.02)"
+    with small_disk(idle.home.root) as disk:
+        idle.home.make()
+        idle.limits = replace(idle.limits, disk_reserve_bytes=2 * MEBIBYTE)
+        async with idle.supervised():
+            run_id = await idle.start(stage("first", python(waiting)), stage("second", needs=["first"]))
+            await idle.until(run_id, lambda stages: stages["first"].status is StageStatus.RUNNING)
+            disk.fill_half()
+            await until_said(caplog, "are to stay free")
+            go_on.touch()
+            await idle.until(run_id, lambda stages: stages["first"].status is StageStatus.COMPLETED)
+            with anyio.move_on_after(0.5):
+                await idle.until(run_id, lambda stages: stages["second"].attempt_number > 0)
+            assert (await idle.stages(run_id))["second"].phase is Phase.READY
+            disk.make_room()
+            assert (await idle.finished(run_id)).status is RunStatus.COMPLETED
 
 
 async def test_a_stage_whose_outputs_find_no_room_waits_for_it(

@@ -98,7 +98,7 @@ class Site:
         stage_run_id = await self.make.stage_run(run_id, stage_id)
         await self.make.attempt(stage_run_id)
         await self.make.samples(run_id, stage_run_id, [1] * samples)
-        for seq in range(1, 6):
+        for seq in range(5, 0, -1):
             await self.make.event(run_id, seq, "STAGE_READIED", stage_run_id=stage_run_id)
         await self.make.metric(stage_run_id, "loss", [1.0, 0.5])
         data = await self.make.artifact(stage_run_id, stage_id, "data")
