@@ -9,6 +9,8 @@ from app.domain.plan import CycleFound, topological_order
 from app.domain.reading import Path, Reader, kind_of
 from app.domain.retry import RETRYABLE, RetryPolicy
 from app.domain.specs import (
+    Concurrency,
+    ConcurrencyPolicy,
     PipelineConfig,
     PipelineSpec,
     Resources,
@@ -34,6 +36,7 @@ PIPELINE_KEYS = (
     "failFast",
     "maxConcurrentStages",
     "maxConcurrentRuns",
+    "concurrency",
 )
 STAGE_KEYS = (
     "command",
@@ -46,8 +49,9 @@ STAGE_KEYS = (
     "executor",
     "workdir",
 )
-RUN_KEYS = ("params", "stages", "timeout", "failFast", "priority")
+RUN_KEYS = ("params", "stages", "timeout", "failFast", "priority", "queueTimeout")
 RETRY_KEYS = ("limit", "delay", "factor", "maxDelay", "jitter", "on")
+CONCURRENCY_KEYS = ("key", "policy")
 RESOURCE_KEYS = ("cpus", "memoryMb", "gpus")
 
 
@@ -82,7 +86,23 @@ def _pipeline_config(reader: Reader, raw: Mapping[str, Any]) -> PipelineConfig:
         fail_fast=reader.flag(raw.get("failFast"), ("config", "failFast"), True),
         max_concurrent_stages=_limit(reader, raw, "maxConcurrentStages"),
         max_concurrent_runs=_limit(reader, raw, "maxConcurrentRuns"),
+        concurrency=_concurrency(reader, raw.get("concurrency"), ("config", "concurrency")),
     )
+
+
+def _concurrency(reader: Reader, value: Any, path: Path) -> Concurrency | None:
+    if value is None:
+        return None
+    raw = reader.mapping(value, path, CONCURRENCY_KEYS)
+    key, policy = raw.get("key"), raw.get("policy")
+    if policy is None:
+        policy = ConcurrencyPolicy.QUEUE
+    if key is not None:
+        key = reader.text(key, (*path, "key"))
+    if policy not in list(ConcurrencyPolicy):
+        reader.problem((*path, "policy"), f"{policy!r} is not one of {', '.join(ConcurrencyPolicy)}")
+        return None
+    return Concurrency(key, ConcurrencyPolicy(policy))
 
 
 def _limit(reader: Reader, raw: Mapping[str, Any], key: str) -> int | None:
@@ -274,6 +294,7 @@ def parse_run_config(value: Any, stage_names: Collection[str]) -> RunConfig:
         stage_params=_stage_params(reader, raw.get("stages"), (*root, "stages"), stage_names),
         timeout_seconds=_timeout(reader, raw.get("timeout"), (*root, "timeout")),
         fail_fast=None if fail_fast is None else reader.flag(fail_fast, (*root, "failFast"), True),
+        queue_timeout_seconds=_timeout(reader, raw.get("queueTimeout"), (*root, "queueTimeout")),
         priority=reader.whole(raw.get("priority"), (*root, "priority"), low=-100, high=100, default=0),
     )
     if reader.problems:

@@ -6,6 +6,7 @@ later change of the pipeline does not rewrite history.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,22 @@ class StageSpec:
     config: StageConfig
 
 
+class ConcurrencyPolicy(enum.StrEnum):
+    """What a new run does when another one of its concurrency key is active."""
+
+    QUEUE = "QUEUE"
+    REJECT = "REJECT"
+    CANCEL_IN_PROGRESS = "CANCEL_IN_PROGRESS"
+
+
+@dataclass(frozen=True)
+class Concurrency:
+    """Of the runs with the same ``key`` one is RUNNING at a time; no key means the runs of this pipeline."""
+
+    key: str | None = None
+    policy: ConcurrencyPolicy = ConcurrencyPolicy.QUEUE
+
+
 @dataclass(frozen=True)
 class PipelineConfig:
     """Settings every stage of a pipeline shares."""
@@ -64,6 +81,7 @@ class PipelineConfig:
     fail_fast: bool = True
     max_concurrent_stages: int | None = None
     max_concurrent_runs: int | None = None
+    concurrency: Concurrency | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,7 @@ class RunConfig:
     timeout_seconds: float | None = None
     fail_fast: bool | None = None
     priority: int = 0
+    queue_timeout_seconds: float | None = None
 
 
 def execution_spec(pipeline: PipelineConfig, stage: StageSpec, run: RunConfig) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,8 +18,8 @@ from app.domain.parsing import parse_pipeline, parse_run_config
 from app.domain.plan import topological_order
 from app.domain.specs import PipelineSpec, definition_of
 from app.domain.statuses import RUN_FINAL, StageStatus, TriggerType
-from app.errors import DomainError, ErrorCode, NotFound
-from app.services import transitions
+from app.errors import Conflict, DomainError, ErrorCode, NotFound
+from app.services import concurrency, transitions
 from app.services.pipelines import active_stages, load_draft
 from app.services.queueing import insert_run
 from app.services.run_change import Publisher
@@ -51,7 +52,7 @@ async def start_run(engine: AsyncEngine, hints: Publisher, request: StartRun) ->
     try:
         async with engine.begin() as connection:
             run_id = await queue_run(connection, request)
-    except IntegrityError:
+    except (IntegrityError, Conflict):
         known = await _run_of_key(engine, request)
         if known is None:
             raise
@@ -137,6 +138,9 @@ async def _queue(
     """Inserts the run with all its stage runs in the caller's transaction."""
     config = parse_run_config(request.run_config, [stage.name for stage in spec.stages])
     stage_ids = {row.name: row.id for row in await active_stages(connection, request.pipeline_id)}
+    key = await concurrency.enter(
+        connection, spec.config.concurrency, request.pipeline_id, request.triggered_by
+    )
     return await insert_run(
         connection,
         spec,
@@ -159,8 +163,14 @@ async def _queue(
             "max_concurrent_stages": spec.config.max_concurrent_stages,
             "max_concurrent_runs": spec.config.max_concurrent_runs,
             "priority": config.priority,
+            "queue_deadline_at": _in_seconds(config.queue_timeout_seconds),
+            "concurrency_key": key,
         },
     )
+
+
+def _in_seconds(seconds: float | None) -> sa.ColumnElement[Any] | None:
+    return None if seconds is None else sa.func.now() + timedelta(seconds=seconds)
 
 
 async def cancel_run(

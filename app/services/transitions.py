@@ -302,13 +302,18 @@ async def request_cancel(
     False when the run is final already. Asking twice changes nothing.
     """
     async with changing(engine, hints, run_id) as change:
-        if change.run.status in RUN_FINAL:
-            return False
-        if change.run.cancel_requested_at is None:
-            change.set_run(cancel_requested_at=sa.func.now(), cancel_reason=reason)
-            change.record(EventKind.RUN_CANCEL_REQUESTED, status=change.run.status, actor=actor, cause=reason)
-            await settling.stop_stages(change, FinishReason.CANCELLED, reason or "the run was cancelled")
-        return True
+        return await cancel(change, actor=actor, reason=reason)
+
+
+async def cancel(change: RunChange, *, actor: str | None, reason: str | None) -> bool:
+    """``request_cancel`` within a transaction of the caller's."""
+    if change.run.status in RUN_FINAL:
+        return False
+    if change.run.cancel_requested_at is None:
+        change.set_run(cancel_requested_at=sa.func.now(), cancel_reason=reason)
+        change.record(EventKind.RUN_CANCEL_REQUESTED, status=change.run.status, actor=actor, cause=reason)
+        await settling.stop_stages(change, FinishReason.CANCELLED, reason or "the run was cancelled")
+    return True
 
 
 async def stop_overdue_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -> bool:

@@ -1,0 +1,53 @@
+"""Concurrency keys: of the runs that share one, a single run is RUNNING; the policy says what a newcomer does."""
+
+from __future__ import annotations
+
+import uuid
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.models import pipeline_runs
+from app.domain.specs import Concurrency, ConcurrencyPolicy
+from app.domain.statuses import RunStatus
+from app.errors import Conflict
+from app.services.run_change import lock_run
+from app.services.transitions import cancel
+
+
+async def enter(
+    connection: AsyncConnection, concurrency: Concurrency | None, pipeline_id: uuid.UUID, actor: str | None
+) -> str | None:
+    """The key of a new run of the pipeline, held until the commit; None when its runs do not exclude each other.
+
+    REJECT raises ``Conflict`` while another run of the key is active, CANCEL_IN_PROGRESS asks for its end.
+    """
+    if concurrency is None:
+        return None
+    key = concurrency.key or f"pipeline {pipeline_id}"
+    await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(key, 0))))
+    active = await _active_runs(connection, key)
+    if active and concurrency.policy is ConcurrencyPolicy.REJECT:
+        raise Conflict(
+            f"run {active[0]} of the concurrency key {key!r} is active; wait for its end or cancel it",
+            path=("pipelineId",),
+        )
+    if concurrency.policy is ConcurrencyPolicy.CANCEL_IN_PROGRESS:
+        await _cancel_all(connection, active, actor)
+    return key
+
+
+async def _active_runs(connection: AsyncConnection, key: str) -> list[uuid.UUID]:
+    statement = sa.select(pipeline_runs.c.id).where(
+        pipeline_runs.c.concurrency_key == key,
+        pipeline_runs.c.status.in_((RunStatus.PENDING, RunStatus.RUNNING)),
+    )
+    return list((await connection.execute(statement.order_by(pipeline_runs.c.id))).scalars())
+
+
+async def _cancel_all(connection: AsyncConnection, run_ids: list[uuid.UUID], actor: str | None) -> None:
+    """All runs are locked before the first of them locks its pipeline, in the order everybody takes locks."""
+    changes = [await lock_run(connection, run_id) for run_id in run_ids]
+    for change in changes:
+        await cancel(change, actor=actor, reason="a newer run of its concurrency key took its place")
+        await change.flush()

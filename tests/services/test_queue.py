@@ -1,0 +1,109 @@
+"""How long a run waits, and which runs exclude each other."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from app.database.models import pipeline_runs
+from app.domain.statuses import FinishReason, RunStatus
+from app.errors import Conflict, InvalidInput
+from app.services import transitions
+from tests.services.conftest import ByHand, stage
+
+
+async def test_a_run_that_waits_longer_than_it_may_fails_and_says_so(by_hand: ByHand) -> None:
+    pipeline_id = await by_hand.pipeline(stage("a"), stage("b", ["a"]))
+    run_id = await by_hand.queue(pipeline_id, run_config={"queueTimeout": 30})
+    assert await transitions.overdue_runs(by_hand.engine) == []
+    earlier = timedelta(seconds=31)
+    runs = pipeline_runs.c
+    await by_hand.execute(
+        sa.update(pipeline_runs).values(
+            queue_deadline_at=runs.queue_deadline_at - earlier, created_at=runs.created_at - earlier
+        )
+    )
+    assert await by_hand.begin() is None
+    assert await transitions.overdue_runs(by_hand.engine) == [run_id]
+    assert await transitions.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+    run = await by_hand.run(run_id)
+    assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.TIMED_OUT)
+    assert run.error_message == "the run waited in the queue longer than its queueTimeout of 30 s"
+    assert set((await by_hand.statuses(run_id)).values()) == {"CANCELLED"}
+    await by_hand.check(run_id)
+    assert not await transitions.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+
+
+async def test_a_run_that_began_in_time_has_no_queue_timeout_any_more(by_hand: ByHand) -> None:
+    run_id = await by_hand.queue(await by_hand.pipeline(stage("a")), run_config={"queueTimeout": 30})
+    assert await by_hand.begin() == run_id
+    past = sa.func.now() - timedelta(seconds=1)
+    await by_hand.execute(sa.update(pipeline_runs).values(queue_deadline_at=past))
+    assert await transitions.overdue_runs(by_hand.engine) == []
+
+
+async def test_runs_of_one_key_run_one_at_a_time_and_in_order_whatever_their_pipeline(
+    by_hand: ByHand,
+) -> None:
+    one = await by_hand.pipeline(stage("a"), concurrency={"key": "deploy"})
+    two = await by_hand.pipeline(stage("a"), concurrency={"key": "deploy", "policy": "QUEUE"})
+    other = await by_hand.pipeline(stage("a"), concurrency={})
+    first, second, beside = [await by_hand.queue(pipeline) for pipeline in (one, two, other)]
+    assert [await by_hand.begin() for _ in range(3)] == [first, beside, None]
+    await by_hand.complete_all()
+    assert await by_hand.begin() == second
+
+
+async def test_a_second_run_is_refused_while_the_first_is_active(by_hand: ByHand) -> None:
+    pipeline_id = await by_hand.pipeline(stage("a"), concurrency={"policy": "REJECT"})
+    first = await by_hand.queue(pipeline_id, idempotency_key="the first")
+    with pytest.raises(Conflict, match=f"run {first} of the concurrency key .* is active"):
+        await by_hand.queue(pipeline_id)
+    assert await by_hand.queue(pipeline_id, idempotency_key="the first") == first
+    await by_hand.cancel(first)
+    await by_hand.queue(pipeline_id)
+
+
+async def test_of_eight_runs_started_at_once_one_is_accepted(by_hand: ByHand) -> None:
+    pipeline_id = await by_hand.pipeline(stage("a"), concurrency={"policy": "REJECT"})
+    started = await asyncio.gather(*[by_hand.queue(pipeline_id) for _ in range(8)], return_exceptions=True)
+    assert sum(isinstance(result, Conflict) for result in started) == 7
+
+
+async def test_a_newer_run_takes_the_place_of_older_ones_when_they_have_ended(by_hand: ByHand) -> None:
+    pipeline_id = await by_hand.pipeline(stage("a"), concurrency={"policy": "CANCEL_IN_PROGRESS"})
+    running = await by_hand.queue(pipeline_id)
+    await by_hand.begin()
+    at_work = await by_hand.claimed("a")
+    waiting = await by_hand.queue(pipeline_id)
+    newest = await by_hand.queue(pipeline_id)
+    assert (await by_hand.run(waiting)).status is RunStatus.CANCELLED
+    assert (await by_hand.stages(running))["a"].stop_requested_at is not None
+    assert await by_hand.begin() is None
+    assert await transitions.request_cancel(by_hand.engine, by_hand.broker, running, actor=None, reason=None)
+    await by_hand.complete(at_work)
+    assert await by_hand.begin() == newest
+    assert "took its place" in (await by_hand.run(running)).cancel_reason
+    for run_id in (running, waiting, newest):
+        await by_hand.check(run_id)
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "problem"),
+    [
+        (
+            {"policy": "WAIT"},
+            "config.concurrency.policy: 'WAIT' is not one of QUEUE, REJECT, CANCEL_IN_PROGRESS",
+        ),
+        ({"key": " "}, "config.concurrency.key: must be a non-empty text"),
+        ({"polcy": "QUEUE"}, "config.concurrency.polcy: unknown key; did you mean 'policy'?"),
+        ("deploy", "config.concurrency: must be an object"),
+    ],
+)
+async def test_a_wrong_concurrency_is_refused(by_hand: ByHand, concurrency: object, problem: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await by_hand.pipeline(stage("a"), concurrency=concurrency)
+    assert problem in str(caught.value)
