@@ -110,4 +110,5 @@ async def test_a_query_that_takes_too_long_is_given_up(
     assert error["extensions"] == {"code": "TIMEOUT"}
     for _ in slots:
         graph.contexts.read_slots.release()
+    monkeypatch.undo()
     assert (await graph.data("{ runs { nodes { id } } }")) == {"runs": {"nodes": []}}
