@@ -206,3 +206,15 @@ async def inputs_of(connection: AsyncConnection, depends_on: Sequence[uuid.UUID]
         )
     )
     return [InputFile(*row) for row in await connection.execute(statement)]
+
+
+async def stored_offsets(
+    connection: AsyncConnection, stage_run_id: uuid.UUID, attempt: int
+) -> tuple[int, int] | None:
+    """Up to which bytes of its journal and its metrics an attempt's reports are stored; None if it is gone."""
+    columns: list[sa.Column[Any]] = [stage_attempts.c.journal_offset, stage_attempts.c.metrics_offset]
+    statement = sa.select(*columns).where(
+        stage_attempts.c.stage_run_id == stage_run_id, stage_attempts.c.attempt == attempt
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else (row[0], row[1])

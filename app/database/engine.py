@@ -39,9 +39,13 @@ def create_engine(
     """An engine whose connections speak UTC and strict JSON. ``max_overflow`` defaults to ``pool_size``."""
 
     async def open_connection() -> asyncpg.Connection:
-        return await connect(
-            url, statement_timeout_seconds=statement_timeout_seconds, application_name=application_name
-        )
+        try:
+            return await connect(
+                url, statement_timeout_seconds=statement_timeout_seconds, application_name=application_name
+            )
+        except FileNotFoundError as error:
+            # No socket is no server, and should look to callers like one that is down, not like a missing file.
+            raise ConnectionRefusedError(error.errno, error.strerror) from error
 
     engine = create_async_engine(
         normalised(url),
