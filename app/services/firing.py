@@ -9,17 +9,17 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.models import pipeline_runs, schedules
 from app.domain.cron import Cron
 from app.domain.statuses import MissedPolicy, TriggerType
 from app.errors import DomainError
-from app.services.mirrors import lock_pipeline
 from app.services.run_change import Publisher
 from app.services.runs import StartRun, queue_run, queued_topics
 
@@ -65,14 +65,20 @@ async def fire(
     longer fits the pipeline, say) is noted in ``last_error`` and not tried again.
     """
     cron = Cron(schedule.cron, schedule.time_zone)
-    async with engine.begin() as connection:
-        # Before the schedule's row, as whoever deletes the pipeline or one of its runs does.
-        await lock_pipeline(connection, schedule.pipeline_id)
-        if not await _take(connection, schedule, cron.next_after(schedule.now)):
-            return []
-        run_ids = []
-        for moment in moments_to_run(cron, schedule.missed_policy, schedule.next_run_at, schedule.now):
-            run_ids += await _queue(connection, schedule, moment, schedule.environment or environment)
+    moments = moments_to_run(cron, schedule.missed_policy, schedule.next_run_at, schedule.now)
+    run_ids: list[uuid.UUID] = []
+    values: dict[str, Any] = {"next_run_at": cron.next_after(schedule.now)}
+    try:
+        async with engine.begin() as connection:
+            for moment in moments:
+                request = _request(schedule, moment, schedule.environment or environment)
+                queued, notes = await _queue(connection, schedule, moment, request)
+                run_ids += queued
+                values |= notes
+            # Last, because whoever deletes one of its runs locks the run, the pipeline and then the schedule.
+            await _take(connection, schedule, values)
+    except _Overtaken:
+        return []
     for run_id in run_ids:
         hints.publish(*queued_topics(run_id))
     return run_ids
@@ -90,8 +96,12 @@ def moments_to_run(
     return moments
 
 
-async def _take(connection: AsyncConnection, schedule: DueSchedule, next_run_at: dt.datetime) -> bool:
-    """Whether this transaction is the one that starts the runs due at the moment seen."""
+class _Overtaken(Exception):
+    """Somebody else served, changed or deleted the schedule since it was read."""
+
+
+async def _take(connection: AsyncConnection, schedule: DueSchedule, values: Mapping[str, Any]) -> None:
+    """Makes this transaction the one that starts the runs due at the moment seen; else nothing of it may remain."""
     statement = (
         sa.update(schedules)
         .where(
@@ -99,44 +109,43 @@ async def _take(connection: AsyncConnection, schedule: DueSchedule, next_run_at:
             schedules.c.next_run_at == schedule.next_run_at,
             schedules.c.updated_at == schedule.updated_at,
         )
-        .values(next_run_at=next_run_at)
+        .values(values)
     )
-    return (await connection.execute(statement)).rowcount == 1
+    if (await connection.execute(statement)).rowcount != 1:
+        raise _Overtaken
 
 
-async def _queue(
-    connection: AsyncConnection, schedule: DueSchedule, moment: dt.datetime, environment: str | None
-) -> list[uuid.UUID]:
-    """The new run, if one can be queued; how it went is noted with the schedule."""
-    key = f"schedule {schedule.id} {moment.isoformat()}"
-    if await _is_used(connection, key):
-        return []
-    request = StartRun(
+def _request(schedule: DueSchedule, moment: dt.datetime, environment: str | None) -> StartRun:
+    return StartRun(
         pipeline_id=schedule.pipeline_id,
         run_config=schedule.run_config,
         environment=environment,
         triggered_by=f"schedule {schedule.name}",
         tags=schedule.tags or (),
         notes=f"due at {moment.isoformat()}",
-        idempotency_key=key,
+        idempotency_key=f"schedule {schedule.id} {moment.isoformat()}",
         trigger_type=TriggerType.SCHEDULED,
     )
+
+
+async def _queue(
+    connection: AsyncConnection, schedule: DueSchedule, moment: dt.datetime, request: StartRun
+) -> tuple[list[uuid.UUID], dict[str, Any]]:
+    """The new run, if one can be queued, and what the schedule's row shall say about it."""
     try:
         async with connection.begin_nested():
             run_id = await queue_run(connection, request)
+    except IntegrityError:
+        if not await _is_used(connection, request.idempotency_key):
+            raise
+        return [], {}
     except DomainError as error:
         logger.warning("schedule %s could not start its run: %s", schedule.id, error.message)
-        await _note(connection, schedule, last_error=error.message)
-        return []
-    await _note(connection, schedule, last_run_at=moment, last_run_id=run_id, last_error=None)
-    return [run_id]
+        return [], {"last_error": error.message}
+    return [run_id], {"last_run_at": moment, "last_run_id": run_id, "last_error": None}
 
 
-async def _is_used(connection: AsyncConnection, key: str) -> bool:
-    """Only after the database's clock was set back: then a moment comes twice."""
+async def _is_used(connection: AsyncConnection, key: str | None) -> bool:
+    """By somebody who was faster, or before the database's clock was set back: then a moment comes twice."""
     statement = sa.select(sa.literal(1)).where(pipeline_runs.c.idempotency_key == key)
     return (await connection.execute(statement)).first() is not None
-
-
-async def _note(connection: AsyncConnection, schedule: DueSchedule, **values: Any) -> None:
-    await connection.execute(sa.update(schedules).where(schedules.c.id == schedule.id).values(**values))

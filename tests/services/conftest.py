@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
@@ -40,6 +41,10 @@ SUCCESS = AttemptOutcome(FinishReason.EXITED, exit_code=0)
 EXIT_3 = AttemptOutcome(FinishReason.EXITED, exit_code=3)
 LOST = AttemptOutcome(FinishReason.LOST)
 STOPPED = AttemptOutcome(FinishReason.CANCELLED)
+
+WAITS_FOR_A_LOCK = sa.text(
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
 
 
 def stage(name: str, needs: Sequence[str] = (), **config: Any) -> dict[str, Any]:
@@ -221,6 +226,13 @@ class ByHand:
     async def execute(self, statement: sa.Executable) -> None:
         async with self.engine.begin() as connection:
             await connection.execute(statement)
+
+
+async def waiters(by_hand: ByHand, expected: int) -> None:
+    """Returns when this many transactions wait for a lock."""
+    with anyio.fail_after(10):
+        while (await by_hand.rows(WAITS_FOR_A_LOCK))[0][0] < expected:  # noqa: ASYNC110 (no event tells)
+            await anyio.sleep(0.01)
 
 
 def _check_replay(run: sa.Row[Any], stages: Sequence[sa.Row[Any]], events: Sequence[sa.Row[Any]]) -> None:

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
-import anyio
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,11 +28,7 @@ from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.domain.statuses import RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode, InvalidInput, NotFound
 from app.services.pipelines import create_pipeline, delete_pipeline, update_pipeline
-from tests.services.conftest import ByHand, draft, output, stage
-
-WAITS_FOR_A_LOCK = sa.text(
-    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-)
+from tests.services.conftest import ByHand, draft, output, stage, waiters
 
 
 async def names(by_hand: ByHand, pipeline_id: uuid.UUID) -> list[str]:
@@ -43,13 +38,6 @@ async def names(by_hand: ByHand, pipeline_id: uuid.UUID) -> list[str]:
 async def count(by_hand: ByHand, table: sa.Table) -> int:
     ((number,),) = await by_hand.rows(sa.select(sa.func.count()).select_from(table))
     return int(number)
-
-
-async def waiters(by_hand: ByHand, expected: int) -> None:
-    """Returns when this many transactions wait for a lock."""
-    with anyio.fail_after(10):
-        while (await by_hand.rows(WAITS_FOR_A_LOCK))[0][0] < expected:  # noqa: ASYNC110 (no event tells)
-            await anyio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -12,13 +12,15 @@ import sqlalchemy as sa
 
 from app.database.models import pipeline_runs, schedules
 from app.domain.cron import Cron
-from app.domain.statuses import MissedPolicy, TriggerType
+from app.domain.events import EventKind
+from app.domain.statuses import MissedPolicy, RunStatus, TriggerType
 from app.errors import Conflict, InvalidInput, NotFound
 from app.services import firing
 from app.services.pipelines import delete_pipeline, update_pipeline
+from app.services.run_change import changing
 from app.services.run_records import delete_run
 from app.services.schedules import create_schedule, delete_schedule, update_schedule
-from tests.services.conftest import ByHand, stage
+from tests.services.conftest import ByHand, stage, waiters
 
 MINUTE = dt.timedelta(minutes=1)
 NIGHTLY = {"name": "nightly", "cron": "30 2 * * *", "timeZone": "Europe/Berlin"}
@@ -260,3 +262,20 @@ async def test_deleting_pipelines_and_runs_while_schedules_fire_never_ends_in_a_
         *(delete_schedule(by_hand.engine, one.id) for one in due[:2]),
     )
     assert len(outcomes) == 6 + 6 + 2
+
+
+async def test_a_run_whose_place_a_schedule_takes_may_move_at_the_same_time(by_hand: ByHand) -> None:
+    newest = {"key": "k", "policy": "CANCEL_IN_PROGRESS"}
+    pipeline_id = await by_hand.pipeline(stage("only"), concurrency=newest)
+    running = await by_hand.queue(pipeline_id)
+    await by_hand.begin()
+    schedule_id = await create_schedule(by_hand.engine, by_hand.broker, pipeline_id, YEARLY)
+    await overdue(by_hand, schedule_id, 0)
+    async with asyncio.TaskGroup() as tasks, changing(by_hand.engine, by_hand.broker, running) as change:
+        firing_task = tasks.create_task(fire_all(by_hand))
+        await waiters(by_hand, 1)
+        # Its events and mirrors are written now: whoever waits for the run must not hold the pipeline.
+        change.record(EventKind.RUN_STARTED)
+        change.set_run(status=RunStatus.RUNNING)
+    assert len(firing_task.result()) == 1
+    assert (await by_hand.run(running)).cancel_requested_at is not None
