@@ -43,9 +43,11 @@ def create_engine(
             return await connect(
                 url, statement_timeout_seconds=statement_timeout_seconds, application_name=application_name
             )
-        except FileNotFoundError as error:
-            # No socket is no server, and should look to callers like one that is down, not like a missing file.
-            raise ConnectionRefusedError(error.errno, error.strerror) from error
+        except (ConnectionError, TimeoutError, ssl.SSLError):
+            raise
+        except OSError as error:
+            # No socket, no route, no such host: to callers all of it is a server that is down, not a missing file.
+            raise ConnectionError(error.errno, error.strerror) from error
 
     engine = create_async_engine(
         normalised(url),

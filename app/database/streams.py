@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.models import (
@@ -115,11 +112,3 @@ async def stored_log(connection: AsyncConnection, stage_run_id: UUID, attempt: i
         found.sha256.is_not(None),
     )
     return (await connection.execute(statement)).one_or_none()
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether the database is away or overloaded, so that the same statement may succeed later."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
-    # Errors of connecting reach us as they are, not wrapped.
-    return isinstance(error, OSError | PoolTimeout | asyncpg.PostgresError | asyncpg.InterfaceError)

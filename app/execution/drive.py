@@ -7,13 +7,11 @@ import uuid
 from dataclasses import dataclass, replace
 
 import anyio
-import asyncpg
 from anyio import to_thread
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.attempts import Attempt, is_current, stop_is_requested
+from app.database.outages import is_outage
 from app.domain.outcomes import AttemptOutcome
 from app.domain.statuses import FinishReason, Phase
 from app.errors import InvalidInput, NotFound
@@ -183,18 +181,7 @@ class AttemptDriver:
 
 def _will_pass(error: Exception) -> bool:
     """Whether waiting helps: the database or the store can't be reached, or a disk is full, at the moment."""
-    if isinstance(error, OperationalError | InterfaceError | PoolTimeout | ConnectionError | TimeoutError):
-        return True
-    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
-        return True  # only errors of connecting come unwrapped
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or _lacks_resources(error)
-    return isinstance(error, StorageUnavailable) or is_full(error)
-
-
-def _lacks_resources(error: DBAPIError) -> bool:
-    """Whether the database server has no room, memory or connection left (SQLSTATE class 53)."""
-    return str(getattr(error.orig, "sqlstate", None)).startswith("53")
+    return is_outage(error) or isinstance(error, StorageUnavailable) or is_full(error)
 
 
 def _public_text(error: Exception) -> str:

@@ -22,13 +22,13 @@ from app.broker.hints import Hints
 from app.broker.postgres import Broker
 from app.broker.sharing import SharedReads
 from app.broker.topics import RUNS, log_topic, metrics_topic, run_topic, samples_topic
+from app.database.outages import is_outage
 from app.database.pages import Conditions
 from app.database.streams import (
     Row,
     Rows,
     database_clock,
     events_after,
-    is_outage,
     metrics_after,
     run_tail,
     runs_updated_since,

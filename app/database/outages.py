@@ -1,0 +1,24 @@
+"""What an unreachable or overloaded database looks like to whoever asked it something."""
+
+from __future__ import annotations
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+_PASSING_SQLSTATE_CLASSES = ("08", "40", "53", "57")
+"""Lost connection, rolled back for another's sake (deadlock), lack of room or memory, shutdown or time-out."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the same statement may succeed later, without anybody having changed it."""
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        return True
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or _sqlstate(error).startswith(_PASSING_SQLSTATE_CLASSES)
+    # Errors of connecting reach us as they are, not wrapped; engine.py makes every OSError among them one of these.
+    return isinstance(error, ConnectionError | TimeoutError | asyncpg.PostgresError | asyncpg.InterfaceError)
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None))

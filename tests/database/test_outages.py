@@ -1,0 +1,73 @@
+"""Which errors of real connections to a real PostgreSQL call for patience, and which do not."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database.engine import create_engine
+from app.database.outages import is_outage
+
+
+async def failing(engine: AsyncEngine, *statements: str) -> Exception:
+    """How the first statement that fails, fails."""
+    try:
+        async with engine.begin() as connection:
+            for statement in statements:
+                await connection.execute(sa.text(statement))
+    except Exception as error:
+        return error
+    raise AssertionError("nothing failed")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://nobody@127.0.0.1:1/x",
+        "postgresql://nobody@no-such-host.invalid/x",
+        "postgresql:///x?host=/nonexistent",
+    ],
+)
+async def test_a_server_that_is_not_there_is_an_outage(url: str) -> None:
+    engine = create_engine(url)
+    assert is_outage(await failing(engine, "SELECT 1"))
+
+
+async def test_a_connection_cut_by_the_server_is_an_outage(engine: AsyncEngine) -> None:
+    assert is_outage(await failing(engine, "SELECT pg_terminate_backend(pg_backend_pid())"))
+
+
+async def test_a_statement_that_takes_too_long_is_an_outage(engine: AsyncEngine) -> None:
+    assert is_outage(await failing(engine, "SET LOCAL statement_timeout = 1", "SELECT pg_sleep(60)"))
+
+
+async def test_the_victim_of_a_deadlock_may_try_again(engine: AsyncEngine) -> None:
+    locks = ("SELECT pg_advisory_xact_lock(1)", "SELECT pg_advisory_xact_lock(2)")
+    both_hold_one = asyncio.Barrier(2)
+
+    async def take(first: str, second: str) -> None:
+        async with engine.begin() as connection:
+            await connection.execute(sa.text(first))
+            await both_hold_one.wait()
+            await connection.execute(sa.text(second))
+
+    outcomes = await asyncio.gather(take(*locks), take(*locks[::-1]), return_exceptions=True)
+    (victim,) = [outcome for outcome in outcomes if outcome is not None]
+    assert is_outage(victim)
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT 1/0", "SELECT * FROM no_such_table", "INSERT INTO pipelines DEFAULT VALUES"]
+)
+async def test_a_statement_that_is_wrong_is_none(engine: AsyncEngine, statement: str) -> None:
+    assert not is_outage(await failing(engine, statement))
+
+
+def test_a_missing_file_is_none(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        (tmp_path / "outputs").read_bytes()
+    assert not is_outage(caught.value)
