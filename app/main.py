@@ -33,7 +33,7 @@ from app.execution.paths import WorkerHome
 from app.execution.scheduler import Scheduler
 from app.execution.supervisor import Supervisor, SupervisorLimits
 from app.graphql.context import READ_SLOTS, ContextFactory
-from app.graphql.schema import build_schema
+from app.graphql.schema import Schema, build_schema
 from app.graphql.view import GraphQLView
 from app.services.logs import LogReader
 from app.services.streams import Streams
@@ -162,7 +162,7 @@ def create_scheduler(parts: Parts) -> Scheduler:
     return Scheduler(parts.engine, parts.broker, parts.settings.environment)
 
 
-def create_app(parts: Parts, supervisor: Supervisor | None) -> ASGIApp:
+def create_app(parts: Parts, supervisor: Supervisor | None, schema: Schema) -> ASGIApp:
     """The whole HTTP and websocket surface."""
     settings = parts.settings
     token = settings.api_token.get_secret_value() if settings.api_token else None
@@ -177,7 +177,7 @@ def create_app(parts: Parts, supervisor: Supervisor | None) -> ASGIApp:
         read_slots=asyncio.Semaphore(min(READ_SLOTS, settings.database_pool_size)),
     )
     view = GraphQLView(
-        build_schema(),
+        schema,
         contexts,
         page=graphiql_response,
         token=token,
@@ -225,6 +225,7 @@ def allowed_hosts(settings: Settings) -> list[str]:
 async def running_server(settings: Settings, *, worker: bool = True) -> AsyncIterator[RunningServer]:
     """The whole server in this process, from the moment it answers to its orderly stop."""
     with listening_socket(settings.host, settings.port) as listener:
+        schema = build_schema(settings.trusted_documents)
         async with open_parts(settings) as parts:
             supervisor = create_supervisor(parts) if worker else None
             async with anyio.create_task_group() as tasks:
@@ -232,7 +233,7 @@ async def running_server(settings: Settings, *, worker: bool = True) -> AsyncIte
                     tasks.start_soon(supervisor.run)
                     tasks.start_soon(create_janitor(parts).run)
                     tasks.start_soon(create_scheduler(parts).run)
-                app = create_app(parts, supervisor)
+                app = create_app(parts, supervisor, schema)
                 async with _serving(app, listener, settings) as server:
                     yield server
                 tasks.cancel_scope.cancel()

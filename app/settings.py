@@ -161,6 +161,11 @@ class Settings(BaseSettings):
         alias="MLP_ALLOWED_ORIGINS",
         description="Origins of web pages which may use the API besides its own pages, separated by commas.",
     )
+    trusted_documents: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        default=None,
+        alias="MLP_TRUSTED_DOCUMENTS",
+        description="JSON file of GraphQL documents by their hashes, as client builds write it; others are refused.",
+    )
     grace_seconds: float = Field(
         default=10,
         ge=0,

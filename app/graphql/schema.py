@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import strawberry
 from graphql import GraphQLError
+from strawberry.extensions.runner import SchemaExtensionsRunner
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types.execution import ExecutionContext
+from strawberry.types.execution import ExecutionContext, PreExecutionError
 
 from app.graphql.documents import DocumentCache
 from app.graphql.errors import public_error
@@ -15,6 +19,7 @@ from app.graphql.queries import Query
 from app.graphql.scalars import SCALARS
 from app.graphql.schedules import ScheduleMutation, ScheduleQuery
 from app.graphql.subscriptions import Subscription
+from app.graphql.trusted import TrustedDocuments, load_trusted_documents, untrusted
 from app.graphql.types.events import EVENT_TYPES
 from app.graphql.webhooks import WebhookMutation
 
@@ -44,6 +49,26 @@ class Schema(strawberry.Schema):
             config=StrawberryConfig(scalar_map=SCALARS, sort_schema=True),
         )
         self._documents = DocumentCache(self._schema)
+        self._trusted: TrustedDocuments | None = None
+
+    def trust_only(self, path: Path) -> None:
+        """Refuse all documents but those of the list in the file; raises ``StartupError``."""
+        self._trusted = load_trusted_documents(path, self._documents)
+        self._documents.trust_only(self._trusted.texts.values())
+
+    def with_document(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The request of a client with the text of the trusted document which it may name by an identifier."""
+        if self._trusted is None:
+            return request
+        return {**request, "query": self._trusted.text_named_by(request)}
+
+    async def _prepare_operation_async(
+        self, context: ExecutionContext, extensions_runner: SchemaExtensionsRunner
+    ) -> PreExecutionError | None:
+        # Every operation comes through here, on whichever way, and nothing of it has been parsed yet.
+        if context.query and not self._documents.accepts(context.query):
+            return PreExecutionError(data=None, errors=[untrusted()])
+        return await super()._prepare_operation_async(context, extensions_runner)
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
@@ -52,8 +77,12 @@ class Schema(strawberry.Schema):
         errors[:] = [public_error(error, execution_context) for error in errors]
 
 
-def build_schema() -> Schema:
-    return Schema()
+def build_schema(trusted_documents: Path | None = None) -> Schema:
+    """The schema, which executes nothing but the list in the file if there is one."""
+    schema = Schema()
+    if trusted_documents is not None:
+        schema.trust_only(trusted_documents)
+    return schema
 
 
 def printed_schema() -> str:

@@ -52,6 +52,7 @@ class GraphQLView(GraphQL[Context, None]):
 
     graphql_transport_ws_handler_class = TransportHandler
     request_adapter_class = RequestAdapter
+    schema: Schema
 
     def __init__(
         self,
@@ -95,9 +96,10 @@ class GraphQLView(GraphQL[Context, None]):
         return await super().on_ws_connect(context)
 
     def should_render_graphql_ide(self, request: Any) -> bool:
-        """Only a browser gets the page; any other GET must carry a query."""
+        """Only a browser gets the page; any other GET must carry an operation."""
         accepts = request.headers.get("accept", "")
-        return request.method == "GET" and "query" not in request.query_params and "text/html" in accepts
+        asks = request.query_params.keys() & {"query", "documentId", "extensions"}
+        return request.method == "GET" and not asks and "text/html" in accepts
 
     async def render_graphql_ide(self, request: Request) -> Response:
         return self._page(request)
@@ -140,7 +142,11 @@ class GraphQLView(GraphQL[Context, None]):
         parsed = super().parse_json(data)
         if not isinstance(parsed, dict):
             raise HTTPException(400, "The request must be one JSON object")
-        return parsed
+        # A body comes as bytes; what comes as text are variables and extensions in the address of a GET.
+        return self.schema.with_document(parsed) if isinstance(data, bytes) else parsed
+
+    def parse_query_params(self, params: Any) -> dict[str, Any]:
+        return self.schema.with_document(super().parse_query_params(params))
 
 
 def refusal(request: Request, error: HTTPException) -> Response:

@@ -8,6 +8,7 @@ from graphql import GraphQLError
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 
 from app.graphql.context import Context
+from app.graphql.schema import Schema
 
 _CLOSE_REASON_BYTES = 120  # a control frame holds 125, two of them for the code
 
@@ -15,7 +16,11 @@ _CLOSE_REASON_BYTES = 120  # a control frame holds 125, two of them for the code
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     """Strawberry's handler with strict messages."""
 
+    schema: Schema
+
     async def handle_message(self, message: Any) -> None:
+        if is_subscribe(message) and isinstance(message.get("payload"), dict):
+            message["payload"] = self.schema.with_document(message["payload"])
         problem = problem_of(message)
         if problem is not None:
             await self.handle_invalid_message(problem)
@@ -32,6 +37,10 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:
         """Never close the socket for a syntax error: the other operations on it are fine."""
         return None
+
+
+def is_subscribe(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("type") == "subscribe"
 
 
 def problem_of(message: Any) -> str | None:

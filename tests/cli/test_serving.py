@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import urllib.request
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -52,6 +53,12 @@ def test_a_taken_port_is_told(server: Server) -> None:
     result = server.mlp("serve", "--port", port)
     assert result.returncode == 78
     assert f"mlp: can't listen on 127.0.0.1 port {port}" in result.stderr
+
+
+def test_a_list_of_trusted_documents_which_can_not_be_read_is_told(mlp: Mlp, tmp_path: Path) -> None:
+    result = mlp("serve", MLP_TRUSTED_DOCUMENTS=str(tmp_path / "none.json"))
+    assert result.returncode == 78
+    assert result.stderr == f"mlp: MLP_TRUSTED_DOCUMENTS={tmp_path}/none.json: No such file or directory\n"
 
 
 async def test_work_stops_in_good_order(mlp: Mlp, database_url: str, engine: AsyncEngine) -> None:
