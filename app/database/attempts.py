@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.claims import ACTIVE_PHASES, IS_CURRENT, fits_nobody, is_lost
 from app.database.models import artifacts, pipeline_runs, stage_attempts, stage_runs, workers
+from app.domain.attempts import AttemptKey
 from app.domain.statuses import ArtifactStatus, Phase, RunStatus
 
 
@@ -33,9 +34,14 @@ class Attempt:
     metrics_offset: int
 
     @property
+    def key(self) -> AttemptKey:
+        """What names it in the database."""
+        return AttemptKey(self.run_id, self.stage_run_id, self.number)
+
+    @property
     def id(self) -> str:
-        """The name of the attempt's folder."""
-        return f"{self.stage_run_id}.{self.number}"
+        """What names it on its host."""
+        return str(self.key)
 
 
 _COLUMNS: list[sa.ColumnElement[Any]] = [
@@ -62,23 +68,12 @@ def _in_hand() -> sa.Select[Any]:
     )
 
 
-async def attempt_in_hand(
-    connection: AsyncConnection, host_id: uuid.UUID, stage_run_id: uuid.UUID
-) -> Attempt | None:
-    """The current attempt of a stage run, if it has one that is not over and is on this host."""
-    mine = _in_hand().where(stage_runs.c.id == stage_run_id, stage_attempts.c.host_id == host_id)
-    row = (await connection.execute(mine)).one_or_none()
+async def attempt_in_hand(connection: AsyncConnection, attempt_id: str) -> Attempt | None:
+    """The attempt, as long as what it does counts: it is not over, and no other took its place."""
+    stage_run_id, _, number = attempt_id.partition(".")
+    this = (stage_runs.c.id == uuid.UUID(stage_run_id), stage_runs.c.attempt_number == int(number))
+    row = (await connection.execute(_in_hand().where(*this))).one_or_none()
     return None if row is None else Attempt(*row)
-
-
-async def is_current(connection: AsyncConnection, attempt: Attempt) -> bool:
-    """Whether what the attempt does still counts: it is not over, and no other took its place."""
-    statement = sa.select(sa.literal(1)).where(
-        stage_runs.c.id == attempt.stage_run_id,
-        stage_runs.c.attempt_number == attempt.number,
-        stage_runs.c.phase.in_(ACTIVE_PHASES),
-    )
-    return (await connection.execute(statement)).first() is not None
 
 
 async def attempts_of_host(connection: AsyncConnection, host_id: uuid.UUID) -> list[Attempt]:
@@ -101,20 +96,18 @@ async def attempts_to_stop(connection: AsyncConnection, host_id: uuid.UUID) -> l
     return [f"{row[0]}.{row[1]}" for row in await connection.execute(statement)]
 
 
-async def lost_attempts(
-    connection: AsyncConnection, lost_after_seconds: float
-) -> list[tuple[uuid.UUID, uuid.UUID, int]]:
-    """(run, stage run, attempt number) of what is on hosts that have been silent for that long."""
+async def lost_attempts(connection: AsyncConnection, lost_after_seconds: float) -> list[AttemptKey]:
+    """What is on hosts that have been silent for that long."""
     statement = (
         sa.select(stage_runs.c.pipeline_run_id, stage_runs.c.id, stage_runs.c.attempt_number)
         .join(stage_attempts, IS_CURRENT)
         .where(stage_runs.c.phase.in_(ACTIVE_PHASES), is_lost(lost_after_seconds))
     )
-    return [(row[0], row[1], row[2]) for row in await connection.execute(statement)]
+    return [AttemptKey(*row) for row in await connection.execute(statement)]
 
 
 async def last_sign_of(
-    connection: AsyncConnection, stage_run_id: uuid.UUID, attempt: int, lost_after_seconds: float
+    connection: AsyncConnection, key: AttemptKey, lost_after_seconds: float
 ) -> dict[str, Any] | None:
     """Who had the attempt and until when its host was alive, as evidence; None when the host is not silent."""
     columns: list[sa.ColumnElement[Any]] = [
@@ -128,8 +121,8 @@ async def last_sign_of(
         sa.select(*columns)
         .outerjoin(workers, workers.c.host_id == stage_attempts.c.host_id)
         .where(
-            stage_attempts.c.stage_run_id == stage_run_id,
-            stage_attempts.c.attempt == attempt,
+            stage_attempts.c.stage_run_id == key.stage_run_id,
+            stage_attempts.c.attempt == key.number,
             is_lost(lost_after_seconds),
         )
         .order_by(workers.c.lease_until.desc().nulls_last())
@@ -206,15 +199,3 @@ async def inputs_of(connection: AsyncConnection, depends_on: Sequence[uuid.UUID]
         )
     )
     return [InputFile(*row) for row in await connection.execute(statement)]
-
-
-async def stored_offsets(
-    connection: AsyncConnection, stage_run_id: uuid.UUID, attempt: int
-) -> tuple[int, int] | None:
-    """Up to which bytes of its journal and its metrics an attempt's reports are stored; None if it is gone."""
-    columns: list[sa.Column[Any]] = [stage_attempts.c.journal_offset, stage_attempts.c.metrics_offset]
-    statement = sa.select(*columns).where(
-        stage_attempts.c.stage_run_id == stage_run_id, stage_attempts.c.attempt == attempt
-    )
-    row = (await connection.execute(statement)).one_or_none()
-    return None if row is None else (row[0], row[1])

@@ -25,9 +25,7 @@ async def adopt_attempts(
     async with engine.connect() as connection:
         found = await attempts_of_host(connection, host_id)
     for attempt in found:
-        await transitions.adopt_attempt(
-            engine, hints, attempt.run_id, attempt.stage_run_id, attempt.number, worker_id
-        )
+        await transitions.adopt_attempt(engine, hints, attempt.key, worker_id)
         logger.info("adopted attempt %s of stage %s", attempt.id, attempt.stage_name)
     return found
 

@@ -10,7 +10,7 @@ import anyio
 from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.attempts import Attempt, is_current, stop_is_requested
+from app.database.attempts import Attempt, attempt_in_hand, stop_is_requested
 from app.database.outages import is_outage
 from app.domain.outcomes import AttemptOutcome
 from app.domain.statuses import FinishReason, Phase
@@ -52,13 +52,16 @@ class AttemptDriver:
     store: LocalStore
     limits: AttemptLimits
 
-    async def drive(self, attempt: Attempt) -> None:
+    async def drive(self, attempt_id: str) -> None:
         """Returns when the attempt is over and reported; outages and full disks are waited out, however long."""
         failures: list[Exception] = []
         lacks_room = False
         while True:
             try:
-                if lacks_room and await self._was_stopped(attempt):
+                attempt = await self._in_hand(attempt_id)
+                if attempt is None:
+                    await self._abandon(attempt_id)
+                elif lacks_room and await self._was_stopped(attempt):
                     await self._end_unfinished(attempt)
                 elif len(failures) < POISON_LIMIT:
                     await self._drive(attempt)
@@ -67,12 +70,22 @@ class AttemptDriver:
                 return
             except Exception as error:
                 if is_full(error) and not lacks_room:
-                    logger.warning("attempt %s waits for room on the disk: %s", attempt.id, error)
+                    logger.warning("attempt %s waits for room on the disk: %s", attempt_id, error)
                 lacks_room = is_full(error)
                 if not _will_pass(error):
                     failures.append(error)
-                    logger.exception("attempt %s: unexpected failure %d", attempt.id, len(failures))
+                    logger.exception("attempt %s: unexpected failure %d", attempt_id, len(failures))
                 await anyio.sleep(ROOM_POLL_SECONDS if lacks_room else RECONNECT_SECONDS)
+
+    async def _in_hand(self, attempt_id: str) -> Attempt | None:
+        """Read anew at each beginning: others may have stopped it, and some of its reports may be stored."""
+        async with self.engine.connect() as connection:
+            return await attempt_in_hand(connection, attempt_id)
+
+    async def _abandon(self, attempt_id: str) -> None:
+        logger.warning("attempt %s is not current any more; nothing of it is published", attempt_id)
+        await end_processes(self.executor, attempt_id)
+        await self.executor.forget(attempt_id)
 
     async def _was_stopped(self, attempt: Attempt) -> bool:
         """Whether nobody needs the end of an attempt that runs no more, or not yet."""
@@ -93,10 +106,9 @@ class AttemptDriver:
         try:
             state = await self._run(attempt)
             await self._conclude(attempt, state)
+            await self.executor.forget(attempt.id)
         except (NotFound, _Superseded):
-            logger.warning("attempt %s is not current any more; nothing of it is published", attempt.id)
-            await end_processes(self.executor, attempt.id)
-        await self.executor.forget(attempt.id)
+            await self._abandon(attempt.id)
 
     async def _run(self, attempt: Attempt) -> AttemptState:
         """Starts the attempt unless it runs or ran already, and follows it to the end of its process."""
@@ -118,9 +130,8 @@ class AttemptDriver:
 
     async def _check_current(self, attempt: Attempt) -> None:
         """Before anything that only a current attempt may do: this process may have been stopped for long."""
-        async with self.engine.connect() as connection:
-            if not await is_current(connection, attempt):
-                raise _Superseded
+        if await self._in_hand(attempt.id) is None:
+            raise _Superseded
 
     async def _follow(self, attempt: Attempt, state: AttemptState) -> AttemptState:
         ingest = Ingest(self.engine, self.hints, self.executor, attempt)
@@ -151,23 +162,21 @@ class AttemptDriver:
 
     async def _publish(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         await self._check_current(attempt)
-        where = (attempt.run_id, attempt.stage_run_id, attempt.number)
-        await transitions.stage_collecting(self.engine, self.hints, *where)
+        await transitions.stage_collecting(self.engine, self.hints, attempt.key)
         try:
             outputs = await collect_outputs(self.executor.folder(attempt.id), self.store, self.limits)
         except (OutputRefused, InvalidInput) as refusal:
             refused = replace(outcome, reason=FinishReason.OUTPUT_REFUSED, error=refusal.message)
             await self._report_failure(attempt, refused)
             return
-        await transitions.complete_stage(self.engine, self.hints, *where, outcome, outputs)
+        await transitions.complete_stage(self.engine, self.hints, attempt.key, outcome, outputs)
 
     async def _report_failure(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         log = await collect_log(self.executor.folder(attempt.id), self.store)
         await self._fail(attempt, outcome, log)
 
     async def _fail(self, attempt: Attempt, outcome: AttemptOutcome, outputs: StageOutputs) -> None:
-        where = (attempt.run_id, attempt.stage_run_id, attempt.number)
-        await transitions.attempt_failed(self.engine, self.hints, *where, outcome, outputs)
+        await transitions.attempt_failed(self.engine, self.hints, attempt.key, outcome, outputs)
 
     async def _quarantine(self, attempt: Attempt, error: Exception) -> None:
         """One attempt that the server can't handle must not keep its slot: it ends with what is known."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.attempts import Attempt, stored_offsets
+from app.database.attempts import Attempt
 from app.domain.stage_reports import METRIC_LINE_LIMIT_BYTES, MetricPoint, parse_metric_lines
 from app.execution.executors.base import Executor
 from app.runner.journal import JournalEvent
@@ -63,34 +63,13 @@ class Ingest:
         for event in events:
             if event.kind == "started":
                 self.has_started = True
-                attempt = self.attempt
-                await transitions.stage_started(
-                    self.engine,
-                    self.hints,
-                    attempt.run_id,
-                    attempt.stage_run_id,
-                    attempt.number,
-                    instant(event.at),
-                )
+                await transitions.stage_started(self.engine, self.hints, self.attempt.key, instant(event.at))
 
     async def _store(self, report: Report) -> None:
-        """Stores a report and goes on behind it, or from where the rows say that storing has come to.
-
-        They say more than this object knows when it was made for an attempt that was followed before.
-        """
-        attempt = self.attempt
+        """Of an attempt that was given up meanwhile nothing is stored any more, and nobody misses it."""
         since = (self._journal_offset, self._metrics_offset)
-        where = (attempt.run_id, attempt.stage_run_id, attempt.number)
-        is_stored = await store_report(self.engine, self.hints, *where, since, report)
-        offsets = since if is_stored else await self._stored_offsets()
-        if offsets == since:  # stored, or of an attempt that is over
-            offsets = (report.journal_offset, report.metrics_offset)
-        self._journal_offset, self._metrics_offset = offsets
-
-    async def _stored_offsets(self) -> tuple[int, int]:
-        async with self.engine.connect() as connection:
-            found = await stored_offsets(connection, self.attempt.stage_run_id, self.attempt.number)
-        return found or (self._journal_offset, self._metrics_offset)
+        await store_report(self.engine, self.hints, self.attempt.key, since, report)
+        self._journal_offset, self._metrics_offset = report.journal_offset, report.metrics_offset
 
     def _read_metrics(self, to_the_end: bool) -> tuple[tuple[MetricPoint, ...], int]:
         path = self.executor.folder(self.attempt.id) / "metrics.jsonl"

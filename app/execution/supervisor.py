@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
-from app.database.attempts import Attempt, attempt_in_hand, attempts_to_stop, lost_attempts, unfit_stages
+from app.database.attempts import Attempt, attempts_to_stop, lost_attempts, unfit_stages
 from app.database.claims import Work, work_at_hand
 from app.execution import worker
 from app.execution.adopt import adopt_attempts, clear_leftover, leftovers
@@ -147,7 +147,7 @@ class Supervisor:
     async def _adopt(self, tasks: TaskGroup) -> None:
         found = await self._take_over()
         for attempt in found:
-            self._start_driving(tasks, attempt)
+            self._start_driving(tasks, attempt.id)
         for attempt_id in await leftovers(self._home.attempts, found):
             tasks.start_soon(clear_leftover, self._driver.executor, attempt_id)
 
@@ -183,7 +183,7 @@ class Supervisor:
             if await executor.state(attempt_id) is AttemptState.RUNNING:
                 await executor.cancel(attempt_id)
         for attempt_id in work.attempts_in_hand - self._driven:
-            await self._drive_current(tasks, uuid.UUID(attempt_id.partition(".")[0]))
+            self._start_driving(tasks, attempt_id)
 
     def _has_room(self) -> bool:
         """Whether new work may begin here; what was begun goes on in any case. Says once when that changes."""
@@ -229,7 +229,7 @@ class Supervisor:
                 lost_after_seconds=self._limits.lost_after_seconds,
                 lease_seconds=self._limits.lease_seconds,
             ):
-                logger.warning("attempt %s.%d is lost: its host is silent", *key[1:])
+                logger.warning("attempt %s is lost: its host is silent", key)
 
     async def _refuse_unfit_stages(self) -> None:
         async with self._engine.connect() as connection:
@@ -241,27 +241,19 @@ class Supervisor:
 
     async def _claim_stages(self, tasks: TaskGroup) -> None:
         while len(self._driven) < self._limits.concurrent_stages:
-            stage_run_id = await claiming.claim_next_stage(
-                self._engine, self._broker, self._id, self._home.host_id()
-            )
-            if stage_run_id is None:
+            key = await claiming.claim_next_stage(self._engine, self._broker, self._id, self._home.host_id())
+            if key is None:
                 return
-            await self._drive_current(tasks, stage_run_id)
+            self._start_driving(tasks, str(key))
 
-    async def _drive_current(self, tasks: TaskGroup, stage_run_id: uuid.UUID) -> None:
-        async with self._engine.connect() as connection:
-            attempt = await attempt_in_hand(connection, self._home.host_id(), stage_run_id)
-        if attempt is not None:
-            self._start_driving(tasks, attempt)
+    def _start_driving(self, tasks: TaskGroup, attempt_id: str) -> None:
+        if attempt_id not in self._driven:
+            self._driven.add(attempt_id)
+            tasks.start_soon(self._drive, attempt_id, name=f"drive {attempt_id}")
 
-    def _start_driving(self, tasks: TaskGroup, attempt: Attempt) -> None:
-        if attempt.id not in self._driven:
-            self._driven.add(attempt.id)
-            tasks.start_soon(self._drive, attempt, name=f"drive {attempt.id}")
-
-    async def _drive(self, attempt: Attempt) -> None:
+    async def _drive(self, attempt_id: str) -> None:
         try:
-            await self._driver.drive(attempt)
+            await self._driver.drive(attempt_id)
         finally:
-            self._driven.discard(attempt.id)
+            self._driven.discard(attempt_id)
             self._broker.publish_local("work")

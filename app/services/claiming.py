@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.database import claims
 from app.database.attempts import last_sign_of
 from app.database.models import stage_attempts, stage_runs, workers
+from app.domain.attempts import AttemptKey
 from app.domain.events import EventKind
 from app.domain.outcomes import AttemptOutcome
 from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
@@ -66,7 +67,7 @@ async def start_next_run(
 
 async def claim_next_stage(
     engine: AsyncEngine, hints: Publisher, worker_id: uuid.UUID, host_id: uuid.UUID
-) -> uuid.UUID | None:
+) -> AttemptKey | None:
     """ready -> claimed, as a new attempt of this worker; None when nothing may start now."""
     async with _claiming(engine) as connection:
         found = await claims.next_ready_stage(connection, worker_id)
@@ -100,30 +101,29 @@ async def claim_next_stage(
         )
         await change.flush()
     hints.publish(*change.topics)
-    return stage_run_id
+    return AttemptKey(run_id, stage_run_id, attempt)
 
 
 async def declare_lost(
     engine: AsyncEngine,
     hints: Publisher,
     worker_id: uuid.UUID,
-    attempt_key: tuple[uuid.UUID, uuid.UUID, int],
+    key: AttemptKey,
     *,
     lost_after_seconds: float,
     lease_seconds: float,
 ) -> bool:
-    """Gives up another host's attempt (run, stage run, number): it is tried again, or the stage run ends.
+    """Gives up another host's attempt: it is tried again, or the stage run ends.
 
     Only while no worker of that host has had a live lease for ``lost_after_seconds``. Its processes may still run
     there: whatever they report is refused from now on, and their host ends them when it comes back.
     """
-    run_id, stage_run_id, attempt = attempt_key
     async with _claiming(engine) as connection:
         if not await claims.may_judge(connection, worker_id, lease_seconds):
             return False
-        change = await lock_run(connection, run_id)
-        stage = await change.stage(stage_run_id, attempt, claims.ACTIVE_PHASES)
-        sign = await last_sign_of(connection, stage_run_id, attempt, lost_after_seconds)
+        change = await lock_run(connection, key.run_id)
+        stage = await change.stage(key.stage_run_id, key.number, claims.ACTIVE_PHASES)
+        sign = await last_sign_of(connection, key, lost_after_seconds)
         if stage is None or sign is None:
             return False
         where = f"host {sign['hostName']!r}" if sign["hostName"] else "its host"

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.models import metric_points, pipeline_runs, resource_samples, stage_attempts
+from app.domain.attempts import AttemptKey
 from app.domain.stage_reports import MetricPoint
 from app.services.run_change import Publisher
 
@@ -40,9 +41,7 @@ class Report:
 async def store_report(
     engine: AsyncEngine,
     hints: Publisher,
-    run_id: uuid.UUID,
-    stage_run_id: uuid.UUID,
-    attempt: int,
+    key: AttemptKey,
     since: tuple[int, int],
     report: Report,
 ) -> bool:
@@ -53,17 +52,17 @@ async def store_report(
     """
     async with engine.begin() as connection:
         if report.samples or report.points:
-            await _lock_run(connection, run_id)
-        if not await _advance(connection, stage_run_id, attempt, since, report):
+            await _lock_run(connection, key.run_id)
+        if not await _advance(connection, key, since, report):
             return False
         if report.samples:
-            await _insert_samples(connection, run_id, stage_run_id, attempt, report.samples)
+            await _insert_samples(connection, key, report.samples)
         if report.points:
-            await _insert_points(connection, run_id, stage_run_id, attempt, report.points)
+            await _insert_points(connection, key, report.points)
     if report.samples:
-        hints.publish_local(f"samples:{run_id}")
+        hints.publish_local(f"samples:{key.run_id}")
     if report.points:
-        hints.publish_local(f"metrics:{run_id}")
+        hints.publish_local(f"metrics:{key.run_id}")
     return True
 
 
@@ -74,13 +73,13 @@ async def _lock_run(connection: AsyncConnection, run_id: uuid.UUID) -> None:
 
 
 async def _advance(
-    connection: AsyncConnection, stage_run_id: uuid.UUID, attempt: int, since: tuple[int, int], report: Report
+    connection: AsyncConnection, key: AttemptKey, since: tuple[int, int], report: Report
 ) -> bool:
     statement = (
         sa.update(stage_attempts)
         .where(
-            stage_attempts.c.stage_run_id == stage_run_id,
-            stage_attempts.c.attempt == attempt,
+            stage_attempts.c.stage_run_id == key.stage_run_id,
+            stage_attempts.c.attempt == key.number,
             stage_attempts.c.journal_offset == since[0],
             stage_attempts.c.metrics_offset == since[1],
             stage_attempts.c.finished_at.is_(None),
@@ -92,18 +91,16 @@ async def _advance(
 
 async def _insert_samples(
     connection: AsyncConnection,
-    run_id: uuid.UUID,
-    stage_run_id: uuid.UUID,
-    attempt: int,
+    key: AttemptKey,
     samples: Sequence[Sample],
 ) -> None:
-    first = await _take_numbers(connection, run_id, pipeline_runs.c.last_sample_seq, len(samples))
+    first = await _take_numbers(connection, key.run_id, pipeline_runs.c.last_sample_seq, len(samples))
     rows = [
         {
-            "run_id": run_id,
+            "run_id": key.run_id,
             "seq": first + index,
-            "stage_run_id": stage_run_id,
-            "attempt": attempt,
+            "stage_run_id": key.stage_run_id,
+            "attempt": key.number,
             "at": sample.at,
             "cpu_percent": sample.cpu_percent,
             "memory_bytes": sample.memory_bytes,
@@ -118,19 +115,17 @@ async def _insert_samples(
 
 async def _insert_points(
     connection: AsyncConnection,
-    run_id: uuid.UUID,
-    stage_run_id: uuid.UUID,
-    attempt: int,
+    key: AttemptKey,
     points: Sequence[MetricPoint],
 ) -> None:
-    first = await _take_numbers(connection, run_id, pipeline_runs.c.last_metric_seq, len(points))
+    first = await _take_numbers(connection, key.run_id, pipeline_runs.c.last_metric_seq, len(points))
     read_at = datetime.now(UTC)
     rows = [
         {
-            "run_id": run_id,
+            "run_id": key.run_id,
             "seq": first + index,
-            "stage_run_id": stage_run_id,
-            "attempt": attempt,
+            "stage_run_id": key.stage_run_id,
+            "attempt": key.number,
             "name": point.name,
             "step": point.step,
             "value": point.value,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.claims import ACTIVE_PHASES, is_overdue
 from app.database.models import pipeline_runs, stage_attempts, stage_runs
+from app.domain.attempts import AttemptKey
 from app.domain.events import EventKind
 from app.domain.outcomes import AttemptOutcome, explain
 from app.domain.retry import LOST_LIMIT
@@ -30,59 +31,54 @@ from app.services.run_change import Publisher, RunChange, changing
 async def adopt_attempt(
     engine: AsyncEngine,
     hints: Publisher,
-    run_id: uuid.UUID,
-    stage_run_id: uuid.UUID,
-    attempt: int,
+    key: AttemptKey,
     worker_id: uuid.UUID,
 ) -> bool:
     """Another worker of the same host takes over an attempt; its status stays what it is."""
-    async with changing(engine, hints, run_id) as change:
-        if await change.stage(stage_run_id, attempt, ACTIVE_PHASES) is None:
+    async with changing(engine, hints, key.run_id) as change:
+        if await change.stage(key.stage_run_id, key.number, ACTIVE_PHASES) is None:
             return False
         mine = {"worker_id": worker_id}
-        where = (stage_attempts.c.stage_run_id == stage_run_id, stage_attempts.c.attempt == attempt)
+        attempts = stage_attempts.c
+        where = (attempts.stage_run_id == key.stage_run_id, attempts.attempt == key.number)
         await change.connection.execute(
-            sa.update(stage_runs).where(stage_runs.c.id == stage_run_id).values(mine)
+            sa.update(stage_runs).where(stage_runs.c.id == key.stage_run_id).values(mine)
         )
         await change.connection.execute(sa.update(stage_attempts).where(*where).values(mine))
         return True
 
 
-async def stage_started(
-    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, stage_run_id: uuid.UUID, attempt: int, at: Any
-) -> bool:
+async def stage_started(engine: AsyncEngine, hints: Publisher, key: AttemptKey, at: datetime) -> bool:
     """claimed -> running: the process exists since ``at``."""
-    async with changing(engine, hints, run_id) as change:
-        stage = await change.stage(stage_run_id, attempt, (Phase.CLAIMED,))
+    async with changing(engine, hints, key.run_id) as change:
+        stage = await change.stage(key.stage_run_id, key.number, (Phase.CLAIMED,))
         if stage is None:
             return False
         await change.move_stage(stage, Phase.RUNNING, started_at=at)
         await _update_attempt(change, stage, started_at=at)
         change.record(
             EventKind.STAGE_STARTED,
-            stage_run_id,
+            key.stage_run_id,
             status=StageStatus.RUNNING,
             previousStatus=stage.status,
-            attempt=attempt,
+            attempt=key.number,
         )
         return True
 
 
-async def stage_collecting(
-    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, stage_run_id: uuid.UUID, attempt: int
-) -> bool:
+async def stage_collecting(engine: AsyncEngine, hints: Publisher, key: AttemptKey) -> bool:
     """claimed/running -> collecting: the process ended well, its outputs are being stored."""
-    async with changing(engine, hints, run_id) as change:
-        stage = await change.stage(stage_run_id, attempt, (Phase.CLAIMED, Phase.RUNNING))
+    async with changing(engine, hints, key.run_id) as change:
+        stage = await change.stage(key.stage_run_id, key.number, (Phase.CLAIMED, Phase.RUNNING))
         if stage is None:
             return False
         await change.move_stage(stage, Phase.COLLECTING)
         change.record(
             EventKind.STAGE_COLLECTING,
-            stage_run_id,
+            key.stage_run_id,
             status=StageStatus.RUNNING,
             previousStatus=stage.status,
-            attempt=attempt,
+            attempt=key.number,
         )
         return True
 
@@ -90,15 +86,13 @@ async def stage_collecting(
 async def complete_stage(
     engine: AsyncEngine,
     hints: Publisher,
-    run_id: uuid.UUID,
-    stage_run_id: uuid.UUID,
-    attempt: int,
+    key: AttemptKey,
     outcome: AttemptOutcome,
     outputs: StageOutputs,
 ) -> bool:
     """collecting -> COMPLETED with all artifacts visible at once; readies the dependents."""
-    async with changing(engine, hints, run_id) as change:
-        stage = await change.stage(stage_run_id, attempt, (Phase.COLLECTING,))
+    async with changing(engine, hints, key.run_id) as change:
+        stage = await change.stage(key.stage_run_id, key.number, (Phase.COLLECTING,))
         if stage is None:
             return False
         await publish_outputs(change, stage, outputs)
@@ -119,9 +113,7 @@ async def complete_stage(
 async def attempt_failed(
     engine: AsyncEngine,
     hints: Publisher,
-    run_id: uuid.UUID,
-    stage_run_id: uuid.UUID,
-    attempt: int,
+    key: AttemptKey,
     outcome: AttemptOutcome,
     outputs: StageOutputs,
 ) -> bool:
@@ -129,8 +121,8 @@ async def attempt_failed(
 
     ``outputs`` of a failed attempt hold its log only.
     """
-    async with changing(engine, hints, run_id) as change:
-        stage = await change.stage(stage_run_id, attempt, ACTIVE_PHASES)
+    async with changing(engine, hints, key.run_id) as change:
+        stage = await change.stage(key.stage_run_id, key.number, ACTIVE_PHASES)
         if stage is None:
             return False
         await fail_attempt(change, stage, outcome, outputs)

@@ -28,6 +28,7 @@ from app.database.models import (
     workers,
 )
 from app.domain.artifacts import DatasetFacts, ModelFacts
+from app.domain.attempts import AttemptKey
 from app.domain.outcomes import AttemptOutcome
 from app.domain.plan import outcome
 from app.domain.statuses import RUN_FINAL, ArtifactType, FinishReason, Phase, StageStatus
@@ -85,6 +86,11 @@ def output(
     )
 
 
+def key_of(row: sa.Row[Any]) -> AttemptKey:
+    """The attempt a claimed stage run is at."""
+    return AttemptKey(row.pipeline_run_id, row.id, row.attempt_number)
+
+
 @dataclass(frozen=True)
 class ByHand:
     """Starts runs, moves their stages one by one, and reads what became of the rows."""
@@ -117,10 +123,10 @@ class ByHand:
 
     async def claim(self) -> sa.Row[Any] | None:
         """The stage run that may start next, claimed."""
-        stage_run_id = await claiming.claim_next_stage(self.engine, self.broker, self.worker_id, self.host_id)
-        if stage_run_id is None:
+        key = await claiming.claim_next_stage(self.engine, self.broker, self.worker_id, self.host_id)
+        if key is None:
             return None
-        (row,) = await self.rows(sa.select(stage_runs).where(stage_runs.c.id == stage_run_id))
+        (row,) = await self.rows(sa.select(stage_runs).where(stage_runs.c.id == key.stage_run_id))
         return row
 
     async def claimed(self, name: str) -> sa.Row[Any]:
@@ -131,26 +137,22 @@ class ByHand:
         return row
 
     async def run_stage(self, row: sa.Row[Any]) -> bool:
-        where = (row.pipeline_run_id, row.id, row.attempt_number)
-        return await transitions.stage_started(self.engine, self.broker, *where, datetime.now(UTC))
+        return await transitions.stage_started(self.engine, self.broker, key_of(row), datetime.now(UTC))
 
     async def collect(self, row: sa.Row[Any]) -> bool:
-        where = (row.pipeline_run_id, row.id, row.attempt_number)
-        return await transitions.stage_collecting(self.engine, self.broker, *where)
+        return await transitions.stage_collecting(self.engine, self.broker, key_of(row))
 
     async def complete(
         self, row: sa.Row[Any], *files: StoredFile, outcome: AttemptOutcome = SUCCESS, **outputs: Any
     ) -> bool:
         """From any phase in hand to COMPLETED."""
         await self.collect(row)
-        where = (row.pipeline_run_id, row.id, row.attempt_number)
         left = StageOutputs(files=files, **outputs)
-        return await transitions.complete_stage(self.engine, self.broker, *where, outcome, left)
+        return await transitions.complete_stage(self.engine, self.broker, key_of(row), outcome, left)
 
     async def fail(self, row: sa.Row[Any], outcome: AttemptOutcome = EXIT_3, *files: StoredFile) -> bool:
-        where = (row.pipeline_run_id, row.id, row.attempt_number)
         return await transitions.attempt_failed(
-            self.engine, self.broker, *where, outcome, StageOutputs(files=files)
+            self.engine, self.broker, key_of(row), outcome, StageOutputs(files=files)
         )
 
     async def cancel(self, run_id: uuid.UUID, reason: str | None = "enough") -> None:

@@ -13,13 +13,14 @@ from app.database.attempts import lost_attempts, unfit_stages
 from app.database.claims import work_at_hand
 from app.database.columns import new_id
 from app.database.models import stage_attempts, workers
+from app.domain.attempts import AttemptKey
 from app.domain.retry import LOST_LIMIT
 from app.domain.stage_reports import MetricPoint
 from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
 from app.execution import worker
 from app.services import claiming
 from app.services.samples import Report, store_report
-from tests.services.conftest import ByHand, output, stage
+from tests.services.conftest import ByHand, key_of, output, stage
 
 LOST_AFTER_SECONDS = 600.0
 
@@ -74,7 +75,8 @@ async def test_an_attempt_of_a_host_silent_for_too_long_is_lost_and_tried_elsewh
     assert told.payload["evidence"]["workerId"] == str(by_hand.worker_id)
     assert told.payload["evidence"]["silentSeconds"] > LOST_AFTER_SECONDS
     assert "has given no sign of life for more than 600 s" in told.payload["cause"]
-    assert await claiming.claim_next_stage(by_hand.engine, by_hand.broker, judge, new_id()) == row.id
+    again = AttemptKey(run_id, row.id, 2)
+    assert await claiming.claim_next_stage(by_hand.engine, by_hand.broker, judge, new_id()) == again
     await by_hand.check(run_id)
 
 
@@ -84,7 +86,7 @@ async def test_nothing_is_lost_a_moment_too_early(by_hand: ByHand) -> None:
     judge = await other_worker(by_hand)
     await silence(by_hand, by_hand.host_id, LOST_AFTER_SECONDS - 30)
     assert await declare_all_lost(by_hand, judge) == []
-    where = (run_id, (await by_hand.stages(run_id))["a"].id, 1)
+    where = AttemptKey(run_id, (await by_hand.stages(run_id))["a"].id, 1)
     limits = {"lost_after_seconds": LOST_AFTER_SECONDS, "lease_seconds": worker.LEASE_SECONDS}
     assert not await claiming.declare_lost(by_hand.engine, by_hand.broker, judge, where, **limits)
 
@@ -133,7 +135,7 @@ async def test_whatever_a_lost_attempt_reports_later_changes_nothing(by_hand: By
     assert not await by_hand.run_stage(late)
     assert not await by_hand.complete(late, output("models/late.bin"))
     assert not await by_hand.fail(late)
-    assert not await store_report(by_hand.engine, by_hand.broker, run_id, late.id, 1, (0, 0), report)
+    assert not await store_report(by_hand.engine, by_hand.broker, key_of(late), (0, 0), report)
     assert await by_hand.events(run_id) == before
 
 

@@ -15,7 +15,7 @@ from app.domain.stage_reports import MetricPoint
 from app.execution import worker
 from app.services import transitions
 from app.services.samples import Report, Sample, store_report
-from tests.services.conftest import ByHand, stage
+from tests.services.conftest import ByHand, key_of, stage
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SAMPLE = Sample(NOON, cpu_percent=50.0, memory_bytes=2**40, process_count=1)
@@ -30,8 +30,7 @@ async def reported(
     points: Sequence[MetricPoint] = (),
 ) -> bool:
     report = Report([SAMPLE] * samples, points, *until)
-    where = (row.pipeline_run_id, row.id, row.attempt_number)
-    return await store_report(by_hand.engine, by_hand.broker, *where, since, report)
+    return await store_report(by_hand.engine, by_hand.broker, key_of(row), since, report)
 
 
 async def numbers(by_hand: ByHand, run_id: uuid.UUID) -> list[int]:
@@ -87,14 +86,13 @@ async def test_points_of_one_report_with_and_without_a_time_are_all_stored(by_ha
 
 async def test_reports_and_an_adoption_at_once_do_not_deadlock(by_hand: ByHand) -> None:
     """Both need the run's row and the attempt's row."""
-    run_id = await by_hand.started(stage("a"))
+    await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
     other = await worker.register(by_hand.engine, by_hand.host_id, slots=4)
-    where = (run_id, row.id, row.attempt_number)
     for step in range(15):
         results = await asyncio.gather(
             reported(by_hand, row, (step, 0), (step + 1, 0)),
-            transitions.adopt_attempt(by_hand.engine, by_hand.broker, *where, other),
+            transitions.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other),
         )
         assert all(results)
 

@@ -25,7 +25,7 @@ from app.errors import DomainError, ErrorCode
 from app.execution import worker
 from app.services import transitions
 from app.services.run_change import RunChange, changing, lock_run
-from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, output, stage
+from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, key_of, output, stage
 
 STARTED = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -306,13 +306,12 @@ async def test_another_worker_takes_over_an_attempt_and_nothing_else_changes(by_
     run_id = await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
     other = await worker.register(by_hand.engine, by_hand.host_id, slots=4)
-    where = (run_id, row.id, row.attempt_number)
-    assert await transitions.adopt_attempt(by_hand.engine, by_hand.broker, *where, other)
+    assert await transitions.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other)
     taken = (await by_hand.stages(run_id))["a"]
     assert (taken.worker_id, taken.phase, taken.attempt_number) == (other, Phase.CLAIMED, 1)
     assert (await attempts_of(by_hand, row))[0].worker_id == other
     await by_hand.complete(taken)
-    assert not await transitions.adopt_attempt(by_hand.engine, by_hand.broker, *where, other)
+    assert not await transitions.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other)
 
 
 async def test_peaks_of_attempts_raise_the_runs_maxima(by_hand: ByHand) -> None:

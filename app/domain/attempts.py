@@ -1,0 +1,18 @@
+"""What names one attempt of a stage run, everywhere."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+
+class AttemptKey(NamedTuple):
+    """The number fences: what is reported under an older one than the stage run's changes nothing."""
+
+    run_id: UUID
+    stage_run_id: UUID
+    number: int
+
+    def __str__(self) -> str:
+        """The name of the attempt's folder, and of its processes in ``MLP_ATTEMPT_ID``."""
+        return f"{self.stage_run_id}.{self.number}"
