@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.database.columns import choice, id_column, instant, json_column, reference, timestamps
+from app.database.status_guard import STATUS_GUARD
 from app.domain.events import EventKind
 from app.domain.statuses import (
     ArtifactStatus,
@@ -111,6 +112,7 @@ pipeline_runs = sa.Table(
     reference("retry_of_id", "pipeline_runs.id", on_delete="SET NULL", nullable=True),
     instant("cancel_requested_at"),
     sa.Column("cancel_reason", sa.Text),
+    sa.Column("cancel_actor", sa.String(255)),
     instant("deadline_at"),
     choice("finish_reason", FinishReason, nullable=True),
     sa.Column("timeout_seconds", sa.Double),
@@ -183,6 +185,8 @@ stage_runs = sa.Table(
     json_column("metrics"),
     instant("stop_requested_at"),
     choice("stop_reason", FinishReason, nullable=True),
+    sa.Column("stop_actor", sa.String(255)),
+    sa.Column("stop_cause", sa.Text),
     sa.Column("lost_count", sa.Integer, nullable=False, server_default="0"),
     reference("reused_from_id", "stage_runs.id", on_delete="SET NULL", nullable=True),
     sa.CheckConstraint(
@@ -296,6 +300,8 @@ stage_attempts = sa.Table(
     sa.Column("cpu_seconds", sa.Double),
     sa.Column("log_bytes", sa.BigInteger),
     sa.Column("log_dropped_bytes", sa.BigInteger),
+    sa.Column("log_tail", sa.Text),
+    sa.Column("wall_seconds", sa.Double),
     json_column("evidence"),
     sa.Column("journal_offset", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("metrics_offset", sa.BigInteger, nullable=False, server_default="0"),
@@ -396,3 +402,9 @@ webhooks = sa.Table(
     sa.Index(None, "pipeline_id", "id"),
     sa.UniqueConstraint("pipeline_id", "name"),
 )
+
+
+@sa.event.listens_for(metadata, "after_create")
+def _guard_status_changes(_: sa.MetaData, connection: sa.Connection, **__: object) -> None:
+    for statement in STATUS_GUARD:
+        connection.exec_driver_sql(statement)

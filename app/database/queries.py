@@ -79,7 +79,7 @@ MODELS = all_columns(models)
 WORKERS = all_columns(workers)
 SCHEDULES = all_columns(schedules)
 WEBHOOKS = all_columns(webhooks, but=("secret",))
-ATTEMPTS = all_columns(stage_attempts, but=("evidence", "journal_offset", "metrics_offset"))
+ATTEMPTS = all_columns(stage_attempts, but=("log_tail", "journal_offset", "metrics_offset"))
 EVENTS = Selection(run_events, ("seq", "kind", "stage_run_id", "payload", "at"))
 SAMPLES = Selection(
     resource_samples,

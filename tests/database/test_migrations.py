@@ -33,6 +33,8 @@ DEFINITIONS = {
     "FROM information_schema.columns WHERE table_schema = 'public'",
     "triggers": "SELECT tgrelid::regclass::text || ' ' || tgname, pg_get_triggerdef(oid) "
     "FROM pg_trigger WHERE NOT tgisinternal",
+    "functions": "SELECT oid::regprocedure::text, pg_get_functiondef(oid) FROM pg_proc "
+    "WHERE pronamespace = 'public'::regnamespace",
     "sequences": "SELECT sequencename, data_type::text FROM pg_sequences WHERE schemaname = 'public'",
 }
 

@@ -346,7 +346,8 @@ async def test_a_change_that_fails_leaves_neither_row_nor_event(by_hand: ByHand)
 
 
 async def moved(change: RunChange, phase: Phase) -> sa.Row[Any]:
-    """The run's only stage run, its phase set without asking."""
+    """The run's only stage run, its phase set without asking, for which the database's own guard is off."""
+    await change.connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
     status = StageStatus.COMPLETED if phase is Phase.FINAL else None
     running = phase in (Phase.RUNNING, Phase.COLLECTING)
     await change.connection.execute(

@@ -173,12 +173,13 @@ async def test_an_earlier_attempt_is_finished_before_the_later_ones(
 async def test_a_stage_run_which_has_not_started_is_waited_for(
     graph: Graph, run: HandMadeRun, broker: Broker, attempts: Path
 ) -> None:
-    await run.update_stage_run(attempt_number=0, phase=Phase.BLOCKED, status=StageStatus.PENDING)
+    await run.update_stage_run(attempt_number=0, phase=Phase.READY, status=StageStatus.PENDING)
     async with graph.subscribe(LOG, id=str(run.stage_run_id)) as subscriber:
         waiting = asyncio.create_task(subscriber.next())
         await asyncio.sleep(0.1)
         LogFile(attempts, run).write(b"here")
-        await run.update_stage_run(attempt_number=1, phase=Phase.RUNNING, status=StageStatus.RUNNING)
+        await run.update_stage_run(attempt_number=1, phase=Phase.CLAIMED)
+        await run.update_stage_run(phase=Phase.RUNNING, status=StageStatus.RUNNING)
         broker.publish(f"run:{run.run_id}")
         assert (await waiting)["text"] == "here"
 
