@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from app.main import RunningServer
+from app.execution.paths import WorkerHome
+from app.main import RunningServer, running_server
+from app.settings import load_settings
 from tests.clients.conftest import FOLDER, ask, start, unavailable, with_packages
 
 SCHEMA = FOLDER.parents[1] / "schema.graphql"
@@ -23,7 +25,7 @@ WITH_ARIADNE = ("run", "--no-project", "--with", "ariadne-codegen==0.19.0")
 
 @pytest.fixture(scope="module")
 def typescript_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program in TypeScript beside the types which graphql-codegen made of its operations."""
+    """The program in TypeScript beside what graphql-codegen made of its operations: types, and a list of documents."""
     folder = with_packages(sources_in(tmp_path_factory.mktemp("typescript")))
     run(folder, "node", "generate.js", "schema.graphql", "operations.graphql", "generated")
     return folder
@@ -48,7 +50,7 @@ def sources_in(folder: Path) -> Path:
 def run(folder: Path, *command: str, expected: int = 0) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == expected, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr if expected else done.stdout
 
 
 async def output(folder: Path, *command: str) -> Any:
@@ -76,6 +78,31 @@ async def test_a_typescript_program_on_generated_types_is_checked_and_runs(
     learned = await output(
         typescript_folder, "node", "built/program.js", server.graphql_url, await ended_run(server)
     )
+    assert_learned(learned)
+
+
+async def test_a_server_that_trusts_the_generated_documents_runs_the_program_and_nothing_else(
+    server: RunningServer, typescript_folder: Path, database_url: str, worker_home: WorkerHome
+) -> None:
+    run(typescript_folder, "node", "node_modules/typescript/bin/tsc", expected=2)
+    program = ("node", "built/program.js")
+    run_id = await ended_run(server)
+    settings = load_settings(
+        database_url=database_url,
+        home=worker_home.root,
+        port=0,
+        trusted_documents=typescript_folder / "generated" / "persisted-documents.json",
+    )
+    async with running_server(settings, worker=False) as trusting:
+        learned = await output(typescript_folder, *program, trusting.graphql_url, run_id, "hashes")
+        refused = await asyncio.to_thread(
+            run, typescript_folder, *program, trusting.graphql_url, run_id, expected=1
+        )
+    assert_learned(learned)
+    assert "DOCUMENT_NOT_TRUSTED" in refused
+
+
+def assert_learned(learned: dict[str, Any]) -> None:
     assert learned.pop("events") > 5
     assert learned == {
         "status": "COMPLETED",
@@ -84,7 +111,7 @@ async def test_a_typescript_program_on_generated_types_is_checked_and_runs(
         "sizes": True,
         "notes": "typed",
         "codes": [],
-        "subscription": True,
+        "followed": "COMPLETED",
     }
 
 

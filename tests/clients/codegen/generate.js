@@ -26,7 +26,7 @@ const files = await preset.buildGeneratesSection({
   config,
   plugins: [],
   pluginMap: {},
-  presetConfig: {},
+  presetConfig: { persistedDocuments: true },
 });
 mkdirSync(folder, { recursive: true });
 for (const file of files) writeFileSync(file.filename, await codegen({ ...file, config: { ...config, ...file.config } }));
