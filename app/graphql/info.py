@@ -8,7 +8,8 @@ import strawberry
 
 if TYPE_CHECKING:
     from app.graphql.context import Context
+    from app.graphql.place import Place
 
-    Info: TypeAlias = strawberry.Info[Context, None]
+    Info: TypeAlias = strawberry.Info[Context, Place | None]
 else:
     Info = strawberry.Info

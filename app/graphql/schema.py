@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import strawberry
-from graphql import GraphQLError
+from graphql import DocumentNode, GraphQLError
 from strawberry.extensions.runner import SchemaExtensionsRunner
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext, PreExecutionError
@@ -61,6 +61,13 @@ class Schema(strawberry.Schema):
         if self._trusted is None:
             return request
         return {**request, "query": self._trusted.text_named_by(request)}
+
+    def document(self, query: str) -> DocumentNode | None:
+        """The parsed query, unless it can't be parsed or executed."""
+        try:
+            return self._documents.prepare(query).document if self._documents.accepts(query) else None
+        except (GraphQLError, RecursionError):
+            return None
 
     async def _prepare_operation_async(
         self, context: ExecutionContext, extensions_runner: SchemaExtensionsRunner

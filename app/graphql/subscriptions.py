@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
@@ -13,6 +14,7 @@ from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
 from app.graphql.inputs import RunFilter, RunFilterArgument
 from app.graphql.pages import NOT_GIVEN, given, sequence_of
+from app.graphql.place import follow
 from app.graphql.scalars import BigInt
 from app.graphql.types.events import (
     MetricPointBatch,
@@ -22,11 +24,14 @@ from app.graphql.types.events import (
     SystemSample,
 )
 from app.graphql.types.logs import LogChunk
+from app.services.logs import LogCursor
 from app.services.streams import ChangedRuns
 
 if TYPE_CHECKING:
     from app.graphql.loaders import Loaders
 
+BEGINNING_ARGUMENTS = frozenset({"after", "afterOffset", "attempt"})
+"""Arguments which say where a stream begins, and nothing else about it."""
 
 RunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the run.")]
 StageRunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the stage run.")]
@@ -51,7 +56,8 @@ async def run_events(
     info: Info, run_id: RunId, after: After = NOT_GIVEN
 ) -> AsyncGenerator[RunEventBatch, None]:
     key = required_key(run_id, "Run", "runId")
-    async with aclosing(info.context.streams.run_events(key, sequence_of(given(after)))) as batches:
+    stream = partial(info.context.streams.run_events, key)
+    async with aclosing(follow(info, stream, sequence_of(given(after)))) as batches:
         async for batch in batches:
             yield RunEventBatch.of(key, batch)
 
@@ -60,7 +66,8 @@ async def resource_samples(
     info: Info, run_id: RunId, after: After = NOT_GIVEN
 ) -> AsyncGenerator[ResourceSampleBatch, None]:
     key = required_key(run_id, "Run", "runId")
-    async with aclosing(info.context.streams.resource_samples(key, sequence_of(given(after)))) as batches:
+    stream = partial(info.context.streams.resource_samples, key)
+    async with aclosing(follow(info, stream, sequence_of(given(after)))) as batches:
         async for batch in batches:
             yield ResourceSampleBatch.of(batch)
 
@@ -69,7 +76,8 @@ async def metric_points(
     info: Info, run_id: RunId, after: After = NOT_GIVEN
 ) -> AsyncGenerator[MetricPointBatch, None]:
     key = required_key(run_id, "Run", "runId")
-    async with aclosing(info.context.streams.metric_points(key, sequence_of(given(after)))) as batches:
+    stream = partial(info.context.streams.metric_points, key)
+    async with aclosing(follow(info, stream, sequence_of(given(after)))) as batches:
         async for batch in batches:
             yield MetricPointBatch.of(batch)
 
@@ -81,8 +89,9 @@ async def stage_log(
     attempt: FromAttempt = NOT_GIVEN,
 ) -> AsyncGenerator[LogChunk, None]:
     key = required_key(stage_run_id, "StageRun", "stageRunId")
-    log = info.context.streams.stage_log(key, given(after_offset), given(attempt))
-    async with aclosing(log) as pieces:
+    stream = partial(info.context.streams.stage_log, key)
+    start = LogCursor(given(attempt), given(after_offset))
+    async with aclosing(follow(info, stream, start)) as pieces:
         async for piece in pieces:
             yield LogChunk.of(piece)
 
@@ -94,15 +103,16 @@ async def runs_changed(
     wanted = given(filter) or RunFilter()
     # These three may change while a run exists: a run which no longer has them must leave the client's list.
     lasting = replace(wanted, status=NOT_GIVEN, tags=NOT_GIVEN, environment=NOT_GIVEN)
-    changes = info.context.streams.changed_runs(wanted.conditions(), lasting.conditions())
-    async with aclosing(changes) as batches:
+    stream = partial(info.context.streams.changed_runs, wanted.conditions(), lasting.conditions())
+    async with aclosing(follow(info, stream, None)) as batches:
         async for batch in batches:
             yield await _runs_changed_batch(info.context.loaders, batch)
 
 
 async def system_samples(info: Info) -> AsyncGenerator[SystemSample, None]:
-    async for reading in info.context.system.samples():
-        yield SystemSample.of(reading)
+    async with aclosing(follow(info, lambda _: info.context.system.samples(), None)) as samples:
+        async for sample in samples:
+            yield SystemSample.of(sample)
 
 
 async def _runs_changed_batch(loaders: Loaders, batch: ChangedRuns) -> RunsChangedBatch:

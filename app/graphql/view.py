@@ -23,7 +23,8 @@ from strawberry.types.unset import UnsetType
 from app.graphql.context import Context, ContextFactory
 from app.graphql.media import GRAPHQL_RESPONSE, JSON, negotiate
 from app.graphql.schema import Schema
-from app.graphql.websocket import TransportHandler
+from app.graphql.shared_subscriptions import SharedSubscriptions
+from app.graphql.websocket import TransportHandler, WebSocketAdapter
 
 CONNECTION_INIT_TIMEOUT = dt.timedelta(seconds=5)
 MAX_OPERATIONS_PER_SOCKET = 20
@@ -52,6 +53,7 @@ class GraphQLView(GraphQL[Context, None]):
 
     graphql_transport_ws_handler_class = TransportHandler
     request_adapter_class = RequestAdapter
+    websocket_adapter_class = WebSocketAdapter
     schema: Schema
 
     def __init__(
@@ -70,6 +72,7 @@ class GraphQLView(GraphQL[Context, None]):
             max_subscriptions_per_connection=MAX_OPERATIONS_PER_SOCKET,
             allowed_origins=allowed_origins,
         )
+        self.subscriptions = SharedSubscriptions(schema, self.encode_json)
         self._contexts = contexts
         self._page = page
         self._token = token

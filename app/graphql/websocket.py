@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from starlette.websockets import WebSocketDisconnect
+from strawberry.asgi import ASGIWebSocketAdapter
+from strawberry.http.exceptions import WebSocketDisconnected
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
+    BaseGraphQLTransportWSHandler,
+    Operation,
+)
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import CompleteMessage
 
 from app.graphql.context import Context
 from app.graphql.schema import Schema
+from app.graphql.shared_subscriptions import Message, Request
+
+if TYPE_CHECKING:
+    from app.graphql.view import GraphQLView
 
 _CLOSE_REASON_BYTES = 120  # a control frame holds 125, two of them for the code
 
 
+class WebSocketAdapter(ASGIWebSocketAdapter):
+    """Strawberry's adapter, which also sends what is JSON already."""
+
+    async def send_text(self, text: str) -> None:
+        try:
+            await self.ws.send_text(text)
+        except WebSocketDisconnect as error:
+            raise WebSocketDisconnected from error
+
+
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
-    """Strawberry's handler with strict messages."""
+    """Strawberry's handler with strict messages and shared subscriptions."""
 
     schema: Schema
+    view: GraphQLView
+    websocket: WebSocketAdapter
 
     async def handle_message(self, message: Any) -> None:
         if is_subscribe(message) and isinstance(message.get("payload"), dict):
@@ -32,6 +57,31 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     async def handle_invalid_message(self, error_message: str) -> None:
         reason = error_message.encode(errors="replace")[:_CLOSE_REASON_BYTES].decode(errors="ignore")
         await super().handle_invalid_message(reason)
+
+    async def run_operation(self, operation: Operation[Context, None]) -> None:
+        request = Request(operation.query, operation.operation_name, operation.variables or {})
+        messages = self.view.subscriptions.messages(request, self.context)
+        if messages is None:
+            await super().run_operation(operation)
+            return
+        try:
+            async with aclosing(messages):
+                await self._deliver(operation, messages)
+        except WebSocketDisconnected:
+            return
+        except Exception as error:
+            await self.handle_task_exception(error)
+            await operation.send_initial_errors([GraphQLError("Internal error")])
+
+    async def _deliver(self, operation: Operation[Context, None], messages: AsyncIterator[Message]) -> None:
+        start = f'{{"id":{self.view.encode_json(operation.id)},"type":'
+        async for message in messages:
+            if message.is_refusal:
+                operation.completed = True
+                self.forget_id(operation.id)
+            kind = "error" if message.is_refusal else "next"
+            await self.websocket.send_text(f'{start}"{kind}","payload":{message.payload}}}')
+        await operation.send_operation_message(CompleteMessage(id=operation.id, type="complete"))
 
     @staticmethod
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:

@@ -23,6 +23,18 @@ _RUNNING_PHASES = frozenset({Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING})
 
 
 @dataclass(frozen=True, slots=True)
+class LogCursor:
+    """A place in the logs of a stage run's attempts: byte ``offset`` of the latest attempt unless one is named.
+
+    No offset is the start, a negative one counts from the present end. ``is_end``: the attempt has nothing more.
+    """
+
+    attempt: int | None
+    offset: int | None
+    is_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LogSlice:
     """Bytes ``offset <= i < next_offset`` of one attempt's log.
 
@@ -35,6 +47,11 @@ class LogSlice:
     next_offset: int
     data: bytes
     final: bool
+
+    @property
+    def cursor(self) -> LogCursor:
+        """The place behind the slice."""
+        return LogCursor(self.attempt or None, self.next_offset, self.final)
 
     def cut_to_characters(self) -> LogSlice:
         """The slice without a UTF-8 character which is incomplete at its end, unless nothing follows."""

@@ -10,8 +10,8 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -38,7 +38,7 @@ from app.database.streams import (
 )
 from app.domain.statuses import RUN_FINAL, Phase
 from app.errors import DomainError, ErrorCode, NotFound
-from app.services.logs import LogReader, LogSlice
+from app.services.logs import LogCursor, LogReader, LogSlice
 
 BATCH_ROWS = 500
 LOG_CHUNK_BYTES = 64 * 1024
@@ -77,20 +77,27 @@ class _Position:
     is_final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Changes:
-    """Runs and when they were written, from a little before the last read up to this one."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """Runs and when they were written, from a little before the last read up to this one: what has been told."""
 
     read_at: dt.datetime
-    updated: dict[UUID, dt.datetime]
+    updated: Mapping[UUID, dt.datetime]
+
+    def and_also(self, updated: Mapping[UUID, dt.datetime]) -> Changes:
+        return replace(self, updated={**self.updated, **updated})
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedRuns:
-    """Ids of runs which were written: those which match a filter now, and those which don't, but may have."""
+    """Ids of runs which were written: those which match a filter now, and those which don't, but may have.
+
+    ``cursor`` is what to go on after.
+    """
 
     matching: list[UUID]
     others: list[UUID]
+    cursor: Changes
 
 
 class Streams:
@@ -116,49 +123,53 @@ class Streams:
         topics = (metrics_topic(run_id), run_topic(run_id))
         return self._follow_run(run_id, after, metrics_after, "last_metric_seq", *topics)
 
-    async def stage_log(
-        self, stage_run_id: UUID, after_offset: int | None, attempt: int | None
-    ) -> AsyncGenerator[LogSlice, None]:
-        """The log of a stage run from an offset of an attempt on, through its retries, until it is final.
+    async def stage_log(self, stage_run_id: UUID, after: LogCursor) -> AsyncGenerator[LogSlice, None]:
+        """The log of a stage run, through its retries, until it is final.
 
         No slice ends inside of a UTF-8 character, and each attempt ends with a slice which is ``final``.
         """
         stage_run = await self._stage_run(stage_run_id)
-        if attempt is not None and not 0 < attempt <= stage_run.attempt_number:
-            raise DomainError(f"attempt {attempt} has not been made", path=("attempt",))
+        if after.attempt is not None and not 0 < after.attempt <= stage_run.attempt_number:
+            raise DomainError(f"attempt {after.attempt} has not been made", path=("attempt",))
+        cursor = after
         with self._broker.listen(log_topic(stage_run_id), run_topic(stage_run.pipeline_run_id)) as hints:
-            offset = after_offset
             while True:
-                read = partial(self._logs.read, stage_run_id, offset, LOG_CHUNK_BYTES, attempt)
-                piece = (await _patiently(read)).cut_to_characters()
-                if piece.data or piece.final:
-                    yield piece
-                attempt, offset = piece.attempt or None, piece.next_offset
-                if piece.final:
-                    attempt = await self._next_attempt(stage_run_id, piece.attempt, hints)
+                if cursor.is_end:
+                    attempt = await self._next_attempt(stage_run_id, cursor.attempt or 0, hints)
                     if attempt is None:
                         return
-                    offset = 0
-                elif not piece.data:
+                    cursor = LogCursor(attempt, 0)
+                read = partial(self._logs.read, stage_run_id, cursor.offset, LOG_CHUNK_BYTES, cursor.attempt)
+                piece = (await _patiently(read)).cut_to_characters()
+                cursor = piece.cursor
+                if piece.data or piece.final:
+                    yield piece
+                else:
                     await hints.wait(min(_LOG_POLL_SECONDS, self._broker.poll_seconds))
 
     async def changed_runs(
-        self, matching: Conditions, candidates: Conditions
+        self, matching: Conditions, candidates: Conditions, after: Changes | None = None
     ) -> AsyncGenerator[ChangedRuns, None]:
-        """Runs whose rows were written since the call, oldest change first, a few batches per second.
+        """Runs whose rows were written since ``after``, or since the call; oldest change first, a few batches per
+        second.
 
         ``candidates``: the part of the filter which never changes for a run; others are not reported at all.
         """
         with self._broker.listen(RUNS) as hints:
-            window = await self._changes(None)
+            if after is not None:
+                hints.add()
+            told = after or await self._changes(None)
             while True:
                 await hints.wait(self._broker.poll_seconds)
-                earlier, window = window, await self._changes(window.read_at)
-                fresh = [run_id for run_id, at in window.updated.items() if earlier.updated.get(run_id) != at]
+                window = await self._changes(told.read_at)
+                fresh = [run_id for run_id, at in window.updated.items() if told.updated.get(run_id) != at]
                 for first in range(0, len(fresh), _RUNS_PER_BATCH):
-                    batch = await self._sort_out(fresh[first : first + _RUNS_PER_BATCH], matching, candidates)
+                    run_ids = fresh[first : first + _RUNS_PER_BATCH]
+                    told = told.and_also({run_id: window.updated[run_id] for run_id in run_ids})
+                    batch = await self._sort_out(run_ids, told, matching, candidates)
                     if batch.matching or batch.others:
                         yield batch
+                told = window
                 await asyncio.sleep(_RUNS_INTERVAL_SECONDS)
 
     async def _follow_run(
@@ -201,11 +212,11 @@ class Streams:
             raise NotFound(f"there is no stage run {stage_run_id}", path=("stageRunId",))
         return stage_run
 
-    async def _changes(self, last_read_at: dt.datetime | None) -> _Changes:
+    async def _changes(self, last_read_at: dt.datetime | None) -> Changes:
         return await self._ask(("runs", last_read_at), partial(_changes_since, last_read_at=last_read_at))
 
     async def _sort_out(
-        self, run_ids: list[UUID], matching: Conditions, candidates: Conditions
+        self, run_ids: Sequence[UUID], told: Changes, matching: Conditions, candidates: Conditions
     ) -> ChangedRuns:
         async def read() -> dict[UUID, bool]:
             async with self._engine.connect() as connection:
@@ -215,6 +226,7 @@ class Streams:
         return ChangedRuns(
             matching=[run_id for run_id in run_ids if matches.get(run_id) is True],
             others=[run_id for run_id in run_ids if matches.get(run_id) is False],
+            cursor=told,
         )
 
     async def _ask(
@@ -246,11 +258,11 @@ def _batch(cursor: int, position: _Position) -> RowBatch:
     return RowBatch(last, rows, missed)
 
 
-async def _changes_since(connection: AsyncConnection, last_read_at: dt.datetime | None) -> _Changes:
+async def _changes_since(connection: AsyncConnection, last_read_at: dt.datetime | None) -> Changes:
     # ``updated_at`` is when a transaction began: one which was open at the last read may have committed since.
     read_at = await database_clock(connection)
     rows = await runs_updated_since(connection, (last_read_at or read_at) - _LONGEST_TRANSACTION)
-    return _Changes(read_at, {row.id: row.updated_at for row in rows})
+    return Changes(read_at, {row.id: row.updated_at for row in rows})
 
 
 async def _patiently(read: Callable[[], Awaitable[_Answer]]) -> _Answer:

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import psutil
@@ -23,6 +23,11 @@ class SystemSample:
     load_average: float | None
     server_rss_bytes: int
 
+    @property
+    def cursor(self) -> dt.datetime:
+        """Tells the sample from all others."""
+        return self.at
+
 
 class SystemSampler:
     """Hands the same sample to all watchers of a tick, so that a hundred dashboards cost one reading."""
@@ -34,7 +39,7 @@ class SystemSampler:
         self._latest: SystemSample | None = None
         psutil.cpu_percent()
 
-    async def samples(self) -> AsyncIterator[SystemSample]:
+    async def samples(self) -> AsyncGenerator[SystemSample, None]:
         """One sample now, then one per tick, for as long as the caller iterates."""
         while True:
             yield self.current()
