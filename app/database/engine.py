@@ -19,6 +19,9 @@ from app.errors import StartupError
 __all__ = ["check_reachable", "connect", "create_engine", "masked"]
 
 APPLICATION_NAME = "ml-pipeline-thing"
+IDLE_TRANSACTION_SECONDS = 10.0
+"""How long a process that stands still in the middle of a transaction may hold up all who need its locks."""
+
 OLDEST_SERVER_VERSION = 130000
 _RECONNECT_SECONDS = 0.25
 _POOL_RECYCLE_SECONDS = 1800
@@ -34,6 +37,7 @@ def create_engine(
     max_overflow: int | None = None,
     pool_timeout_seconds: float = 10.0,
     statement_timeout_seconds: float = 30.0,
+    idle_transaction_seconds: float = IDLE_TRANSACTION_SECONDS,
     application_name: str = APPLICATION_NAME,
 ) -> AsyncEngine:
     """An engine whose connections speak UTC and strict JSON. ``max_overflow`` defaults to ``pool_size``."""
@@ -41,7 +45,10 @@ def create_engine(
     async def open_connection() -> asyncpg.Connection:
         try:
             return await connect(
-                url, statement_timeout_seconds=statement_timeout_seconds, application_name=application_name
+                url,
+                statement_timeout_seconds=statement_timeout_seconds,
+                idle_transaction_seconds=idle_transaction_seconds,
+                application_name=application_name,
             )
         except (ConnectionError, TimeoutError, ssl.SSLError):
             raise
@@ -67,6 +74,7 @@ async def connect(
     url: str | URL,
     *,
     statement_timeout_seconds: float = 0.0,
+    idle_transaction_seconds: float = IDLE_TRANSACTION_SECONDS,
     application_name: str = APPLICATION_NAME,
 ) -> asyncpg.Connection:
     """One plain asyncpg connection, for LISTEN and the like. A timeout of 0 seconds means none."""
@@ -74,7 +82,7 @@ async def connect(
         "application_name": application_name,
         "timezone": "UTC",
         "statement_timeout": str(round(statement_timeout_seconds * 1000)),
-        "idle_in_transaction_session_timeout": "60000",
+        "idle_in_transaction_session_timeout": str(round(idle_transaction_seconds * 1000)),
         # Compiling costs more than our short statements take.
         "jit": "off",
     }

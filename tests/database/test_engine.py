@@ -81,6 +81,7 @@ async def test_session_speaks_utc_under_our_name_and_limits_statements(engine: A
     assert await scalar(engine, "SHOW timezone") == "UTC"
     assert await scalar(engine, "SHOW application_name") == "ml-pipeline-thing"
     assert await scalar(engine, "SHOW statement_timeout") == "30s"
+    assert await scalar(engine, "SHOW idle_in_transaction_session_timeout") == "10s"
 
 
 async def test_statement_beyond_its_timeout_is_ended_by_the_server(database_url: str) -> None:

@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from app.database.attempts import lost_attempts, unfit_stages
-from app.database.claims import work_at_hand
+from app.database.claims import take_claims_lock, work_at_hand
 from app.database.columns import new_id
+from app.database.engine import create_engine
 from app.database.models import stage_attempts, workers
 from app.domain.attempts import AttemptKey
 from app.domain.retry import LOST_LIMIT
@@ -248,3 +249,17 @@ async def test_runs_and_stages_of_a_higher_priority_go_first(by_hand: ByHand) ->
     assert [await by_hand.begin(), await by_hand.begin()] == [high, low]
     rows = [await by_hand.claim() for _ in range(3)]
     assert [row.pipeline_run_id for row in rows if row] == [high, high, low]
+
+
+async def test_a_worker_frozen_in_the_middle_of_a_claim_holds_up_the_others_for_a_while_only(
+    by_hand: ByHand,
+) -> None:
+    run_id = await by_hand.started(stage("a"))
+    frozen = create_engine(by_hand.engine.url, idle_transaction_seconds=0.5)
+    async with frozen.connect() as connection:
+        await take_claims_lock(connection)
+        await connection.execute(sa.text("SELECT 1 FROM pipeline_runs FOR UPDATE"))
+        await by_hand.claimed("a")
+        await connection.invalidate()
+    await frozen.dispose()
+    await by_hand.check(run_id)
