@@ -13,6 +13,7 @@ import strawberry
 from graphql import GraphQLError
 from strawberry.types.execution import ExecutionContext
 
+from app.database.outages import is_outage
 from app.errors import DomainError, InvalidInput
 from app.graphql.enums import ErrorCode
 from app.graphql.inputs import camel_case
@@ -51,6 +52,10 @@ def public_error(error: GraphQLError, execution: ExecutionContext | None) -> Gra
     if isinstance(cause, DomainError):
         details: dict[str, Any] = {"code": cause.code.value, "argumentPath": graph_path(cause.path)}
         return located(error, cause.message, details)
+    if is_outage(cause):
+        logger.warning("an operation met an outage: %s", _names_of(cause))
+        details = {"code": ErrorCode.UNAVAILABLE.value}
+        return located(error, "the database does not answer; try again", details)
     error_id = uuid.uuid4().hex
     log_unexpected(cause, error_id, execution)
     return located(error, "Internal error", {"code": "INTERNAL", "errorId": error_id})
@@ -73,9 +78,13 @@ def log_unexpected(cause: BaseException, error_id: str, execution: ExecutionCont
         error_id,
         execution.operation_name if execution else None,
         hashlib.sha256(query.encode("utf-8", "replace")).hexdigest(),
-        " caused by ".join(type(error).__qualname__ for error in chain_of(cause)),
+        _names_of(cause),
         "".join(traceback.format_tb(cause.__traceback__)).rstrip(),
     )
+
+
+def _names_of(cause: BaseException) -> str:
+    return " caused by ".join(type(error).__qualname__ for error in chain_of(cause))
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:

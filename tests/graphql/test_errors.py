@@ -16,15 +16,29 @@ QUERY = """query Findings($tag: String!) {
 MESSAGE_WITH_A_SECRET = "postgresql://user:password-canary@host refused"
 
 
-@pytest.fixture
-def broken_graph(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> Graph:
-    """A graph whose database connections fail with a secret in the message."""
-
+def break_database(monkeypatch: pytest.MonkeyPatch, graph: Graph, error: Exception) -> None:
     def fail(*args: Any, **options: Any) -> Any:
-        raise ConnectionRefusedError(MESSAGE_WITH_A_SECRET)
+        raise error
 
     monkeypatch.setattr(type(graph.contexts.engine), "connect", fail)
+
+
+@pytest.fixture
+def broken_graph(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> Graph:
+    """A graph whose database connections fail as nobody expects, with a secret in the message."""
+    break_database(monkeypatch, graph, RuntimeError(MESSAGE_WITH_A_SECRET))
     return graph
+
+
+async def test_an_outage_of_the_database_is_told_as_something_to_try_again(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    break_database(monkeypatch, graph, ConnectionRefusedError(MESSAGE_WITH_A_SECRET))
+    error = await graph.refusal(QUERY, tag="variable-canary")
+    assert (error["message"], error["path"]) == ("the database does not answer; try again", ["runs"])
+    assert error["extensions"] == {"code": "UNAVAILABLE"}
+    assert "ConnectionRefusedError" in caplog.text
+    assert "canary" not in caplog.text
 
 
 async def test_an_unexpected_error_is_masked(broken_graph: Graph) -> None:
@@ -42,7 +56,7 @@ async def test_the_log_identifies_the_operation_without_what_the_client_sent(
         error = await broken_graph.refusal(QUERY, tag="variable-canary")
     assert error["extensions"]["errorId"] in caplog.text
     assert "Findings" in caplog.text
-    assert "ConnectionRefusedError" in caplog.text
+    assert "RuntimeError" in caplog.text
     assert "rows.py" in caplog.text
     for canary in ("variable-canary", "literal-canary", "password-canary"):
         assert canary not in caplog.text
