@@ -40,6 +40,7 @@ from app.services.streams import Streams
 from app.services.system import SystemSampler
 from app.settings import Settings
 from app.storage.disk import DiskReserve
+from app.storage.imports import Imports
 from app.storage.local import LocalStore
 from app.web.downloads import Downloads
 from app.web.health import Health
@@ -173,6 +174,7 @@ def create_app(parts: Parts, supervisor: Supervisor | None, schema: Schema) -> A
         logs=logs,
         streams=Streams(parts.engine, parts.broker, logs),
         system=SystemSampler(),
+        imports=Imports(parts.store, settings.import_folder, settings.artifact_limit_bytes),
         environment=settings.environment,
         read_slots=asyncio.Semaphore(min(READ_SLOTS, settings.database_pool_size)),
     )

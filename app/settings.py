@@ -166,6 +166,11 @@ class Settings(BaseSettings):
         alias="MLP_TRUSTED_DOCUMENTS",
         description="JSON file of GraphQL documents by their hashes, as client builds write it; others are refused.",
     )
+    import_folder: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        default=None,
+        alias="MLP_IMPORT_FOLDER",
+        description="Folder whose files clients may register as artifacts. Unset: they can register no files.",
+    )
     grace_seconds: float = Field(
         default=10,
         ge=0,

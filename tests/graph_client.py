@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from app.graphql.schema import Schema
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
+from app.storage.imports import Imports
+from app.storage.local import LocalStore
 
 PATIENCE_SECONDS = 10.0
 
@@ -76,4 +79,6 @@ class Subscriber:
 
 
 def graph_over(schema: Schema, engine: AsyncEngine, broker: Broker, logs: LogReader) -> Graph:
-    return Graph(schema, ContextFactory(engine, broker, logs, Streams(engine, broker, logs), SystemSampler()))
+    imports = Imports(LocalStore(Path("unused")), None, 0)
+    streams = Streams(engine, broker, logs)
+    return Graph(schema, ContextFactory(engine, broker, logs, streams, SystemSampler(), imports))

@@ -17,6 +17,7 @@ from app.graphql.rows import Reader
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
+from app.storage.imports import Imports
 
 __all__ = ["Context", "ContextFactory", "Info"]
 
@@ -33,6 +34,7 @@ class ContextFactory:
     logs: LogReader
     streams: Streams
     system: SystemSampler
+    imports: Imports
     environment: str | None = None
     """The environment of runs which state none."""
     read_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READ_SLOTS))
@@ -63,6 +65,7 @@ class Context:
         self.logs = shared.logs
         self.streams = shared.streams
         self.system = shared.system
+        self.imports = shared.imports
         self.environment = shared.environment
         self.reader = Reader(shared.read_engine, shared.read_slots)
         self.loaders = Loaders(self.reader)

@@ -11,6 +11,7 @@ from strawberry.extensions.runner import SchemaExtensionsRunner
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext, PreExecutionError
 
+from app.graphql.artifacts import ArtifactMutation
 from app.graphql.documents import DocumentCache
 from app.graphql.errors import public_error
 from app.graphql.mutations import Mutation
@@ -32,7 +33,7 @@ class AllQueries(Query, ScheduleQuery):
 @strawberry.type(
     name="Mutation", description="All changes. Expected failures are in the errors of the payload."
 )
-class AllMutations(Mutation, ScheduleMutation, WebhookMutation):
+class AllMutations(Mutation, ArtifactMutation, ScheduleMutation, WebhookMutation):
     pass
 
 

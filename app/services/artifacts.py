@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageO
     if time.time() - outputs.stored_at > FRESH_SECONDS:
         raise StorageUnavailable("the outputs were stored too long ago; they are stored once more")
     ids = {file.key: new_id() for file in outputs.files}
-    await _touch_blobs(change, outputs.files)
+    await touch_blobs(change, {file.sha256: file.size_bytes for file in outputs.files})
     rows = [_artifact_row(stage, file, ids[file.key]) for file in outputs.files]
     await change.connection.execute(sa.insert(artifacts), rows)
     own = await _insert_datasets(change, outputs.files, ids)
@@ -85,11 +86,11 @@ async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageO
         )
 
 
-async def _touch_blobs(change: RunChange, files: Sequence[StoredFile]) -> None:
-    unique = {file.sha256: file.size_bytes for file in files}
+async def touch_blobs(change: RunChange, sizes: Mapping[str, int]) -> None:
+    """Keep the stored bytes of these digests, whose sizes are given, from being cleaned up."""
     rows = [
         {"sha256": digest, "size_bytes": size, "storage_type": StorageType.LOCAL}
-        for digest, size in sorted(unique.items())
+        for digest, size in sorted(sizes.items())
     ]
     statement = insert(blobs)
     touched = statement.on_conflict_do_update(
@@ -126,14 +127,7 @@ async def _insert_datasets(
     """Answers dataset ids by the path of their file."""
     found = {file.path: (new_id(), file.dataset) for file in files if file.dataset is not None}
     rows = [
-        {
-            "id": dataset_id,
-            "artifact_id": ids[False, path],
-            "format": (facts.format or "unknown")[:50],
-            "row_count": facts.row_count,
-            "column_count": facts.column_count,
-            "schema": clean_json(facts.schema),
-        }
+        {"id": dataset_id, **dataset_row(ids[False, path], facts)}
         for path, (dataset_id, facts) in found.items()
     ]
     if rows:
@@ -151,20 +145,44 @@ async def _insert_models(
     found = [(file, file.model) for file in outputs.files if file.model is not None]
     known = {**await _upstream_datasets(change, stage), **own_datasets} if found else {}
     rows = [
-        {
-            "artifact_id": ids[file.key],
-            "model_type": (facts.model_type or "unknown")[:100],
-            "algorithm": (facts.algorithm or "unknown")[:100],
-            "framework": (facts.framework or "unknown")[:100],
-            "model_format": (facts.format or "unknown")[:50],
-            "training_dataset_id": known.get(facts.training_dataset or ""),
-            "training_config": clean_json(facts.training_config) or dict(stage.spec["params"]) or None,
-            "metrics": clean_json({**outputs.metrics, **(facts.metrics or {})}) or None,
-        }
+        model_row(
+            ids[file.key],
+            dataclasses.replace(
+                facts,
+                training_config=facts.training_config or stage.spec["params"],
+                metrics={**outputs.metrics, **(facts.metrics or {})},
+            ),
+            known.get(facts.training_dataset or ""),
+        )
         for file, facts in found
     ]
     if rows:
         await change.connection.execute(sa.insert(models), rows)
+
+
+def dataset_row(artifact_id: uuid.UUID, facts: DatasetFacts) -> dict[str, Any]:
+    return {
+        "artifact_id": artifact_id,
+        "format": (facts.format or "unknown")[:50],
+        "row_count": facts.row_count,
+        "column_count": facts.column_count,
+        "schema": clean_json(facts.schema),
+    }
+
+
+def model_row(
+    artifact_id: uuid.UUID, facts: ModelFacts, training_dataset_id: uuid.UUID | None
+) -> dict[str, Any]:
+    return {
+        "artifact_id": artifact_id,
+        "model_type": (facts.model_type or "unknown")[:100],
+        "algorithm": (facts.algorithm or "unknown")[:100],
+        "framework": (facts.framework or "unknown")[:100],
+        "model_format": (facts.format or "unknown")[:50],
+        "training_dataset_id": training_dataset_id,
+        "training_config": clean_json(facts.training_config) or None,
+        "metrics": clean_json(facts.metrics) or None,
+    }
 
 
 async def _upstream_datasets(change: RunChange, stage: sa.Row[Any]) -> dict[str, uuid.UUID]:

@@ -37,6 +37,7 @@ from app.graphql.schema import Schema, build_schema
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
+from app.storage.imports import Imports
 from app.storage.local import LocalStore
 from tests.factories import NOON, Factory
 
@@ -133,8 +134,10 @@ async def add_stage_run(make: Factory, run: Any, stage: Any, place: int) -> None
 
 
 def contexts_over(engine: AsyncEngine, broker: Broker) -> ContextFactory:
-    logs = LogReader(Path("attempts"), LocalStore(Path(tempfile.gettempdir())), engine)
-    return ContextFactory(engine, broker, logs, Streams(engine, broker, logs), SystemSampler())
+    store = LocalStore(Path(tempfile.gettempdir()))
+    logs = LogReader(Path("attempts"), store, engine)
+    streams = Streams(engine, broker, logs)
+    return ContextFactory(engine, broker, logs, streams, SystemSampler(), Imports(store, None, 0))
 
 
 async def statements_of(engine: AsyncEngine, schema: Schema, contexts: ContextFactory) -> list[Statement]:

@@ -27,6 +27,7 @@ from app.graphql.view import GraphQLView
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
+from app.storage.imports import Imports
 from app.storage.local import LocalStore
 from tests.factories import Factory
 
@@ -46,13 +47,15 @@ def schema() -> Schema:
 @pytest.fixture
 async def contexts(engine: AsyncEngine, database_url: str, tmp_path: Path) -> AsyncIterator[ContextFactory]:
     async with Broker(database_url) as broker:
-        logs = LogReader(tmp_path / "attempts", LocalStore(tmp_path / "artifacts"), engine)
+        store = LocalStore(tmp_path / "artifacts")
+        logs = LogReader(tmp_path / "attempts", store, engine)
         yield ContextFactory(
             engine=engine,
             broker=broker,
             logs=logs,
             streams=Streams(engine, broker, logs),
             system=SystemSampler(),
+            imports=Imports(store, tmp_path / "imports", 1 << 20),
         )
 
 

@@ -17,7 +17,7 @@ from app.graphql.scalars import BigInt
 from app.graphql.types.links import RunLink, StageLink, StageRunLink
 
 
-@strawberry.type(description="A file which a stage made.")
+@strawberry.type(description="A file which a stage made, or which was registered with a stage run.")
 class Artifact(relay.Node):
     id: relay.NodeID[uuid.UUID]
     stage_key: strawberry.Private[uuid.UUID]
@@ -26,7 +26,9 @@ class Artifact(relay.Node):
     description: str | None = strawberry.field(description="What it is, as the stage described it.")
     artifact_type: ArtifactType = strawberry.field(description="What it is.")
     status: ArtifactStatus = strawberry.field(description="Whether its bytes can be read.")
-    file_path: str = strawberry.field(description="Key of its bytes in the storage.")
+    file_path: str = strawberry.field(
+        description="Key of its bytes in the storage, or their address elsewhere."
+    )
     file_name: str = strawberry.field(description="Name of the file, without folders.")
     file_size: BigInt | None = strawberry.field(description="Size in bytes.")
     storage_type: StorageType = strawberry.field(description="Where its bytes live.")
@@ -35,8 +37,10 @@ class Artifact(relay.Node):
     )
     artifact_metadata: JSON | None = strawberry.field(description="Whatever else the stage told about it.")
     is_active: bool = strawberry.field(description="False if a later attempt has replaced it.")
-    relative_path: str = strawberry.field(description="Path of the file in the output folder of the stage.")
-    attempt_number: int = strawberry.field(description="The attempt which made it.")
+    relative_path: str = strawberry.field(
+        description="Path in the output folder of the stage; its name if it was registered."
+    )
+    attempt_number: int = strawberry.field(description="The attempt which made it; 0 if it was registered.")
     sha256: str | None = strawberry.field(description="SHA-256 of its bytes in hexadecimal digits.")
     media_type: str | None = strawberry.field(description="Media type, for example image/png.")
     created_at: dt.datetime = strawberry.field(description="When it was recorded.")
@@ -74,7 +78,10 @@ class Artifact(relay.Node):
 
     @strawberry.field(description="Address of its bytes on this server, as long as they can be read.")
     def download_url(self) -> str | None:
-        return f"/artifacts/{self.id}/content" if self.status is ArtifactStatus.READY else None
+        readable = (
+            self.status is ArtifactStatus.READY and self.is_active and self.storage_type is StorageType.LOCAL
+        )
+        return f"/artifacts/{self.id}/content" if readable else None
 
 
 @strawberry.type(description="What is known of an artifact as data.")

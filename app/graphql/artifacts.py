@@ -1,0 +1,198 @@
+"""Registering artifacts which no stage left behind, and saying more about any."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+import strawberry
+from strawberry.scalars import JSON
+
+from app.domain.artifacts import DatasetFacts, ModelFacts
+from app.errors import DomainError
+from app.graphql.context import Context
+from app.graphql.enums import ArtifactType
+from app.graphql.errors import UserError, user_errors
+from app.graphql.ids import required_key
+from app.graphql.info import Info
+from app.graphql.inputs import changes_of, draft_of, optional
+from app.graphql.mutations import no_errors, none_of, storable
+from app.graphql.pages import given
+from app.graphql.scalars import BigInt
+from app.graphql.types.artifact import Artifact
+from app.services import registration
+from app.services.registration import Content, Registration
+
+_INPUT = strawberry.argument(name="input", description="What to do.")
+
+
+@strawberry.input(one_of=True, description="Where the bytes of an artifact come from: exactly one of these.")
+class ArtifactSource:
+    file: strawberry.Maybe[str] = strawberry.field(
+        description="Path of a file in the server's MLP_IMPORT_FOLDER, which is copied into its store."
+    )
+    text: strawberry.Maybe[str] = strawberry.field(description="The content itself, for what is small.")
+    location: strawberry.Maybe[str] = strawberry.field(
+        description="Address of bytes which stay where they are, like s3://bucket/key; the server never calls it."
+    )
+
+
+@strawberry.input(description="What is known of an artifact as data.")
+class DatasetInput:
+    format: str | None = optional("Format of the file, for example csv.")
+    row_count: BigInt | None = optional("Number of rows.")
+    column_count: int | None = optional("Number of columns.")
+    schema: JSON | None = optional("Names and types of the columns: a list of objects.")
+
+
+@strawberry.input(description="What is known of an artifact as a model.")
+class ModelInput:
+    model_type: str | None = optional("What it does, for example classification.")
+    algorithm: str | None = optional("How it works, for example random forest.")
+    framework: str | None = optional("What it was made with, for example scikit-learn.")
+    model_format: str | None = optional("Format of the file, for example joblib.")
+    training_dataset_id: strawberry.ID | None = optional("The dataset it was trained with.")
+    training_config: JSON | None = optional("Settings of its training: an object.")
+    metrics: JSON | None = optional("Name and value of each of its metrics: an object.")
+
+
+@strawberry.input(description="An artifact to register.")
+class RegisterArtifactInput:
+    stage_run_id: strawberry.ID = strawberry.field(
+        description="The stage run it belongs to, at work or over."
+    )
+    name: str = strawberry.field(
+        description="Name of the artifact, unique among those registered with the stage run."
+    )
+    artifact_type: ArtifactType = strawberry.field(description="What it is.")
+    source: ArtifactSource = strawberry.field(description="Where its bytes come from.")
+    description: str | None = optional("What it is, in words.")
+    artifact_metadata: JSON | None = optional("Whatever else is to be kept with it: an object.")
+    dataset: DatasetInput | None = optional("What is known of it as data.")
+    model: ModelInput | None = optional("What is known of it as a model.")
+
+
+@strawberry.input(description="Changes of an artifact; what is left out stays as it is.")
+class UpdateArtifactInput:
+    artifact_id: strawberry.ID = strawberry.field(description="The artifact to change.")
+    description: strawberry.Maybe[str | None] = strawberry.field(
+        description="New description; null removes it."
+    )
+    artifact_metadata: strawberry.Maybe[JSON | None] = strawberry.field(
+        description="The new object of whatever else is kept with it; null removes it."
+    )
+    is_active: strawberry.Maybe[bool] = strawberry.field(
+        description="False to withdraw it: its bytes can't be downloaded then."
+    )
+
+
+@strawberry.type(description="Outcome of registerArtifact.")
+class RegisterArtifactPayload:
+    artifact: Artifact | None = none_of("The new artifact")
+    errors: list[UserError] = no_errors()
+
+
+@strawberry.type(description="Outcome of updateArtifact.")
+class UpdateArtifactPayload:
+    artifact: Artifact | None = none_of("The artifact as it is now")
+    errors: list[UserError] = no_errors()
+
+
+@strawberry.type(description="Changes of artifacts.")
+class ArtifactMutation:
+    @strawberry.mutation(
+        description="Add an artifact to a stage run: a file, a text, or the address of bytes kept elsewhere. Later "
+        "stages don't find it among their inputs."
+    )
+    async def register_artifact(
+        self, info: Info, request: Annotated[RegisterArtifactInput, _INPUT]
+    ) -> RegisterArtifactPayload:
+        context = info.context
+        try:
+            said = registration_of(request)
+            registration.check_registration(said)
+            content = await content_of(context, request)
+            artifact_id = await registration.register_artifact(context.engine, context.broker, said, content)
+        except DomainError as error:
+            return RegisterArtifactPayload(errors=user_errors(error))
+        return RegisterArtifactPayload(artifact=await artifact_now(context, artifact_id))
+
+    @strawberry.mutation(description="Say more about an artifact, or withdraw it.")
+    async def update_artifact(
+        self, info: Info, request: Annotated[UpdateArtifactInput, _INPUT]
+    ) -> UpdateArtifactPayload:
+        context = info.context
+        try:
+            artifact_id = required_key(request.artifact_id, "Artifact", "artifactId")
+            changes = storable(changes_of(request))
+            as_object(changes.get("artifactMetadata"), "artifactMetadata")
+            await registration.update_artifact(context.engine, artifact_id, changes)
+        except DomainError as error:
+            return UpdateArtifactPayload(errors=user_errors(error))
+        return UpdateArtifactPayload(artifact=await artifact_now(context, artifact_id))
+
+
+def registration_of(request: RegisterArtifactInput) -> Registration:
+    draft = storable(draft_of(request))
+    dataset, model = draft.get("dataset"), draft.get("model")
+    training = given(request.model.training_dataset_id) if given(request.model) and request.model else None
+    return Registration(
+        stage_run_id=required_key(request.stage_run_id, "StageRun", "stageRunId"),
+        name=request.name,
+        artifact_type=ArtifactType(draft["artifactType"]),
+        description=draft.get("description"),
+        metadata=as_object(draft.get("artifactMetadata"), "artifactMetadata"),
+        dataset=None if dataset is None else dataset_facts(dataset),
+        model=None if model is None else model_facts(model),
+        training_dataset_id=(
+            required_key(training, "Dataset", "model", "trainingDatasetId") if training else None
+        ),
+    )
+
+
+def dataset_facts(draft: dict[str, Any]) -> DatasetFacts:
+    schema = draft.get("schema")
+    if schema is not None and not (
+        isinstance(schema, list) and all(isinstance(column, dict) for column in schema)
+    ):
+        raise DomainError(
+            "schema must be a list of objects, one for each column.", path=("dataset", "schema")
+        )
+    for name in ("rowCount", "columnCount"):
+        if draft.get(name, 0) < 0:
+            raise DomainError(f"{name} must not be negative.", path=("dataset", name))
+    return DatasetFacts(draft.get("format"), draft.get("rowCount"), draft.get("columnCount"), schema)
+
+
+def model_facts(draft: dict[str, Any]) -> ModelFacts:
+    return ModelFacts(
+        model_type=draft.get("modelType"),
+        algorithm=draft.get("algorithm"),
+        framework=draft.get("framework"),
+        format=draft.get("modelFormat"),
+        training_config=as_object(draft.get("trainingConfig"), "model", "trainingConfig"),
+        metrics=as_object(draft.get("metrics"), "model", "metrics"),
+    )
+
+
+def as_object(value: Any, *path: str) -> dict[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise DomainError(f"{path[-1]} must be an object.", path=path)
+    return value
+
+
+async def content_of(context: Context, request: RegisterArtifactInput) -> Content:
+    ((kind, value),) = changes_of(request.source).items()
+    try:
+        if kind == "location":
+            return registration.kept_elsewhere(value)
+        if kind == "file":
+            return await registration.stored_file(context.imports, value)
+        return await registration.stored_text(context.imports, value, request.name)
+    except DomainError as error:
+        raise DomainError(error.message, path=("source", kind), code=error.code) from error
+
+
+async def artifact_now(context: Context, artifact_id: uuid.UUID) -> Artifact | None:
+    context.forget_loaded()
+    return await context.loaders.artifact_by_id.load(artifact_id)

@@ -1,0 +1,215 @@
+"""Artifacts which no attempt left behind: people and other programs register them with a stage run."""
+
+from __future__ import annotations
+
+import mimetypes
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.database.columns import new_id
+from app.database.models import artifacts, datasets, models, stage_runs
+from app.domain.artifacts import DatasetFacts, ModelFacts
+from app.domain.events import EventKind
+from app.domain.statuses import RUN_FINAL, ArtifactStatus, ArtifactType, StorageType
+from app.errors import Conflict, DomainError, NotFound
+from app.services.artifacts import dataset_row, model_row, touch_blobs
+from app.services.run_change import Publisher, RunChange, changing
+from app.services.runs import check_text
+from app.storage.base import StoredBlob, blob_key
+from app.storage.imports import Imports
+
+NAME_LIMIT = 255
+DESCRIPTION_LIMIT = 10_000
+LOCATION_LIMIT = 1000
+NO_ATTEMPT = 0
+"""The attempt of registered artifacts: none made them, so none of them is an input of a later stage."""
+
+_STORAGE_OF_SCHEME = {
+    "s3": StorageType.S3,
+    "gs": StorageType.GCS,
+    "az": StorageType.AZURE,
+    "abfs": StorageType.AZURE,
+    "abfss": StorageType.AZURE,
+}
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a client says about an artifact."""
+
+    stage_run_id: uuid.UUID
+    name: str
+    artifact_type: ArtifactType
+    description: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    dataset: DatasetFacts | None = None
+    model: ModelFacts | None = None
+    training_dataset_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """Where the bytes are: in our store, or at an address which this server never calls."""
+
+    file_path: str
+    file_name: str
+    storage_type: StorageType = StorageType.LOCAL
+    blob: StoredBlob | None = None
+
+
+async def stored_file(imports: Imports, path: str) -> Content:
+    """The bytes of a file in the folder for imports."""
+    blob = await imports.file(path)
+    return Content(blob_key(blob.sha256), path.rpartition("/")[2], blob=blob)
+
+
+async def stored_text(imports: Imports, text: str, file_name: str) -> Content:
+    blob = await imports.text(text)
+    return Content(blob_key(blob.sha256), file_name, blob=blob)
+
+
+def kept_elsewhere(location: str) -> Content:
+    """Bytes in somebody else's store. Addresses with credentials in them are refused: everybody could read them."""
+    check_text("location", location, LOCATION_LIMIT)
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        raise DomainError("This is not an address.") from None
+    storage_type = _STORAGE_OF_SCHEME.get(parts.scheme)
+    if storage_type is None or not parts.netloc or not parts.path.strip("/"):
+        raise DomainError(
+            f"The address must look like s3://bucket/key, with {', '.join(_STORAGE_OF_SCHEME)}."
+        )
+    if parts.query or parts.fragment or ":" in parts.netloc:
+        raise DomainError("The address must be plain, without credentials or parameters.")
+    return Content(location, parts.path.rstrip("/").rpartition("/")[2][:NAME_LIMIT], storage_type)
+
+
+async def register_artifact(
+    engine: AsyncEngine, hints: Publisher, registration: Registration, content: Content
+) -> uuid.UUID:
+    """Makes the artifact visible; its id. ``CONFLICT`` if the stage run has a registered one of that name."""
+    check_registration(registration)
+    run_id = await _run_of(engine, registration.stage_run_id)
+    artifact_id = new_id()
+    async with changing(engine, hints, run_id) as change:
+        await _insert(change, registration, content, artifact_id)
+        if change.run.status not in RUN_FINAL:
+            # The events of a run that is over are complete: readers were told that nothing follows.
+            change.record(
+                EventKind.ARTIFACT_STORED,
+                registration.stage_run_id,
+                artifactId=str(artifact_id),
+                name=registration.name,
+                artifactType=registration.artifact_type,
+                fileSize=content.blob.size_bytes if content.blob else None,
+            )
+    return artifact_id
+
+
+def check_registration(registration: Registration) -> None:
+    if not registration.name.strip():
+        raise DomainError("name: must not be empty", path=("name",))
+    check_text("name", registration.name, NAME_LIMIT)
+    check_text("description", registration.description, DESCRIPTION_LIMIT)
+    dataset, model = registration.dataset or DatasetFacts(), registration.model or ModelFacts()
+    check_text("dataset.format", dataset.format, 50)
+    check_text("model.modelType", model.model_type, 100)
+    check_text("model.algorithm", model.algorithm, 100)
+    check_text("model.framework", model.framework, 100)
+    check_text("model.modelFormat", model.format, 50)
+
+
+async def _run_of(engine: AsyncEngine, stage_run_id: uuid.UUID) -> uuid.UUID:
+    statement = sa.select(stage_runs.c.pipeline_run_id).where(stage_runs.c.id == stage_run_id)
+    async with engine.connect() as connection:
+        run_id = await connection.scalar(statement)
+    if run_id is None:
+        raise NotFound("There is no such stage run.", path=("stageRunId",))
+    found: uuid.UUID = run_id
+    return found
+
+
+async def _insert(
+    change: RunChange, registration: Registration, content: Content, artifact_id: uuid.UUID
+) -> None:
+    connection = change.connection
+    await _refuse_taken_name(connection, registration)
+    training_dataset_id = await _existing_dataset(connection, registration.training_dataset_id)
+    if content.blob is not None:
+        await touch_blobs(change, {content.blob.sha256: content.blob.size_bytes})
+    stage_id = await connection.scalar(
+        sa.select(stage_runs.c.stage_id).where(stage_runs.c.id == registration.stage_run_id)
+    )
+    row = _artifact_row(registration, content)
+    await connection.execute(sa.insert(artifacts).values(id=artifact_id, stage_id=stage_id, **row))
+    is_a = registration.artifact_type
+    if registration.dataset or is_a is ArtifactType.DATASET:
+        facts = dataset_row(artifact_id, registration.dataset or DatasetFacts())
+        await connection.execute(sa.insert(datasets).values(facts))
+    if registration.model or is_a is ArtifactType.MODEL:
+        facts = model_row(artifact_id, registration.model or ModelFacts(), training_dataset_id)
+        await connection.execute(sa.insert(models).values(facts))
+
+
+def _artifact_row(registration: Registration, content: Content) -> dict[str, Any]:
+    return {
+        "name": registration.name,
+        "description": registration.description,
+        "artifact_type": registration.artifact_type,
+        "status": ArtifactStatus.READY,
+        "file_path": content.file_path,
+        "file_name": content.file_name,
+        "file_size": content.blob.size_bytes if content.blob else None,
+        "storage_type": content.storage_type,
+        "stage_run_id": registration.stage_run_id,
+        "artifact_metadata": registration.metadata or None,
+        "relative_path": registration.name,
+        "attempt_number": NO_ATTEMPT,
+        "sha256": content.blob.sha256 if content.blob else None,
+        "media_type": mimetypes.guess_type(content.file_name)[0],
+    }
+
+
+async def _refuse_taken_name(connection: AsyncConnection, registration: Registration) -> None:
+    """The run is locked: nobody else can take the name meanwhile."""
+    taken = sa.exists().where(
+        artifacts.c.stage_run_id == registration.stage_run_id,
+        artifacts.c.attempt_number == NO_ATTEMPT,
+        artifacts.c.relative_path == registration.name,
+    )
+    if await connection.scalar(sa.select(taken)):
+        raise Conflict(
+            "An artifact of this name is registered with the stage run already; choose another.",
+            path=("name",),
+        )
+
+
+async def _existing_dataset(connection: AsyncConnection, dataset_id: uuid.UUID | None) -> uuid.UUID | None:
+    if dataset_id is None:
+        return None
+    # Locked, so that it can't be deleted before the row which refers to it is there.
+    statement = (
+        sa.select(datasets.c.id).where(datasets.c.id == dataset_id).with_for_update(key_share=True, read=True)
+    )
+    if await connection.scalar(statement) is None:
+        raise NotFound("There is no such dataset.", path=("model", "trainingDatasetId"))
+    return dataset_id
+
+
+async def update_artifact(engine: AsyncEngine, artifact_id: uuid.UUID, changes: Mapping[str, Any]) -> None:
+    """Changes ``description``, ``artifactMetadata`` and ``isActive`` as far as they are among the keys."""
+    check_text("description", changes.get("description"), DESCRIPTION_LIMIT)
+    columns = {"description": "description", "artifactMetadata": "artifact_metadata", "isActive": "is_active"}
+    values = {columns[name]: value for name, value in changes.items()} or {"updated_at": sa.func.now()}
+    statement = sa.update(artifacts).where(artifacts.c.id == artifact_id)
+    async with engine.begin() as connection:
+        changed = await connection.execute(statement.values(values))
+    if changed.rowcount == 0:
+        raise NotFound("There is no such artifact.", path=("artifactId",))

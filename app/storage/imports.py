@@ -1,0 +1,89 @@
+"""The folder from which files may be taken over into the store, and no others."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from anyio import to_thread
+
+from app.errors import DomainError, NotFound
+from app.storage.base import ArtifactStore, StoredBlob
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+# Without O_NONBLOCK a pipe would hold us until somebody writes to it.
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+@dataclass(frozen=True)
+class Imports:
+    """Puts into the store what a client names or sends. Without ``folder`` no file can be named."""
+
+    store: ArtifactStore
+    folder: Path | None
+    limit_bytes: int
+
+    async def file(self, path: str) -> StoredBlob:
+        """A copy of a plain file below the folder; raises ``DomainError``. No symbolic link is followed."""
+        if self.folder is None:
+            raise DomainError("This server takes over no files: MLP_IMPORT_FOLDER is not set.")
+        fd = await to_thread.run_sync(self._opened, self.folder, path)
+        try:
+            return await self.store.put_fd(fd)
+        finally:
+            os.close(fd)
+
+    async def text(self, text: str) -> StoredBlob:
+        """The text as a file in UTF-8."""
+        with await to_thread.run_sync(_spooled, text) as file:
+            return await self.store.put_fd(file.fileno())
+
+    def _opened(self, folder: Path, path: str) -> int:
+        parts = path.split("/")
+        if not all(parts) or ".." in parts or "." in parts or "\0" in path:
+            raise DomainError("Name a file by its path in MLP_IMPORT_FOLDER, like data/train.csv.")
+        try:
+            fd = _open_beneath(folder, parts)
+        except OSError as error:
+            raise NotFound(f"No such file can be read in MLP_IMPORT_FOLDER: {error.strerror}.") from None
+        try:
+            self._check(os.fstat(fd))
+        except DomainError:
+            os.close(fd)
+            raise
+        return fd
+
+    def _check(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise DomainError("This is not a file.")
+        if status.st_size > self.limit_bytes:
+            raise DomainError(f"The file has {status.st_size} bytes; at most {self.limit_bytes} are allowed.")
+
+
+def _spooled(text: str) -> tempfile._TemporaryFileWrapper[bytes]:
+    file = tempfile.NamedTemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(text.encode(errors="replace"))
+    file.flush()
+    return file
+
+
+def _open_beneath(folder: Path, parts: list[str]) -> int:
+    *parents, name = parts
+    with contextlib.ExitStack() as stack:
+        folder_fd = stack.enter_context(_closing(os.open(folder, os.O_RDONLY | os.O_DIRECTORY)))
+        for parent in parents:
+            folder_fd = stack.enter_context(_closing(os.open(parent, _FOLDER_FLAGS, dir_fd=folder_fd)))
+        return os.open(name, _FILE_FLAGS, dir_fd=folder_fd)
+
+
+@contextlib.contextmanager
+def _closing(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    finally:
+        os.close(fd)
