@@ -8,6 +8,11 @@ from typing import Self
 
 from sqlalchemy.engine import make_url
 
+_FIELDS = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+_LENGTH = (len(_FIELDS) + 4).to_bytes(4, "big")
+_FAREWELL = b"N" + _LENGTH + _FIELDS + b"E" + _LENGTH + _FIELDS
+"""What PostgreSQL says before it closes a connection in a shutdown, after a notice that a client can wait for."""
+
 
 class PostgresProxy:
     """Listens on a port of 127.0.0.1 and forwards bytes to the server of a URL; ``url`` leads through it."""
@@ -15,6 +20,7 @@ class PostgresProxy:
     def __init__(self, target: str) -> None:
         self._target = make_url(target)
         self._writers: list[asyncio.StreamWriter] = []
+        self._clients: list[asyncio.StreamWriter] = []
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._port = 0
@@ -40,12 +46,18 @@ class PostgresProxy:
     def flow(self) -> None:
         self._flowing.set()
 
+    def say_farewell(self) -> None:
+        """As if the server shut down, at the moment between its last words and the end of the connections."""
+        for writer in self._clients:
+            writer.write(_FAREWELL)
+
     async def close(self) -> None:
         """Cut all connections and refuse new ones."""
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
+        self._clients.clear()
         await self._server.wait_closed()
 
     async def reopen(self) -> None:
@@ -57,6 +69,7 @@ class PostgresProxy:
         self.connections += 1
         upstream_reader, upstream_writer = await self._open_upstream()
         self._writers += [writer, upstream_writer]
+        self._clients.append(writer)
         await asyncio.gather(self._pump(reader, upstream_writer), self._pump(upstream_reader, writer))
 
     async def _open_upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

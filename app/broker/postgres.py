@@ -29,7 +29,6 @@ _PAYLOAD_BYTES = 7_900  # PostgreSQL refuses payloads of 8000
 _PENDING_TOPICS = 5_000
 _COALESCE_SECONDS = 0.005
 _RETRY_SECONDS = (0.1, 5.0)
-_FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +108,7 @@ class Broker:
                 async with self._connection() as connection:
                     delays = _back_off()
                     await self._serve(connection)
-            except _FAILURES as error:
+            except Exception as error:  # whatever it is: without this task there are no hints any more
                 delay = next(delays)
                 logger.warning("no hints from the database, next try in %.1f s: %r", delay, error)
                 await asyncio.sleep(delay)

@@ -151,6 +151,14 @@ async def test_a_connection_which_goes_silent_is_noticed_and_replaced(postgres_u
         assert proxy.connections >= 2
 
 
+async def test_a_connection_used_while_the_server_ends_it_is_replaced(postgres_url: str) -> None:
+    """The driver calls it an error of its own: another operation is in progress."""
+    async with PostgresProxy(postgres_url) as proxy, connected(proxy.url, self_check_seconds=0.05) as broker:
+        proxy.say_farewell()
+        await eventually(lambda: proxy.connections >= 2)
+        await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
+
+
 async def test_a_database_which_is_away_for_a_while_is_found_again(postgres_url: str) -> None:
     async with PostgresProxy(postgres_url) as proxy, connected(proxy.url) as broker:
         await proxy.close()

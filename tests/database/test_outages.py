@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.engine import create_engine
 from app.database.outages import is_outage
+from tests.postgres_proxy import PostgresProxy
 
 
 async def failing(engine: AsyncEngine, *statements: str) -> Exception:
@@ -39,6 +40,22 @@ async def test_a_server_that_is_not_there_is_an_outage(url: str) -> None:
 
 async def test_a_connection_cut_by_the_server_is_an_outage(engine: AsyncEngine) -> None:
     assert is_outage(await failing(engine, "SELECT pg_terminate_backend(pg_backend_pid())"))
+
+
+async def test_a_connection_used_while_the_server_ends_it_is_an_outage(database_url: str) -> None:
+    async with PostgresProxy(database_url) as proxy:
+        engine = create_engine(proxy.url)
+        async with engine.connect() as connection:
+            heard = asyncio.Event()
+            driver = (await connection.get_raw_connection()).driver_connection
+            driver.add_log_listener(lambda *_: heard.set())
+            proxy.say_farewell()
+            await asyncio.wait_for(heard.wait(), 10)
+            with pytest.raises(sa.exc.DBAPIError, match="another operation") as caught:
+                await connection.execute(sa.text("SELECT 1"))
+            assert is_outage(caught.value)
+            await connection.invalidate()
+        await engine.dispose()
 
 
 async def test_a_statement_that_takes_too_long_is_an_outage(engine: AsyncEngine) -> None:
