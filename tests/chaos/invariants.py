@@ -1,82 +1,91 @@
-"""What must hold after any faults: the rows agree with each other, and with what the stages themselves wrote down."""
+"""What must hold after any faults, beside what the ledger and the events say."""
 
 from __future__ import annotations
 
-import uuid
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from app.database.models import pipeline_runs, run_events, stage_runs
-from app.domain.statuses import RUN_FINAL, STAGE_FINAL, RunStatus, StageStatus
-
-
-@dataclass
-class FinalRows:
-    """Remembers every row it has seen final (none may ever change again), and how many runs were RUNNING at most."""
-
-    most_running: int = 0
-    seen: dict[uuid.UUID, sa.Row[Any]] = field(default_factory=dict)
-    changed: list[str] = field(default_factory=list)
-
-    async def look(self, engine: AsyncEngine) -> int:
-        """How many runs are not final yet."""
-        async with engine.connect() as connection:
-            runs = (await connection.execute(sa.select(pipeline_runs))).all()
-            stages = (await connection.execute(sa.select(stage_runs))).all()
-        for row in [*runs, *stages]:
-            if row.status in RUN_FINAL | STAGE_FINAL and self.seen.setdefault(row.id, row) != row:
-                self.changed.append(f"{self.seen[row.id]} became {row}")
-        self.most_running = max(self.most_running, sum(row.status is RunStatus.RUNNING for row in runs))
-        return sum(row.status not in RUN_FINAL for row in runs)
+from app.domain.events import EventKind
+from app.domain.statuses import RUN_FINAL, RunStatus, StageStatus
+from app.storage.base import blob_key
+from tests.chaos.client import Promises
+from tests.chaos.evidence import Evidence, Row
+from tests.chaos.stage_program import OUTPUT
 
 
-async def violations(engine: AsyncEngine, acknowledged: Collection[uuid.UUID], ledger: Path) -> list[str]:
-    """Every invariant that does not hold, in words."""
-    async with engine.connect() as connection:
-        runs = (await connection.execute(sa.select(pipeline_runs))).all()
-        stages = (await connection.execute(sa.select(stage_runs))).all()
-        ordered = sa.select(run_events).order_by(run_events.c.run_id, run_events.c.seq)
-        events = (await connection.execute(ordered)).all()
-    found = [f"run {run_id} is lost" for run_id in set(acknowledged) - {run.id for run in runs}]
-    found += [f"run {run.id} is still {run.status}" for run in runs if run.status not in RUN_FINAL]
-    for run in runs:
-        numbers = [event.seq for event in events if event.run_id == run.id]
-        if numbers != list(range(1, run.last_event_seq + 1)):
-            found.append(f"events of run {run.id} have gaps: {numbers}")
-    found += _finished_once(stages, events)
-    found += _agrees({row.id: row for row in stages}, ledger.read_text().splitlines())
-    return found
+def unkept(promises: Promises, evidence: Evidence) -> Iterator[str]:
+    """Promises of the servers that the rows do not keep."""
+    yield from promises.broken
+    if promises.unanswered:
+        yield f"{promises.unanswered} requests were never answered"
+    known = {row.idempotency_key: row.id for row in evidence.runs.values()}
+    for key, run_id in promises.runs.items():
+        if known.get(key) != run_id:
+            yield f"run {run_id} of key {key} was acknowledged and is lost"
+    if unknown := known.keys() - promises.runs.keys():
+        yield f"nobody asked for the runs {unknown}"
+    for run_id in promises.cancelled:
+        kinds = [event.kind for event in evidence.events[run_id]]
+        if evidence.runs[run_id].cancel_requested_at is None or EventKind.RUN_CANCEL_REQUESTED not in kinds:
+            yield f"the cancel of run {run_id} was acknowledged and is lost"
 
 
-def _finished_once(stages: Sequence[sa.Row[Any]], events: Sequence[sa.Row[Any]]) -> list[str]:
-    finished = Counter(event.stage_run_id for event in events if event.kind == "STAGE_FINISHED")
-    return [f"stage {row.id} finished {finished[row.id]} times" for row in stages if finished[row.id] != 1]
+def unfinished(evidence: Evidence) -> Iterator[str]:
+    for run in evidence.runs.values():
+        if run.status not in RUN_FINAL:
+            stages = [
+                f"{row.name} {row.phase} attempt {row.attempt_number}" for row in evidence.stages_of(run.id)
+            ]
+            yield f"run {run.id} is still {run.status}: {'; '.join(stages)}"
 
 
-def _agrees(stages: Mapping[uuid.UUID, sa.Row[Any]], lines: Sequence[str]) -> list[str]:
-    """The ledger has one line ``<what> <stage run>.<attempt>`` for each begin and each end of a command."""
-    place = {line: number for number, line in reversed(list(enumerate(lines)))}
-    found = [f"{line!r} was written {count} times" for line, count in Counter(lines).items() if count > 1]
-    for row in stages.values():
-        key = f"{row.id}.{row.attempt_number}"
-        if row.status is not StageStatus.COMPLETED:
-            continue
-        if f"end {key}" not in place:
-            found.append(f"stage {key} is COMPLETED, but its command never ended")
-        begins = [place[line] for line in place if line.startswith(f"begin {row.id}.")]
-        ends = [
-            (other, place.get(f"end {other.id}.{other.attempt_number}", len(lines)))
-            for other in map(stages.__getitem__, row.depends_on)
-        ]
-        found += [
-            f"stage {key} began before {other.name} was done"
-            for other, end in ends
-            if end > min(begins, default=0)
-        ]
-    return found
+def miscounted(evidence: Evidence) -> Iterator[str]:
+    """Counters and mirrors that are not what they count and mirror."""
+    for run in evidence.runs.values():
+        stages = evidence.stages_of(run.id)
+        counted = tuple(
+            sum(row.status is status for row in stages)
+            for status in (StageStatus.COMPLETED, StageStatus.FAILED)
+        )
+        if (run.success_count, run.failed_count) != counted:
+            yield f"run {run.id} counts {run.success_count} and {run.failed_count}, its stages are {counted}"
+        yield from _outcome(run, stages)
+    latest = {run.pipeline_id: run for run in sorted(evidence.runs.values(), key=lambda run: run.id)}
+    for pipeline in evidence.pipelines:
+        run = latest.get(pipeline.id)
+        if run is not None and _shown(pipeline) != _shown(run):
+            yield f"pipeline {pipeline.name} shows {_shown(pipeline)}, its latest run is {_shown(run)}"
+    shown = {row.stage_id: row for run in latest.values() for row in evidence.stages_of(run.id)}
+    for stage in evidence.pipeline_stages:
+        row = shown.get(stage.id)
+        if row is not None and _shown(stage) != _shown(row):
+            yield f"stage {stage.name} shows {_shown(stage)}, its latest run is {_shown(row)}"
+
+
+def _shown(row: Row) -> tuple[object, ...]:
+    return row.status, row.started_at, row.completed_at, row.execution_time
+
+
+def _outcome(run: Row, stages: list[Row]) -> Iterator[str]:
+    """A run failed if and only if a stage did that may not, and is cancelled only when somebody asked for it."""
+    failed = any(row.status is StageStatus.FAILED and not row.allow_failure for row in stages)
+    if run.status in RUN_FINAL and (run.status is RunStatus.FAILED) != failed:
+        yield f"run {run.id} is {run.status}, its stages are {[str(row.status) for row in stages]}"
+    if run.status is RunStatus.CANCELLED and run.cancel_requested_at is None:
+        yield f"run {run.id} is CANCELLED and nobody asked for it"
+
+
+def mispublished(evidence: Evidence, store: Path) -> Iterator[str]:
+    """A completed stage has the output of the attempt that counts, whole and readable; no other stage has any."""
+    for stage in evidence.stages.values():
+        outputs = [row for row in evidence.artifacts.get(stage.id, []) if not row.is_captured_log]
+        found = [(row.relative_path, row.attempt_number) for row in outputs]
+        is_completed = stage.status is StageStatus.COMPLETED
+        if found != ([(OUTPUT, stage.attempt_number)] if is_completed else []):
+            yield f"stage {stage.id} is {stage.status} and has the outputs {found}"
+        for row in outputs:
+            expected = f"{stage.id}.{stage.attempt_number}".encode()
+            path = store / blob_key(hashlib.sha256(expected).hexdigest())
+            if not path.is_file() or path.read_bytes() != expected or row.file_path != blob_key(row.sha256):
+                yield f"the output of stage {stage.id} is not what its attempt wrote"

@@ -1,0 +1,62 @@
+"""A PostgreSQL of the test's own, which may be stopped the hard way."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from pathlib import Path
+from typing import Self
+
+import anyio
+from sqlalchemy.engine import make_url
+
+from app.database.embedded import EmbeddedPostgres
+from app.database.engine import connect
+from app.database.postmaster import find_postmaster
+
+NAME = "chaos"
+TERMINATE_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+
+
+class Database:
+    """One database on one server; its URL stays the same when the server is restarted."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._owners = contextlib.AsyncExitStack()
+        self._server_url = ""
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        connection = await connect(self._server_url)
+        await connection.execute(f"CREATE DATABASE {NAME}")
+        await connection.close()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._owners.aclose()
+
+    @property
+    def url(self) -> str:
+        return make_url(self._server_url).set(database=NAME).render_as_string(hide_password=False)
+
+    async def _start(self) -> None:
+        self._server_url = await self._owners.enter_async_context(EmbeddedPostgres(self._folder))
+
+    async def cut_all(self) -> None:
+        """Every connection to the database is closed by the server."""
+        connection = await connect(self._server_url)
+        try:
+            await connection.execute(TERMINATE_ALL, NAME)
+        finally:
+            await connection.close()
+
+    async def restart(self, how: signal.Signals, seconds: float) -> None:
+        """SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one: the next start has to recover."""
+        postmaster = find_postmaster(self._folder / "postgres" / "data")
+        assert postmaster is not None
+        postmaster.process.send_signal(how)
+        while postmaster.alive():  # noqa: ASYNC110 (no child of ours)
+            await anyio.sleep(0.02)
+        await anyio.sleep(seconds)
+        await self._start()

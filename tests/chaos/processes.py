@@ -1,0 +1,133 @@
+"""The processes under test, as real as in production, and what can be done to them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MLP = str(Path(sys.executable).with_name("mlp"))
+CONCURRENT_RUNS = 4
+CONCURRENT_STAGES = 3
+LEASE_SECONDS = 1.5
+LOST_AFTER_SECONDS = 1.0
+STOP_SECONDS = 30.0
+WRONG_SETTINGS = 78
+"""Also the exit code of who starts while the database is away."""
+
+
+@dataclass
+class Target:
+    """``mlp`` with some arguments and a home of its own; started again, it is another process on the same host."""
+
+    home: Path
+    database_url: str
+    arguments: tuple[str, ...]
+    process: subprocess.Popen[bytes] = field(init=False)
+    is_frozen: bool = False
+
+    @property
+    def log(self) -> Path:
+        return self.home.parent / f"{self.home.name}.log"
+
+    def start(self) -> None:
+        env = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": self.database_url,
+            "MLP_HOME": str(self.home),
+            "MAX_CONCURRENT_PIPELINES": str(CONCURRENT_RUNS),
+            "MLP_MAX_CONCURRENT_STAGES": str(CONCURRENT_STAGES),
+            "MLP_LEASE_SECONDS": str(LEASE_SECONDS),
+            "MLP_LOST_AFTER_SECONDS": str(LOST_AFTER_SECONDS),
+            "MLP_GRACE_SECONDS": "0.5",
+            "MLP_DISK_RESERVE_BYTES": "0",
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen([MLP, *self.arguments], env=env, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.is_frozen = False
+
+    def freeze(self) -> subprocess.Popen[bytes]:
+        """As if the host stood still: connections stay open, leases run out, and it does not know."""
+        self.process.send_signal(signal.SIGSTOP)
+        self.is_frozen = True
+        return self.process
+
+    def thaw(self, frozen: subprocess.Popen[bytes]) -> None:
+        """Unless it was killed meanwhile, and is another process now."""
+        if self.process is frozen:
+            self.process.send_signal(signal.SIGCONT)
+            self.is_frozen = False
+
+    def revive(self) -> int | None:
+        """What an init system does: starts it again if it ended by itself; the exit code then."""
+        code = self.process.poll()
+        if code is not None:
+            self.start()
+        return code
+
+    def begin_stop(self) -> None:
+        """In good order."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+
+    def end_stop(self) -> int:
+        """The exit code, that of SIGKILL if it does not end by itself."""
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self.process.returncode
+
+
+class Runner:
+    """The shim of one attempt, held by a pidfd: whoever gets its pid later is not hit."""
+
+    def __init__(self, pid: int) -> None:
+        self._pidfd = os.pidfd_open(pid)
+
+    def send(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def close(self) -> None:
+        os.close(self._pidfd)
+
+
+def some_runner(homes: list[Path], lot: float) -> Runner | None:
+    """One of the shims that are at work below these homes; None when there is none."""
+    locks = sorted(lock for home in homes for lock in home.glob("attempts/*/lock"))
+    turn = int(lot * len(locks))
+    for lock in locks[turn:] + locks[:turn]:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            pid = json.loads(lock.read_text())["pid"]
+            runner = Runner(pid)
+            if str(lock.parent) in Path(f"/proc/{pid}/cmdline").read_text():
+                return runner
+            runner.close()
+    return None
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of every process that has to do with this folder, by its arguments or its environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in (path / "environ").read_bytes() + (path / "cmdline").read_bytes():
+                found.append(f"{path.name}: {(path / 'cmdline').read_bytes().decode(errors='replace')}")
+    return found
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
