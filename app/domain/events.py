@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import enum
 
+ENGINE = "engine"
+"""The actor of what follows by itself from something else."""
+
 
 class EventKind(enum.StrEnum):
     """One member per thing that can happen to a run."""

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from app.domain.statuses import FinishReason
+from app.domain.statuses import FinishReason, RunStatus
+
+LAST_LINES = 20
+LAST_LINES_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class AttemptOutcome:
     log_dropped_bytes: int | None = None
     log_tail: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    processes_are_gone: bool = True
+    """Whether it is certain that nothing of the attempt runs any more."""
+    stopped_because: str | None = None
+    """Why its end was asked for, if that is what ended it."""
 
     @property
     def succeeded(self) -> bool:
@@ -48,6 +55,8 @@ def explain(outcome: AttemptOutcome, timeout_seconds: float | None = None) -> st
     """What happened, in a sentence for ``errorMessage``; None for a success."""
     if outcome.succeeded:
         return None
+    if outcome.stopped_because:
+        return "; ".join(filter(None, (outcome.stopped_because, outcome.error)))
     match outcome.reason:
         case FinishReason.EXITED:
             text = f"the command exited with code {outcome.exit_code}"
@@ -70,3 +79,39 @@ def explain(outcome: AttemptOutcome, timeout_seconds: float | None = None) -> st
         case FinishReason.UPSTREAM_FAILED:
             text = "a stage this one depends on did not complete"
     return f"{text}: {outcome.error}" if outcome.error else text
+
+
+def cancel_cause(actor: str | None, reason: str | None) -> str:
+    """Why the stages of a cancelled run are stopped."""
+    by = f" by {actor}" if actor else ""
+    return f"the run was cancelled{by}: {reason or 'no reason was given'}"
+
+
+def cause_of_success(*, was_asked_to_stop: bool) -> str:
+    """Why a stage run is COMPLETED."""
+    too_late = ", before the request to stop it took effect: that came too late" if was_asked_to_stop else ""
+    return f"the command exited with code 0{too_late}"
+
+
+def cause_of_run_end(status: RunStatus, message: str | None, *, cancelled: bool) -> str:
+    """Why a run has the status it ended with; ``message``: what went wrong, ``cancelled``: somebody asked for it."""
+    if status is RunStatus.CANCELLED:
+        return "the run was cancelled, and none of its processes is left"
+    if status is RunStatus.COMPLETED:
+        too_late = "; the cancel came too late to stop any of them" if cancelled else ""
+        return f"every stage has ended well, or failed where that is allowed{too_late}"
+    in_vain = "; the cancel did not change that" if cancelled else ""
+    return f"{message or 'a stage failed'}{in_vain}"
+
+
+def last_lines(text: str) -> list[str]:
+    """The end of a log as people want to see it: at most 20 lines and 4 KiB, the first line cut when it must be."""
+    kept: list[str] = []
+    room = LAST_LINES_BYTES
+    for line in reversed(text.splitlines()[-LAST_LINES:]):
+        data = line.encode()[-room:]
+        kept.append(data.decode(errors="ignore"))
+        room -= len(data) + 1
+        if room <= 0:
+            break
+    return kept[::-1]

@@ -48,9 +48,12 @@ async def clear_leftover(executor: Executor, attempt_id: str) -> None:
 
 async def end_processes(executor: Executor, attempt_id: str) -> None:
     """Returns when nothing of the attempt runs any more."""
-    if await executor.state(attempt_id) is AttemptState.RUNNING:
+    state = await executor.state(attempt_id)
+    if state is AttemptState.RUNNING:
         await executor.cancel(attempt_id)
-        await executor.wait(attempt_id)
+        state = await executor.wait(attempt_id)
+    if state is AttemptState.LOST:
+        await executor.sweep(attempt_id)
 
 
 def _folder_names(folder: Path) -> list[str]:

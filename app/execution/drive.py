@@ -96,6 +96,7 @@ class AttemptDriver:
 
     async def _end_unfinished(self, attempt: Attempt) -> None:
         """A cancel reaches an attempt that waits for room, and its files make some."""
+        await end_processes(self.executor, attempt.id)
         outcome = AttemptOutcome(FinishReason.CANCELLED)
         if await self.executor.state(attempt.id) is AttemptState.DONE:
             outcome = replace(await self._outcome(attempt), reason=FinishReason.CANCELLED)
@@ -149,16 +150,18 @@ class AttemptDriver:
             outcome = await self._outcome(attempt)
         else:
             killed = await self.executor.sweep(attempt.id)
-            outcome = AttemptOutcome(FinishReason.LOST, evidence={"processesSwept": killed})
+            tail = await self._log_tail(attempt)
+            outcome = AttemptOutcome(FinishReason.LOST, log_tail=tail, evidence={"processesSwept": killed})
         if outcome.succeeded:
             await self._publish(attempt, outcome)
         else:
             await self._report_failure(attempt, outcome)
 
     async def _outcome(self, attempt: Attempt) -> AttemptOutcome:
-        result = await self.executor.result(attempt.id)
-        tail = await to_thread.run_sync(log_tail, self.executor.folder(attempt.id))
-        return _outcome_of(result, tail)
+        return _outcome_of(await self.executor.result(attempt.id), await self._log_tail(attempt))
+
+    async def _log_tail(self, attempt: Attempt) -> str | None:
+        return await to_thread.run_sync(log_tail, self.executor.folder(attempt.id))
 
     async def _publish(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         await self._check_current(attempt)
@@ -222,6 +225,7 @@ def _outcome_of(result: AttemptResult, tail: str | None) -> AttemptOutcome:
             "oomKillsHost": result.oom_kills_host,
             "oomKillsCgroup": result.oom_kills_cgroup,
             "stragglersKilled": result.stragglers_killed,
+            "stragglerNames": list(result.straggler_names),
             "peakProcessCount": result.peak_process_count,
         },
     )

@@ -63,7 +63,8 @@ class Ingest:
         for event in events:
             if event.kind == "started":
                 self.has_started = True
-                await transitions.stage_started(self.engine, self.hints, self.attempt.key, instant(event.at))
+                started = (self.attempt.key, instant(event.at), _pid(event))
+                await transitions.stage_started(self.engine, self.hints, *started)
 
     async def _store(self, report: Report) -> None:
         """Of an attempt that was given up meanwhile nothing is stored any more, and nobody misses it."""
@@ -106,6 +107,11 @@ def _sample(event: JournalEvent) -> Sample | None:
         )
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
         return None
+
+
+def _pid(event: JournalEvent) -> int | None:
+    pid = event.data.get("pid")
+    return pid if isinstance(pid, int) else None
 
 
 def _count(value: object, limit: float = 2**53) -> float:

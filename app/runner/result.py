@@ -60,6 +60,7 @@ class ResultWriter:
             peakProcessCount=sampler.peak_process_count,
             oom={"host": oom[0], "cgroup": oom[1]},
             stragglersKilled=supervision.stragglers_ended,
+            stragglerNames=supervision.straggler_names,
         )
 
     def _finish(self, **outcome: object) -> None:
@@ -99,6 +100,7 @@ UNSTARTED: dict[str, object] = {
     "peakProcessCount": 0,
     "oom": {"host": 0, "cgroup": 0},
     "stragglersKilled": 0,
+    "stragglerNames": [],
 }
 
 

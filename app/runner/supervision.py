@@ -59,6 +59,7 @@ class Supervision:
     ) -> None:
         self.stop_reason: str | None = None
         self.stragglers_ended = 0
+        self.straggler_names: list[str] = []
         self._spec = spec
         self._tree = tree
         self._sampler = sampler
@@ -181,5 +182,5 @@ class Supervision:
 
     def _report_stragglers(self, pids: list[int]) -> None:
         self.stragglers_ended = len(pids)
-        names = [name_of(pid) for pid in pids[:STRAGGLERS_NAMED]]
-        self._journal.write("stragglers", count=len(pids), names=names)
+        self.straggler_names = [name_of(pid) for pid in pids[:STRAGGLERS_NAMED]]
+        self._journal.write("stragglers", count=len(pids), names=self.straggler_names)

@@ -18,7 +18,7 @@ from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.domain.events import EventKind
 from app.domain.statuses import ArtifactStatus, ArtifactType, StorageType
 from app.domain.text import clean_json, clean_text
-from app.services.run_change import RunChange
+from app.services.run_change import RunChange, worker_actor
 from app.storage.base import StorageUnavailable
 
 FRESH_SECONDS = 12 * 3600.0
@@ -78,6 +78,8 @@ async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageO
         change.record(
             EventKind.ARTIFACT_STORED,
             stage.id,
+            actor=worker_actor(stage.worker_id),
+            cause=f"attempt {stage.attempt_number} left it behind",
             artifactId=str(ids[file.key]),
             name=file.name,
             artifactType=file.artifact_type,

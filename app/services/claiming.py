@@ -24,7 +24,7 @@ from app.domain.outcomes import AttemptOutcome
 from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
 from app.services import settling
 from app.services.artifacts import StageOutputs
-from app.services.run_change import Publisher, lock_run
+from app.services.run_change import Publisher, lock_run, worker_actor
 from app.services.transitions import fail_attempt
 
 
@@ -59,7 +59,13 @@ async def start_next_run(
             deadline_at=now + timedelta(seconds=limit),
             timeout_seconds=limit,
         )
-        change.record(EventKind.RUN_STARTED, status=RunStatus.RUNNING, previousStatus=RunStatus.PENDING)
+        change.record(
+            EventKind.RUN_STARTED,
+            status=RunStatus.RUNNING,
+            previousStatus=RunStatus.PENDING,
+            actor=worker_actor(worker_id),
+            cause="it was its turn and the limits of runs allow one more",
+        )
         await change.flush()
     hints.publish(*change.topics)
     return run_id
@@ -97,6 +103,8 @@ async def claim_next_stage(
             status=StageStatus.PENDING,
             previousStatus=stage.status,
             attempt=attempt,
+            actor=worker_actor(worker_id),
+            cause="it was its turn and this worker has room for it",
             workerId=str(worker_id),
         )
         await change.flush()
@@ -128,8 +136,8 @@ async def declare_lost(
             return False
         where = f"host {sign['hostName']!r}" if sign["hostName"] else "its host"
         error = f"{where} has given no sign of life for more than {lost_after_seconds:g} s"
-        outcome = AttemptOutcome(FinishReason.LOST, error=error, evidence=sign)
-        await fail_attempt(change, stage, outcome, StageOutputs(), actor=f"worker {worker_id}")
+        outcome = AttemptOutcome(FinishReason.LOST, error=error, evidence=sign, processes_are_gone=False)
+        await fail_attempt(change, stage, outcome, StageOutputs(), actor=worker_actor(worker_id))
         await change.flush()
     hints.publish(*change.topics)
     return True
@@ -157,7 +165,7 @@ async def refuse_unfit_stage(
             change,
             stage,
             StageStatus.FAILED,
-            actor=f"worker {worker_id}",
+            actor=worker_actor(worker_id),
             cause=message,
             error_message=message,
             finish_reason=FinishReason.START_FAILED,

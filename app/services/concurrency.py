@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.models import pipeline_runs
+from app.domain.events import ENGINE
 from app.domain.specs import Concurrency, ConcurrencyPolicy
 from app.domain.statuses import RunStatus
 from app.errors import Conflict
@@ -49,5 +50,7 @@ async def _cancel_all(connection: AsyncConnection, run_ids: list[uuid.UUID], act
     """All runs are locked before the first of them locks its pipeline, in the order everybody takes locks."""
     changes = [await lock_run(connection, run_id) for run_id in run_ids]
     for change in changes:
-        await cancel(change, actor=actor, reason="a newer run of its concurrency key took its place")
+        await cancel(
+            change, actor=actor or ENGINE, reason="a newer run of its concurrency key took its place"
+        )
         await change.flush()

@@ -57,7 +57,7 @@ async def insert_run(
     change.record(
         EventKind.RUN_QUEUED,
         status=RunStatus.PENDING,
-        actor=values["triggered_by"],
+        actor=values["triggered_by"] or str(values["trigger_type"]),
         cause=f"trigger {values['trigger_type']}",
     )
     change.touch(*ids.values())

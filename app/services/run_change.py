@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.models import pipeline_runs, run_events, stage_runs
-from app.domain.events import EventKind
+from app.domain.events import ENGINE, EventKind
 from app.domain.statuses import (
     LEGAL_RUN_MOVES,
     LEGAL_STAGE_MOVES,
@@ -37,6 +37,8 @@ _RUN_COLUMNS: list[sa.Column[Any]] = [
     pipeline_runs.c.finish_reason,
     pipeline_runs.c.error_message,
     pipeline_runs.c.cancel_requested_at,
+    pipeline_runs.c.cancel_reason,
+    pipeline_runs.c.cancel_actor,
     pipeline_runs.c.deadline_at,
     pipeline_runs.c.timeout_seconds,
     pipeline_runs.c.created_at,
@@ -57,6 +59,8 @@ STAGE_COLUMNS: list[sa.Column[Any]] = [
     stage_runs.c.lost_count,
     stage_runs.c.stop_requested_at,
     stage_runs.c.stop_reason,
+    stage_runs.c.stop_cause,
+    stage_runs.c.worker_id,
 ]
 
 
@@ -95,9 +99,18 @@ class RunChange:
         moved = "status" in self._run_values
         return [f"run:{self.run.id}", "work", *(["runs"] if moved else [])]
 
-    def record(self, kind: EventKind, stage_run_id: uuid.UUID | None = None, **payload: Any) -> None:
-        """Adds an event; ``None`` values are left out of its payload."""
-        present = {key: value for key, value in payload.items() if value is not None}
+    def record(
+        self,
+        kind: EventKind,
+        stage_run_id: uuid.UUID | None = None,
+        *,
+        actor: str = ENGINE,
+        cause: str,
+        **payload: Any,
+    ) -> None:
+        """Adds an event, which says who made it happen and why; ``None`` values are left out of its payload."""
+        told = {"actor": actor, "cause": cause, **payload}
+        present = {key: value for key, value in told.items() if value is not None}
         self._events.append({"kind": kind, "stage_run_id": stage_run_id, "payload": clean_json(present)})
 
     def set_run(self, **values: Any) -> None:
@@ -197,6 +210,11 @@ class RunChange:
             "success_count": runs.success_count + counts[StageStatus.COMPLETED],
             "failed_count": runs.failed_count + counts[StageStatus.FAILED],
         }
+
+
+def worker_actor(worker_id: uuid.UUID | None) -> str:
+    """How events name a worker; a worker that is forgotten by now has no id any more."""
+    return f"worker {worker_id}" if worker_id else "a worker"
 
 
 async def lock_run(connection: AsyncConnection, run_id: uuid.UUID) -> RunChange:

@@ -176,10 +176,16 @@ def _in_seconds(seconds: float | None) -> sa.ColumnElement[Any] | None:
 async def cancel_run(
     engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, reason: str | None, actor: str | None = None
 ) -> None:
-    """Asks for the end of a run; ``NOT_CANCELLABLE`` when it has ended already."""
+    """Asks for the end of a run in the name of ``actor``; ``NOT_CANCELLABLE`` when it has ended already."""
     check_text("reason", reason, 10_000)
+    check_text("cancelledBy", actor, 255)
+    actor = actor or TriggerType.API.value
     if not await transitions.request_cancel(engine, hints, run_id, actor=actor, reason=reason):
-        raise DomainError("the run has already ended", path=("runId",), code=ErrorCode.NOT_CANCELLABLE)
+        raise DomainError(
+            "the cancel came too late: the run has already ended and stays as it is",
+            path=("runId",),
+            code=ErrorCode.NOT_CANCELLABLE,
+        )
 
 
 async def retry_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, from_failed: bool) -> uuid.UUID:

@@ -6,13 +6,14 @@ Part of the one door: only ``services.transitions`` and ``services.claiming`` ca
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.database.models import pipeline_runs, stage_runs
-from app.domain.events import EventKind
+from app.domain.events import ENGINE, EventKind
+from app.domain.outcomes import cause_of_run_end
 from app.domain.plan import downstream, outcome
 from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
 from app.domain.text import clean_text
@@ -26,10 +27,11 @@ async def finish_stage(
     stage: sa.Row[Any],
     status: StageStatus,
     *,
-    cause: str | None,
+    actor: str,
+    cause: str,
     finish_reason: FinishReason,
     error_message: str | None = None,
-    actor: str | None = None,
+    evidence: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> None:
     """Any phase -> final, and all that follows from it."""
@@ -52,6 +54,7 @@ async def finish_stage(
         attempt=stage.attempt_number,
         actor=actor,
         cause=cause,
+        evidence=dict(evidence or {}) or None,
         finishReason=finish_reason,
         exitCode=values.get("exit_code"),
         signal=values.get("signal"),
@@ -63,7 +66,7 @@ async def finish_stage(
 
 async def _settle(change: RunChange, stage: sa.Row[Any], status: StageStatus) -> None:
     if status is StageStatus.COMPLETED or (status is StageStatus.FAILED and stage.allow_failure):
-        await _ready_dependents(change, stage.id)
+        await _ready_dependents(change, stage)
     else:
         await _skip_downstream(change, stage, status)
         if status is StageStatus.FAILED and change.run.fail_fast:
@@ -73,7 +76,7 @@ async def _settle(change: RunChange, stage: sa.Row[Any], status: StageStatus) ->
     await resolve_run(change)
 
 
-async def _ready_dependents(change: RunChange, stage_run_id: uuid.UUID) -> None:
+async def _ready_dependents(change: RunChange, stage: sa.Row[Any]) -> None:
     """One dependency less to wait for; those that wait for no other get ready."""
     last = stage_runs.c.waiting_for == 1
     statement = (
@@ -81,7 +84,7 @@ async def _ready_dependents(change: RunChange, stage_run_id: uuid.UUID) -> None:
         .where(
             stage_runs.c.pipeline_run_id == change.run.id,
             stage_runs.c.phase == Phase.BLOCKED,
-            sa.literal(stage_run_id) == sa.any_(stage_runs.c.depends_on),
+            sa.literal(stage.id) == sa.any_(stage_runs.c.depends_on),
         )
         .values(
             waiting_for=stage_runs.c.waiting_for - 1,
@@ -91,7 +94,13 @@ async def _ready_dependents(change: RunChange, stage_run_id: uuid.UUID) -> None:
     )
     for row in await change.connection.execute(statement):
         if row.phase is Phase.READY:
-            change.record(EventKind.STAGE_READIED, row.id, status=StageStatus.PENDING)
+            change.record(
+                EventKind.STAGE_READIED,
+                row.id,
+                status=StageStatus.PENDING,
+                previousStatus=StageStatus.PENDING,
+                cause=f"stage {stage.name!r} is done, the last one it waited for",
+            )
 
 
 async def _skip_downstream(change: RunChange, stage: sa.Row[Any], status: StageStatus) -> None:
@@ -115,7 +124,9 @@ async def _finish_waiting(
     reason: FinishReason,
     message: str,
     *,
+    actor: str = ENGINE,
     only: Sequence[uuid.UUID] | None = None,
+    **values: Any,
 ) -> None:
     """blocked/ready -> final for all (or ``only`` these) stage runs that have not begun."""
     statement = (
@@ -127,6 +138,7 @@ async def _finish_waiting(
             finish_reason=reason,
             error_message=message,
             completed_at=sa.func.clock_timestamp(),
+            **values,
         )
         .returning(stage_runs.c.id, stage_runs.c.attempt_number, stage_runs.c.position)
     )
@@ -140,6 +152,7 @@ async def _finish_waiting(
             status=status,
             previousStatus=StageStatus.PENDING,
             attempt=row.attempt_number,
+            actor=actor,
             cause=message,
             finishReason=reason,
             errorMessage=message,
@@ -148,9 +161,18 @@ async def _finish_waiting(
     change.touch(*(row.id for row in rows))
 
 
-async def stop_stages(change: RunChange, reason: FinishReason, cause: str) -> None:
-    """Ends what has not begun and asks for the end of what runs (its supervisor sees to it)."""
-    await _finish_waiting(change, StageStatus.CANCELLED, reason, cause)
+async def stop_stages(change: RunChange, reason: FinishReason, cause: str, *, actor: str = ENGINE) -> None:
+    """Ends what has not begun and asks for the end of what runs (its supervisor sees to it).
+
+    What has ended well and is being collected goes on: for that it is too late.
+    """
+    request: dict[str, Any] = {
+        "stop_requested_at": sa.func.now(),
+        "stop_reason": reason,
+        "stop_actor": actor,
+        "stop_cause": cause,
+    }
+    await _finish_waiting(change, StageStatus.CANCELLED, reason, cause, actor=actor, **request)
     statement = (
         sa.update(stage_runs)
         .where(
@@ -158,7 +180,7 @@ async def stop_stages(change: RunChange, reason: FinishReason, cause: str) -> No
             stage_runs.c.phase.in_((Phase.CLAIMED, Phase.RUNNING)),
             stage_runs.c.stop_requested_at.is_(None),
         )
-        .values(stop_requested_at=sa.func.now(), stop_reason=reason)
+        .values(request)
         .returning(*STAGE_COLUMNS)
     )
     for row in await change.connection.execute(statement):
@@ -168,6 +190,7 @@ async def stop_stages(change: RunChange, reason: FinishReason, cause: str) -> No
             status=row.status,
             previousStatus=row.status,
             attempt=row.attempt_number,
+            actor=actor,
             cause=cause,
             finishReason=reason,
         )
@@ -216,6 +239,7 @@ async def _finish_run(
         EventKind.RUN_FINISHED,
         status=status,
         previousStatus=previous,
+        cause=cause_of_run_end(status, message, cancelled=change.pending("cancel_requested_at") is not None),
         finishReason=reason,
         errorMessage=message,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,14 +19,15 @@ from app.database.claims import ACTIVE_PHASES, is_overdue
 from app.database.models import pipeline_runs, stage_attempts, stage_runs
 from app.domain.attempts import AttemptKey
 from app.domain.events import EventKind
-from app.domain.outcomes import AttemptOutcome, explain
+from app.domain.outcomes import AttemptOutcome, cancel_cause, cause_of_success, explain
 from app.domain.retry import LOST_LIMIT
 from app.domain.specs import retry_from_json
 from app.domain.statuses import RUN_FINAL, FinishReason, Phase, RunStatus, StageStatus
-from app.domain.text import clean_json, clean_text
+from app.domain.text import clean_text
 from app.services import settling
 from app.services.artifacts import StageOutputs, publish_outputs
-from app.services.run_change import Publisher, RunChange, changing
+from app.services.attempt_records import close_attempt, figures, update_attempt
+from app.services.run_change import Publisher, RunChange, changing, worker_actor
 
 
 async def adopt_attempt(
@@ -48,20 +50,25 @@ async def adopt_attempt(
         return True
 
 
-async def stage_started(engine: AsyncEngine, hints: Publisher, key: AttemptKey, at: datetime) -> bool:
+async def stage_started(
+    engine: AsyncEngine, hints: Publisher, key: AttemptKey, at: datetime, pid: int | None = None
+) -> bool:
     """claimed -> running: the process exists since ``at``."""
     async with changing(engine, hints, key.run_id) as change:
         stage = await change.stage(key.stage_run_id, key.number, (Phase.CLAIMED,))
         if stage is None:
             return False
         await change.move_stage(stage, Phase.RUNNING, started_at=at)
-        await _update_attempt(change, stage, started_at=at)
+        await update_attempt(change, stage, started_at=at)
         change.record(
             EventKind.STAGE_STARTED,
             key.stage_run_id,
             status=StageStatus.RUNNING,
             previousStatus=stage.status,
             attempt=key.number,
+            actor=worker_actor(stage.worker_id),
+            cause="its runner started the process",
+            evidence=None if pid is None else {"pid": pid},
         )
         return True
 
@@ -79,6 +86,8 @@ async def stage_collecting(engine: AsyncEngine, hints: Publisher, key: AttemptKe
             status=StageStatus.RUNNING,
             previousStatus=stage.status,
             attempt=key.number,
+            actor=worker_actor(stage.worker_id),
+            cause="the command exited with code 0",
         )
         return True
 
@@ -96,16 +105,18 @@ async def complete_stage(
         if stage is None:
             return False
         await publish_outputs(change, stage, outputs)
-        await _close_attempt(change, stage, outcome, None)
+        await close_attempt(change, stage, outcome, None)
         await settling.finish_stage(
             change,
             stage,
             StageStatus.COMPLETED,
-            cause="the command exited with code 0",
+            actor=worker_actor(stage.worker_id),
+            cause=cause_of_success(was_asked_to_stop=_is_asked_to_stop(change, stage)),
+            evidence=outcome.evidence,
             finish_reason=outcome.reason,
             metrics=outputs.metrics or None,
             output_data=outputs.output_data,
-            **_figures(outcome),
+            **figures(outcome),
         )
         return True
 
@@ -138,64 +149,56 @@ async def fail_attempt(
     actor: str | None = None,
 ) -> None:
     """``attempt_failed`` within a transaction of the caller's; ``actor`` is who says so, if not the runner."""
-    message = _message(outcome, stage)
+    actor = actor or worker_actor(stage.worker_id)
+    outcome = _as_asked(change, stage, outcome)
+    message = clean_text(explain(outcome, stage.spec.get("timeoutSeconds")) or "")
     await publish_outputs(change, stage, outputs)
-    await _close_attempt(change, stage, outcome, message)
-    if _was_stopped(change, stage, outcome):
-        await _finish_stopped(change, stage, outcome)
-    elif (wait := _retry_wait_seconds(change, stage, outcome)) is not None:
+    await close_attempt(change, stage, outcome, message)
+    if (wait := _retry_wait_seconds(change, stage, outcome)) is not None:
         await _schedule_retry(change, stage, outcome, message, wait, actor)
-    else:
-        reason = FinishReason.LOST if outcome.reason is FinishReason.CANCELLED else outcome.reason
-        await settling.finish_stage(
-            change,
-            stage,
-            StageStatus.FAILED,
-            actor=actor,
-            cause=message,
-            error_message=message,
-            finish_reason=reason,
-            **_figures(outcome),
-        )
-
-
-def _message(outcome: AttemptOutcome, stage: sa.Row[Any]) -> str | None:
-    text = explain(outcome, stage.spec.get("timeoutSeconds"))
-    return None if text is None else clean_text(text)
-
-
-def _was_stopped(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> bool:
-    asked = stage.stop_requested_at is not None or change.run.cancel_requested_at is not None
-    return asked and outcome.reason in (FinishReason.CANCELLED, FinishReason.LOST)
-
-
-async def _finish_stopped(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> None:
-    timed_out = stage.stop_reason is FinishReason.TIMED_OUT
-    reason = FinishReason.TIMED_OUT if timed_out else FinishReason.CANCELLED
-    message = "the run reached its time limit" if timed_out else "the stage was cancelled"
-    if outcome.error:
-        message = f"{message}; {outcome.error}"
+        return
     await settling.finish_stage(
         change,
         stage,
-        StageStatus.FAILED if timed_out else StageStatus.CANCELLED,
+        StageStatus.CANCELLED if outcome.reason is FinishReason.CANCELLED else StageStatus.FAILED,
+        actor=actor,
         cause=message,
+        evidence=outcome.evidence,
         error_message=message,
-        finish_reason=reason,
-        **_figures(outcome),
+        finish_reason=outcome.reason,
+        **figures(outcome),
     )
 
 
-def _retry_wait_seconds(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> float | None:
-    """Seconds until the next attempt, or None when there is none.
+def _as_asked(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> AttemptOutcome:
+    """What a runner that was stopped, or died, means in the light of who asked for it.
 
-    CANCELLED without anybody having asked means that the runner was told to stop from outside (a host that shuts
-    down): that is a lost attempt, not the user's cancel.
+    CANCELLED says that nothing is left, so an attempt of which that is not known stays LOST. CANCELLED without
+    anybody having asked means that the runner was told to stop from outside (a host that shuts down): lost as well.
     """
+    if outcome.reason not in (FinishReason.CANCELLED, FinishReason.LOST):
+        return outcome
+    if not _is_asked_to_stop(change, stage):
+        told = "its runner was told to stop from outside"
+        is_lost = outcome.reason is FinishReason.LOST
+        return outcome if is_lost else replace(outcome, reason=FinishReason.LOST, error=told)
+    if not outcome.processes_are_gone:
+        doubt = "it was told to stop, and nobody knows whether its processes are gone"
+        return replace(outcome, error=f"{outcome.error}; {doubt}")
+    cause = stage.stop_cause or cancel_cause(change.run.cancel_actor, change.run.cancel_reason)
+    return replace(outcome, reason=stage.stop_reason or FinishReason.CANCELLED, stopped_because=cause)
+
+
+def _is_asked_to_stop(change: RunChange, stage: sa.Row[Any]) -> bool:
+    return stage.stop_requested_at is not None or change.run.cancel_requested_at is not None
+
+
+def _retry_wait_seconds(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> float | None:
+    """Seconds until the next attempt, or None when there is none."""
     stopping = change.run.finish_reason is not None or change.run.cancel_requested_at is not None
     if stopping or stage.stop_requested_at is not None:
         return None
-    if outcome.reason in (FinishReason.LOST, FinishReason.CANCELLED):
+    if outcome.reason is FinishReason.LOST:
         return 0.0 if stage.lost_count < LOST_LIMIT else None
     policy = retry_from_json(stage.spec["retries"])
     failures = stage.attempt_number - stage.lost_count
@@ -206,16 +209,15 @@ async def _schedule_retry(
     change: RunChange,
     stage: sa.Row[Any],
     outcome: AttemptOutcome,
-    message: str | None,
+    message: str,
     wait_seconds: float,
-    actor: str | None,
+    actor: str,
 ) -> None:
-    lost = outcome.reason in (FinishReason.LOST, FinishReason.CANCELLED)
     await change.move_stage(
         stage,
         Phase.READY,
         not_before=sa.func.now() + timedelta(seconds=wait_seconds),
-        lost_count=stage.lost_count + int(lost),
+        lost_count=stage.lost_count + int(outcome.reason is FinishReason.LOST),
         error_message=message,
         worker_id=None,
         started_at=None,
@@ -237,57 +239,8 @@ async def _schedule_retry(
     )
 
 
-def _figures(outcome: AttemptOutcome) -> dict[str, Any]:
-    """The columns of a stage run that come from its last attempt."""
-    seconds, cpu = outcome.wall_seconds, outcome.cpu_seconds
-    return {
-        **_start_time(outcome),
-        "execution_time": seconds,
-        "memory_usage": None if outcome.peak_memory_bytes is None else outcome.peak_memory_bytes / 2**20,
-        "cpu_usage": 100 * cpu / seconds if cpu is not None and seconds else None,
-        "exit_code": outcome.exit_code,
-        "signal": outcome.signal,
-        "logs": None if outcome.log_tail is None else clean_text(outcome.log_tail),
-    }
-
-
-def _start_time(outcome: AttemptOutcome) -> dict[str, Any]:
-    """Nothing when the outcome does not tell: an attempt that was lost did start at the time noted then."""
-    return {} if outcome.started_at is None else {"started_at": outcome.started_at}
-
-
-async def _close_attempt(
-    change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome, message: str | None
-) -> None:
-    await _update_attempt(
-        change,
-        stage,
-        **_start_time(outcome),
-        finished_at=outcome.finished_at or sa.func.clock_timestamp(),
-        finish_reason=outcome.reason,
-        exit_code=outcome.exit_code,
-        signal=outcome.signal,
-        error_message=message,
-        peak_memory_bytes=outcome.peak_memory_bytes,
-        peak_cpu_percent=outcome.peak_cpu_percent,
-        cpu_seconds=outcome.cpu_seconds,
-        log_bytes=outcome.log_bytes,
-        log_dropped_bytes=outcome.log_dropped_bytes,
-        evidence=clean_json(dict(outcome.evidence)) or None,
-    )
-    change.note_peaks(outcome.peak_memory_bytes, outcome.peak_cpu_percent)
-
-
-async def _update_attempt(change: RunChange, stage: sa.Row[Any], **values: Any) -> None:
-    await change.connection.execute(
-        sa.update(stage_attempts)
-        .where(stage_attempts.c.stage_run_id == stage.id, stage_attempts.c.attempt == stage.attempt_number)
-        .values(**values)
-    )
-
-
 async def request_cancel(
-    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, *, actor: str | None, reason: str | None
+    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, *, actor: str, reason: str | None
 ) -> bool:
     """Writes down that the run is to end; what has not begun ends now, what runs is stopped by its supervisor.
 
@@ -297,14 +250,17 @@ async def request_cancel(
         return await cancel(change, actor=actor, reason=reason)
 
 
-async def cancel(change: RunChange, *, actor: str | None, reason: str | None) -> bool:
+async def cancel(change: RunChange, *, actor: str, reason: str | None) -> bool:
     """``request_cancel`` within a transaction of the caller's."""
     if change.run.status in RUN_FINAL:
         return False
     if change.run.cancel_requested_at is None:
-        change.set_run(cancel_requested_at=sa.func.now(), cancel_reason=reason)
-        change.record(EventKind.RUN_CANCEL_REQUESTED, status=change.run.status, actor=actor, cause=reason)
-        await settling.stop_stages(change, FinishReason.CANCELLED, reason or "the run was cancelled")
+        change.set_run(cancel_requested_at=sa.func.now(), cancel_reason=reason, cancel_actor=actor)
+        cause = cancel_cause(actor, reason)
+        change.record(
+            EventKind.RUN_CANCEL_REQUESTED, status=change.run.status, actor=actor, cause=reason or cause
+        )
+        await settling.stop_stages(change, FinishReason.CANCELLED, cause, actor=actor)
     return True
 
 

@@ -155,16 +155,19 @@ async def test_a_stage_whose_hosts_keep_falling_silent_fails_as_lost(by_hand: By
     assert run.status is RunStatus.FAILED
 
 
-async def test_a_cancelled_stage_on_a_silent_host_ends_and_says_what_is_not_known(by_hand: ByHand) -> None:
+async def test_a_stage_on_a_silent_host_is_not_called_cancelled_since_nobody_knows(by_hand: ByHand) -> None:
     run_id = await by_hand.started(stage("a"))
     await by_hand.claimed("a")
     await by_hand.cancel(run_id)
     judge = await other_worker(by_hand)
     await silence(by_hand, by_hand.host_id, LOST_AFTER_SECONDS + 1)
     assert await declare_all_lost(by_hand, judge) == [True]
-    row = (await by_hand.stages(run_id))["a"]
-    assert row.status is StageStatus.CANCELLED
+    row, run = (await by_hand.stages(run_id))["a"], await by_hand.run(run_id)
+    assert (row.status, row.finish_reason) == (StageStatus.FAILED, FinishReason.LOST)
     assert "no sign of life" in row.error_message
+    assert row.error_message.endswith("it was told to stop, and nobody knows whether its processes are gone")
+    assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.LOST)
+    await by_hand.check(run_id)
 
 
 async def test_work_at_hand_tells_a_host_its_own_attempts(by_hand: ByHand) -> None:

@@ -47,6 +47,8 @@ async def test_a_file_becomes_an_artifact_with_its_blob_and_an_event(by_hand: By
     events = await by_hand.events(row.pipeline_run_id)
     (stored,) = [event for event in events if event.kind == "ARTIFACT_STORED"]
     assert stored.payload == {
+        "actor": f"worker {by_hand.worker_id}",
+        "cause": "attempt 1 left it behind",
         "artifactId": str(artifact.id),
         "name": "plots/a.png",
         "artifactType": "OTHER",

@@ -83,7 +83,7 @@ async def test_a_newer_run_takes_the_place_of_older_ones_when_they_have_ended(by
     assert (await by_hand.run(waiting)).status is RunStatus.CANCELLED
     assert (await by_hand.stages(running))["a"].stop_requested_at is not None
     assert await by_hand.begin() is None
-    assert await transitions.request_cancel(by_hand.engine, by_hand.broker, running, actor=None, reason=None)
+    assert await transitions.request_cancel(by_hand.engine, by_hand.broker, running, actor="ada", reason=None)
     await by_hand.complete(at_work)
     assert await by_hand.begin() == newest
     assert "took its place" in (await by_hand.run(running)).cancel_reason

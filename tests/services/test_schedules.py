@@ -275,7 +275,7 @@ async def test_a_run_whose_place_a_schedule_takes_may_move_at_the_same_time(by_h
         firing_task = tasks.create_task(fire_all(by_hand))
         await waiters(by_hand, 1)
         # Its events and mirrors are written now: whoever waits for the run must not hold the pipeline.
-        change.record(EventKind.RUN_STARTED)
+        change.record(EventKind.RUN_STARTED, cause="under test")
         change.set_run(status=RunStatus.RUNNING)
     assert len(firing_task.result()) == 1
     assert (await by_hand.run(running)).cancel_requested_at is not None

@@ -74,6 +74,9 @@ class AttemptResult:
     """How often the kernel killed for memory on this host meanwhile; not proven to concern this attempt."""
     oom_kills_cgroup: int
     stragglers_killed: int
+    """Processes which the main one left behind, and which had to be ended."""
+    straggler_names: Sequence[str]
+    """Of the first twenty of them."""
     journal_seq: int
     """``seq`` of the journal's last event: a reader which has it has them all."""
 
@@ -98,6 +101,8 @@ class AttemptResult:
             oom_kills_host=document["oom"]["host"],
             oom_kills_cgroup=document["oom"]["cgroup"],
             stragglers_killed=document["stragglersKilled"],
+            # A runner of an older release, which outlived the server's update, does not tell.
+            straggler_names=document.get("stragglerNames", ()),
             journal_seq=document["journalSeq"],
         )
 
