@@ -67,12 +67,9 @@ RUNS = all_columns(
         "fail_fast",
         "max_concurrent_stages",
         "max_concurrent_runs",
-        "priority",
-        "queue_deadline_at",
-        "concurrency_key",
     ),
 )
-STAGE_RUNS = all_columns(stage_runs, but=("spec", "waiting_for", "stop_reason", "cpus", "memory_mb"))
+STAGE_RUNS = all_columns(stage_runs, but=("spec", "waiting_for", "cpus", "memory_mb"))
 ARTIFACTS = all_columns(artifacts, but=("is_captured_log",))
 DATASETS = all_columns(datasets)
 MODELS = all_columns(models)
@@ -160,6 +157,15 @@ def queue_places() -> sa.Select[Any]:
 def stage_run_specs() -> sa.Select[Any]:
     """(stage run, how its process is executed)."""
     return sa.select(stage_runs.c.id, stage_runs.c.spec).where(stage_runs.c.id == sa.any_(key_array()))
+
+
+@cache
+def log_tails() -> sa.Select[Any]:
+    """(stage run, attempt, the last lines it printed) of attempts that are over and printed anything."""
+    columns = (stage_attempts.c.stage_run_id, stage_attempts.c.attempt, stage_attempts.c.log_tail)
+    return sa.select(*columns).where(
+        stage_attempts.c.stage_run_id == sa.any_(key_array()), stage_attempts.c.log_tail.is_not(None)
+    )
 
 
 @cache

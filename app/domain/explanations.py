@@ -41,6 +41,7 @@ class StageFacts(Protocol):
     depends_on: list[Any]
     allow_failure: bool
     not_before: dt.datetime | None
+    completed_at: dt.datetime | None
     stop_requested_at: dt.datetime | None
     finish_reason: FinishReason | None
     error_message: str | None
@@ -162,7 +163,8 @@ def _explain_end(stage: StageFacts, siblings: Sequence[StageFacts], run: RunFact
     if stage.status is StageStatus.COMPLETED:
         if stage.reused_from_key is not None:
             return Explanation(Cause.TAKEN_OVER, "The results of an earlier run were taken over.")
-        return Explanation(Cause.SUCCEEDED, f"Attempt {stage.attempt_number} succeeded.")
+        late = " The request to stop it came too late." if _was_stopped_too_late(stage, run) else ""
+        return Explanation(Cause.SUCCEEDED, f"Attempt {stage.attempt_number} succeeded.{late}")
     if stage.status is StageStatus.FAILED:
         return Explanation(Cause.FAILED, f"Attempt {stage.attempt_number}, the last one, failed: {message}.")
     if stage.status is StageStatus.SKIPPED:
@@ -173,6 +175,12 @@ def _explain_end(stage: StageFacts, siblings: Sequence[StageFacts], run: RunFact
         other for other in siblings if other.status is StageStatus.FAILED and not other.allow_failure
     )
     return Explanation(Cause.CANCELLED, f"It was stopped: {message}.", failed)
+
+
+def _was_stopped_too_late(stage: StageFacts, run: RunFacts) -> bool:
+    """Whether somebody asked for the end of what then succeeded: of the stage run, or of the run before it ended."""
+    asked_at = stage.stop_requested_at or run.cancel_requested_at
+    return asked_at is not None and stage.completed_at is not None and asked_at < stage.completed_at
 
 
 def _culprits(stage: StageFacts, siblings: Iterable[StageFacts]) -> tuple[StageFacts, ...]:
@@ -203,7 +211,8 @@ def explain_run(
         stage for stage in stages if stage.status is StageStatus.FAILED and not stage.allow_failure
     )
     if run.status is RunStatus.COMPLETED:
-        return Explanation(Cause.SUCCEEDED, "Every stage succeeded, or failed where that is allowed.")
+        late = " The cancel came too late to stop any of them." if run.cancel_requested_at else ""
+        return Explanation(Cause.SUCCEEDED, f"Every stage succeeded, or failed where that is allowed.{late}")
     if run.status is RunStatus.CANCELLED:
         return Explanation(Cause.CANCELLED, f"It was cancelled: {run.cancel_reason or run.error_message}.")
     return Explanation(Cause.FAILED, f"It failed: {run.error_message or 'no message'}.", failed)
@@ -230,7 +239,9 @@ def _explain_running(run: RunFacts, stages: Sequence[StageFacts]) -> Explanation
     still_open = tuple(stage for stage in stages if stage.status not in STAGE_FINAL)
     if run.cancel_requested_at is not None or run.finish_reason is not None:
         why = run.cancel_reason or run.error_message or "no reason was given"
-        return Explanation(Cause.STOPPING, f"It is being stopped: {why}.", still_open)
+        ended = tuple(stage for stage in still_open if stage.phase is Phase.COLLECTING)
+        late = f" It comes too late for {_names(ended)}: the outputs are being stored." if ended else ""
+        return Explanation(Cause.STOPPING, f"It is being stopped: {why}.{late}", still_open)
     active = tuple(stage for stage in still_open if stage.phase not in (Phase.BLOCKED, Phase.READY))
     over = len(stages) - len(still_open)
     at_work = f"at work: {_names(active)}" if active else "none is at work right now"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import signal as signals
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -102,6 +103,44 @@ def cause_of_run_end(status: RunStatus, message: str | None, *, cancelled: bool)
         return f"every stage has ended well, or failed where that is allowed{too_late}"
     in_vain = "; the cancel did not change that" if cancelled else ""
     return f"{message or 'a stage failed'}{in_vain}"
+
+
+class MemoryEvidence(enum.StrEnum):
+    """How certain it is that an attempt ended for want of memory."""
+
+    CERTAIN = "CERTAIN"
+    LIKELY = "LIKELY"
+    POSSIBLE = "POSSIBLE"
+
+
+def memory_evidence(reason: FinishReason, host_kills: int, cgroup_kills: int) -> MemoryEvidence | None:
+    """What the kernel's counters say about an attempt that failed; None when nothing speaks for want of memory.
+
+    OUT_OF_MEMORY without any kill means that the runner ended it for its limit, which it measured itself. A stage
+    which ended otherwise may still have lost a child to the kernel.
+    """
+    if reason is not FinishReason.OUT_OF_MEMORY:
+        return MemoryEvidence.POSSIBLE if host_kills or cgroup_kills else None
+    if cgroup_kills:
+        return MemoryEvidence.LIKELY
+    return MemoryEvidence.POSSIBLE if host_kills else MemoryEvidence.CERTAIN
+
+
+def end_summary(
+    message: str | None, *, wall_seconds: float | None, stop_came_too_late: bool, stragglers: int
+) -> str:
+    """The end of a stage run or an attempt for people; ``message``: what went wrong, None for a success."""
+    what = message or "the command exited with code 0"
+    after = "" if wall_seconds is None else f", after {wall_seconds:.3g} s"
+    sentences = [f"{what[:1].upper()}{what[1:]}{after}."]
+    if stop_came_too_late:
+        sentences.append("The request to stop it came too late.")
+    if stragglers:
+        processes = (
+            "process which it left behind was" if stragglers == 1 else "processes which it left behind were"
+        )
+        sentences.append(f"{stragglers} {processes} ended.")
+    return " ".join(sentences)
 
 
 def last_lines(text: str) -> list[str]:

@@ -212,6 +212,7 @@ class StartRunInput:
 class CancelRunInput:
     run_id: strawberry.ID = strawberry.field(description="The run to cancel.")
     reason: str | None = optional("Why; kept with the run.")
+    cancelled_by: str | None = optional("Who or what asks for it; kept with the run. API when left out.")
 
 
 @strawberry.input(description="Changes of what is noted about a run; what is left out stays as it is.")

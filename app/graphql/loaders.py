@@ -145,6 +145,18 @@ class Loaders:
         return self._list(StageAttempt, queries.ATTEMPTS, statement, "stage_run_key")
 
     @cached_property
+    def log_tails_by_stage_run(self) -> DataLoader[uuid.UUID, dict[int, str]]:
+        """The last lines of its attempts' logs by the attempts' numbers."""
+
+        async def load(keys: list[uuid.UUID]) -> list[dict[int, str]]:
+            tails: dict[uuid.UUID, dict[int, str]] = defaultdict(dict)
+            for key, attempt, tail in await self._reader.rows(queries.log_tails(), {KEYS: keys}):
+                tails[key][attempt] = tail
+            return [tails[key] for key in keys]
+
+        return DataLoader(load)
+
+    @cached_property
     def datasets_by_stage_run(self) -> DataLoader[uuid.UUID, dict[str, Dataset]]:
         """Its data sets by their paths in the output folder."""
 

@@ -140,8 +140,9 @@ class Mutation:
         draft = draft_of(request)
         try:
             run_id = required_key(request.run_id, "Run", "runId")
-            reason = storable(draft).get("reason")
-            await runs.cancel_run(info.context.engine, info.context.broker, run_id, reason)
+            said = storable(draft)
+            who, why = said.get("cancelledBy"), said.get("reason")
+            await runs.cancel_run(info.context.engine, info.context.broker, run_id, why, who)
         except DomainError as error:
             return CancelRunPayload(errors=user_errors(error))
         return CancelRunPayload(run=await run_now(info.context, run_id))

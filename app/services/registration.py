@@ -105,6 +105,8 @@ async def register_artifact(
             change.record(
                 EventKind.ARTIFACT_STORED,
                 registration.stage_run_id,
+                actor="API",
+                cause="it was registered",
                 artifactId=str(artifact_id),
                 name=registration.name,
                 artifactType=registration.artifact_type,

@@ -25,6 +25,7 @@ class Stage:
     attempt_number: int = 1
     allow_failure: bool = False
     not_before: dt.datetime | None = None
+    completed_at: dt.datetime | None = None
     stop_requested_at: dt.datetime | None = None
     finish_reason: FinishReason | None = None
     error_message: str | None = None
@@ -176,3 +177,25 @@ def test_a_waiting_run_tells_what_is_in_its_way(
     capacity: Capacity, place: QueuePlace, cause: Cause, summary: str
 ) -> None:
     assert explain_run(Run(RunStatus.PENDING), [], capacity, place) == Explanation(cause, summary)
+
+
+def test_a_request_to_stop_that_came_too_late_is_told_of_what_it_missed_only() -> None:
+    asked, before, after = NOON, NOON - dt.timedelta(seconds=1), NOON + dt.timedelta(seconds=1)
+    run = Run(RunStatus.COMPLETED, cancel_requested_at=asked, cancel_reason="enough")
+    late = "came too late"
+    assert late in explained(Stage("a", COMPLETED, completed_at=after), run=run).summary
+    assert late not in explained(Stage("a", COMPLETED, completed_at=before), run=run).summary
+    assert late not in explained(Stage("a", COMPLETED, completed_at=after)).summary
+    assert late in explain_run(run, [Stage("a", COMPLETED)], IDLE, QueuePlace(0, 0, None, False)).summary
+
+
+def test_a_run_that_is_stopped_names_what_it_is_too_late_for() -> None:
+    stages = [
+        Stage("a", StageStatus.RUNNING, Phase.COLLECTING),
+        Stage("b", StageStatus.RUNNING, Phase.RUNNING),
+    ]
+    run = Run(cancel_requested_at=NOON, cancel_reason="enough")
+    explanation = explain_run(run, stages, IDLE, QueuePlace(0, 0, None, False))
+    assert explanation.summary == (
+        "It is being stopped: enough. It comes too late for 'a': the outputs are being stored."
+    )

@@ -82,7 +82,6 @@ def test_every_column_of_a_table_is_a_field_of_its_type_or_internal(
 ) -> None:
     internal = {
         "pipeline_runs": {
-            "concurrencyKey",
             "failFast",
             "idempotencyKey",
             "lastMetricSeq",
@@ -90,8 +89,6 @@ def test_every_column_of_a_table_is_a_field_of_its_type_or_internal(
             "maxConcurrentRuns",
             "maxConcurrentStages",
             "openStageCount",
-            "priority",
-            "queueDeadlineAt",
             "retryOfId",
             "timeoutSeconds",
         },
@@ -100,6 +97,8 @@ def test_every_column_of_a_table_is_a_field_of_its_type_or_internal(
             "dependsOn",
             "memoryMb",
             "reusedFromId",
+            "stopActor",
+            "stopCause",
             "stopReason",
             "waitingFor",
             "workerId",

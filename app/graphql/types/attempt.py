@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from typing import Any
 
 import strawberry
 
@@ -11,6 +12,7 @@ from app.graphql.enums import FinishReason
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.scalars import BigInt, MetricValue
+from app.graphql.types.ending import StageEnd
 from app.graphql.types.system import Worker
 
 _BYTES_PER_MB = 1024 * 1024
@@ -20,6 +22,8 @@ _BYTES_PER_MB = 1024 * 1024
 class StageAttempt:
     stage_run_key: strawberry.Private[uuid.UUID]
     worker_key: strawberry.Private[uuid.UUID | None]
+    wall_seconds: strawberry.Private[float | None]
+    evidence: strawberry.Private[dict[str, Any] | None]
     attempt: int = strawberry.field(description="Number of the attempt, from 1.")
     host_id: strawberry.ID = strawberry.field(description="The host which executed it.")
     executor: str = strawberry.field(description="What executed it: LOCAL or RAY.")
@@ -43,6 +47,11 @@ class StageAttempt:
         if self.worker_key is None:
             return None
         return await info.context.loaders.worker_by_id.load(self.worker_key)
+
+    @strawberry.field(description="How it ended, with everything that is known; null until then.")
+    async def end(self, info: Info) -> StageEnd | None:
+        stage_run = await info.context.loaders.stage_run_by_id.require(self.stage_run_key)
+        return StageEnd.of_attempt(self, stage_run)
 
 
 @strawberry.type(description="What the processes of a stage used at one moment.")

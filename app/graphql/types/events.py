@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import strawberry
+from strawberry.scalars import JSON
 
 from app.domain.events import EventKind
 from app.domain.statuses import ArtifactType, FinishReason, RunStatus, StageStatus
@@ -50,6 +51,10 @@ class RunEvent:
     seq: BigInt = strawberry.field(description="Number of the event in its run: 1, 2, 3... without gap.")
     at: dt.datetime = strawberry.field(description="When it happened.")
     kind: EventKind = strawberry.field(description="What happened.")
+    actor: str | None = strawberry.field(
+        description="Who made it happen: a person or program as named in the request, a worker, or engine."
+    )
+    cause: str | None = strawberry.field(description="Why it happened, for people.")
 
     @strawberry.field(description="Global id of the run.")
     def run_id(self) -> strawberry.ID:
@@ -66,8 +71,6 @@ class RunProgress(RunEvent):
     previous_status: RunStatus | None = strawberry.field(
         name="previousRunStatus", description="Status of the run before the event."
     )
-    actor: str | None = strawberry.field(description="Who caused it, where that is known.")
-    cause: str | None = strawberry.field(description="Why it happened, for people.")
 
 
 @strawberry.interface(description="An event which concerns one stage run.")
@@ -81,7 +84,9 @@ class StageProgress(RunEvent):
     previous_status: StageStatus | None = strawberry.field(
         name="previousStageStatus", description="Status of the stage run before the event."
     )
-    cause: str | None = strawberry.field(description="Why it happened, for people.")
+    evidence: JSON | None = strawberry.field(
+        description="What proves it, as the engine noted it; `StageRun.end` has the evidence of an end in types."
+    )
 
     @strawberry.field(description="Global id of the stage run.")
     def stage_run_id(self) -> strawberry.ID:
@@ -265,10 +270,23 @@ class SystemSample:
 
 _Readers = Mapping[str, Callable[[Any], Any]]
 
-_RUN: _Readers = {"status": RunStatus, "previous_status": RunStatus, "actor": str, "cause": str}
-_STAGE: _Readers = {"status": StageStatus, "previous_status": StageStatus, "attempt": int, "cause": str}
+_ANY: _Readers = {"actor": str, "cause": str}
+_RUN: _Readers = {**_ANY, "status": RunStatus, "previous_status": RunStatus}
+_STAGE: _Readers = {
+    **_ANY,
+    "status": StageStatus,
+    "previous_status": StageStatus,
+    "attempt": int,
+    "evidence": dict,
+}
 _OUTCOME: _Readers = {"finish_reason": FinishReason, "exit_code": int, "signal": int, "error_message": str}
-_ARTIFACT: _Readers = {"name": str, "artifact_type": ArtifactType, "file_size": BigInt, "attempt": int}
+_ARTIFACT: _Readers = {
+    **_ANY,
+    "name": str,
+    "artifact_type": ArtifactType,
+    "file_size": BigInt,
+    "attempt": int,
+}
 
 _EVENTS: Mapping[EventKind, tuple[type[RunEvent], _Readers]] = {
     EventKind.RUN_QUEUED: (RunQueued, _RUN),

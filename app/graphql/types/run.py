@@ -92,6 +92,18 @@ class Run(relay.Node):
         description="When somebody asked to cancel it."
     )
     cancel_reason: str | None = strawberry.field(description="Why it was to be cancelled.")
+    cancel_actor: str | None = strawberry.field(
+        description="Who asked to cancel it; API if the request did not say."
+    )
+    priority: int = strawberry.field(
+        description="Runs of a higher one start first, and so do their stages: -100 to 100, from runConfig."
+    )
+    concurrency_key: str | None = strawberry.field(
+        description="Of the runs with the same key one is RUNNING at a time; null: nothing of the kind."
+    )
+    queue_deadline_at: dt.datetime | None = strawberry.field(
+        description="If it still waits then, it fails as TIMED_OUT: from queueTimeout of runConfig."
+    )
     deadline_at: dt.datetime | None = strawberry.field(description="When its time limit is reached.")
     finish_reason: FinishReason | None = strawberry.field(description="Why it ended the way it did.")
     last_event_seq: BigInt = strawberry.field(description="Number of its newest event.")
@@ -123,6 +135,12 @@ class Run(relay.Node):
             loaders.queue_place_by_run.load(self.id),
         )
         return Explanation.of(explain_run(self, stages, capacity, place))
+
+    @strawberry.field(description="Its place in the queue, from 1; null unless it is PENDING.")
+    async def queue_position(self, info: Info) -> int | None:
+        if self.status is not RunStatus.PENDING:
+            return None
+        return (await info.context.loaders.queue_place_by_run.load(self.id)).runs_ahead + 1
 
     @strawberry.field(description="Everything its stages made, oldest first.")
     async def artifacts(

@@ -21,6 +21,7 @@ from app.graphql.inputs import refuse_unstorable
 from app.graphql.pages import NESTED_PAGE, NOT_GIVEN, After, Connection, First, given, window_of
 from app.graphql.scalars import BigInt
 from app.graphql.types.attempt import MetricPoint, ResourceSample, StageAttempt
+from app.graphql.types.ending import StageEnd
 from app.graphql.types.explanation import Explanation
 from app.graphql.types.links import ArtifactLink, RunLink, StageLink
 from app.graphql.types.logs import LogChunk
@@ -54,6 +55,9 @@ class StageRun(relay.Node):
     worker_key: strawberry.Private[uuid.UUID | None]
     reused_from_key: strawberry.Private[uuid.UUID | None]
     depends_on: strawberry.Private[list[uuid.UUID]]
+    stop_reason: strawberry.Private[FinishReason | None]
+    stop_actor: strawberry.Private[str | None]
+    stop_cause: strawberry.Private[str | None]
     name: str = strawberry.field(description="Name of the stage when the run was started.")
     position: int = strawberry.field(description="Place in the run, from 0; never before its dependencies.")
     status: StageStatus = strawberry.field(description="Where it stands.")
@@ -142,6 +146,10 @@ class StageRun(relay.Node):
     @strawberry.field(description="Its attempts, oldest first.")
     async def attempts(self, info: Info) -> list[StageAttempt]:
         return await info.context.loaders.attempts_by_stage_run.load(self.id)
+
+    @strawberry.field(description="How it ended, with everything that is known; null until then.")
+    async def end(self, info: Info) -> StageEnd | None:
+        return StageEnd.of_stage_run(self, await info.context.loaders.attempts_by_stage_run.load(self.id))
 
     @strawberry.field(description="Its command, environment, parameters and limits after all merging.")
     async def spec(self, info: Info) -> JSON | None:
