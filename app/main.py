@@ -32,7 +32,7 @@ from app.execution.leftovers import Leftovers
 from app.execution.paths import WorkerHome
 from app.execution.scheduler import Scheduler
 from app.execution.supervisor import Supervisor, SupervisorLimits
-from app.graphql.context import READ_SLOTS, ContextFactory
+from app.graphql.context import READ_SLOTS, READ_TIMEOUT_SECONDS, ContextFactory
 from app.graphql.schema import Schema, build_schema
 from app.graphql.view import GraphQLView
 from app.services.logs import LogReader
@@ -59,6 +59,8 @@ class Parts:
 
     settings: Settings
     engine: AsyncEngine
+    reads: AsyncEngine
+    """For the reads of queries: connections of their own, and less patience."""
     broker: Broker
     store: LocalStore
     home: WorkerHome
@@ -101,8 +103,19 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     _make(home)
     async with database(settings) as (engine, url):
         await migrate.upgrade(engine)
-        async with Broker(url) as broker:
-            yield Parts(settings, engine, broker, LocalStore(home.artifacts), home)
+        async with Broker(url) as broker, engine_for_reads(url, settings) as reads:
+            yield Parts(settings, engine, reads, broker, LocalStore(home.artifacts), home)
+
+
+@contextlib.asynccontextmanager
+async def engine_for_reads(url: str, settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """Queries can't take the connections by which runs are moved on; none of theirs is open before one comes."""
+    slots = min(READ_SLOTS, settings.database_pool_size)
+    engine = create_engine(
+        url, pool_size=slots, max_overflow=0, statement_timeout_seconds=READ_TIMEOUT_SECONDS
+    )
+    yield engine
+    await engine.dispose()
 
 
 def _make(home: WorkerHome) -> None:
@@ -170,6 +183,7 @@ def create_app(parts: Parts, supervisor: Supervisor | None, schema: Schema) -> A
     logs = LogReader(parts.home.attempts, parts.store, parts.engine)
     contexts = ContextFactory(
         engine=parts.engine,
+        reads=parts.reads,
         broker=parts.broker,
         logs=logs,
         streams=Streams(parts.engine, parts.broker, logs),

@@ -197,7 +197,7 @@ class Settings(BaseSettings):
     database_pool_size: _Positive = Field(
         default=10,
         alias="MLP_DATABASE_POOL_SIZE",
-        description="Database connections kept open; under load up to twice as many.",
+        description="Database connections kept open; under load up to twice as many, and 8 more for queries.",
     )
     worker: bool = Field(
         default=True,

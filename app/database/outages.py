@@ -8,6 +8,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 _PASSING_SQLSTATE_CLASSES = ("08", "40", "53", "57")
 """Lost connection, rolled back for another's sake (deadlock), lack of room or memory, shutdown or time-out."""
+_QUERY_CANCELED = "57014"
 
 
 def is_outage(error: BaseException) -> bool:
@@ -18,6 +19,11 @@ def is_outage(error: BaseException) -> bool:
         return error.connection_invalidated or _sqlstate(error).startswith(_PASSING_SQLSTATE_CLASSES)
     # Errors of connecting reach us as they are, not wrapped; engine.py makes every OSError among them one of these.
     return isinstance(error, ConnectionError | TimeoutError | asyncpg.PostgresError | asyncpg.InterfaceError)
+
+
+def is_timeout(error: DBAPIError) -> bool:
+    """Whether the database gave up a statement because it took too long."""
+    return _sqlstate(error) == _QUERY_CANCELED
 
 
 def _sqlstate(error: DBAPIError) -> str:

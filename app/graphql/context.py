@@ -22,7 +22,10 @@ from app.storage.imports import Imports
 __all__ = ["Context", "ContextFactory", "Info"]
 
 READ_SLOTS = 8
-"""Statements of queries at the same time; must stay below the size of the engine's connection pool."""
+"""Statements of queries at the same time; no more than their engine has connections."""
+
+READ_TIMEOUT_SECONDS = 8.0
+"""For one statement: less than an operation has, so that the error can say which field was too slow."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class ContextFactory:
     streams: Streams
     system: SystemSampler
     imports: Imports
+    reads: AsyncEngine | None = None
+    """The engine for the reads of queries, if they have one of their own."""
     environment: str | None = None
     """The environment of runs which state none."""
     read_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READ_SLOTS))
@@ -45,7 +50,7 @@ class ContextFactory:
     @cached_property
     def read_engine(self) -> AsyncEngine:
         """Reads are single statements; a transaction around each would triple their round trips."""
-        return self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        return (self.reads or self.engine).execution_options(isolation_level="AUTOCOMMIT")
 
 
 class Context:

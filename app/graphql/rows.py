@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from graphql import GraphQLError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.database.outages import is_timeout
 from app.database.queries import Selection
 
 T = TypeVar("T")
@@ -33,7 +36,12 @@ class Reader:
     async def rows(self, statement: sa.Select[Any], parameters: Mapping[str, Any] | None = None) -> Rows:
         async with self._slots, self._engine.connect() as connection:
             self.statements += 1
-            result = await connection.execute(statement, parameters)
+            try:
+                result = await connection.execute(statement, parameters)
+            except DBAPIError as error:
+                if is_timeout(error):
+                    raise too_slow() from None
+                raise
             rows: Rows = result.all()
             return rows
 
@@ -46,6 +54,11 @@ class Reader:
     async def number(self, statement: sa.Select[Any]) -> int:
         rows = await self.rows(statement)
         return int(rows[0][0])
+
+
+def too_slow() -> GraphQLError:
+    message = "The database took too long to read this; ask for less, or try again."
+    return GraphQLError(message, extensions={"code": "TIMEOUT"})
 
 
 def instances(cls: type[T], selection: Selection, rows: Rows, *, skip: int = 0) -> list[T]:
