@@ -114,6 +114,8 @@ class AttemptDriver:
     async def _run(self, attempt: Attempt) -> AttemptState:
         """Starts the attempt unless it runs or ran already, and follows it to the end of its process."""
         state = await self.executor.state(attempt.id)
+        if state is AttemptState.NEW and attempt.phase is not Phase.CLAIMED:
+            return AttemptState.LOST  # its folder is gone
         for _ in range(STARTS_LIMIT):
             if state is AttemptState.NEW:
                 state = await self._launch(attempt)

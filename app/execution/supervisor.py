@@ -181,7 +181,7 @@ class Supervisor:
         for attempt_id in self._driven.difference(work.attempts_in_hand):
             # Not RUNNING: its driver is about to finish, and may be removing the folder right now.
             if await executor.state(attempt_id) is AttemptState.RUNNING:
-                await executor.cancel(attempt_id)
+                await self._cancel(attempt_id)
         for attempt_id in work.attempts_in_hand - self._driven:
             self._start_driving(tasks, attempt_id)
 
@@ -215,7 +215,14 @@ class Supervisor:
         async with self._engine.connect() as connection:
             attempt_ids = await attempts_to_stop(connection, self._home.host_id())
         for attempt_id in attempt_ids:
+            await self._cancel(attempt_id)
+
+    async def _cancel(self, attempt_id: str) -> None:
+        """One that can't be told does not keep the others waiting; the next pass tells it again."""
+        try:
             await self._driver.executor.cancel(attempt_id)
+        except OSError:
+            logger.warning("attempt %s could not be told to end", attempt_id, exc_info=True)
 
     async def _declare_lost(self) -> None:
         async with self._engine.connect() as connection:

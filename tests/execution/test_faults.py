@@ -8,6 +8,7 @@ import anyio
 import psutil
 import pytest
 
+from app.domain.retry import LOST_LIMIT
 from app.domain.statuses import FinishReason, RunStatus, StageStatus
 from app.errors import DomainError
 from tests.execution.conftest import Engine, python, stage
@@ -122,15 +123,17 @@ async def test_a_failing_stage_is_tried_again_until_it_succeeds(idle: Engine, tm
     assert (run.status, flaky.attempt_number, reasons) == (RunStatus.COMPLETED, 2, [(1, 1), (2, 0)])
 
 
-async def test_fail_fast_stops_side_branches_and_continue_lets_them_finish(idle: Engine) -> None:
-    branches = (
-        stage("bad", python("import time; time.sleep(0.3); exit(1)")),
-        stage("side", python("import time; time.sleep(1.2)")),
-    )
+async def test_fail_fast_stops_side_branches_and_continue_lets_them_finish(
+    idle: Engine, tmp_path: Path
+) -> None:
+    over = tmp_path / "over"
+    wait = f"import os, time\nwhile not os.path.exists({str(over)!r}): time.sleep(0.05)"
+    branches = (stage("bad", python("exit(1)")), stage("side", python(wait)))
     async with idle.supervised():
         fast = await idle.start(*branches)
         patient = await idle.start(*branches, run_config={"failFast": False})
         assert (await idle.finished(fast)).status is RunStatus.FAILED
+        over.touch()
         assert (await idle.finished(patient)).status is RunStatus.FAILED
     assert (await idle.stages(fast))["side"].status is StageStatus.CANCELLED
     assert (await idle.stages(patient))["side"].status is StageStatus.COMPLETED
@@ -190,3 +193,39 @@ with journal.open("a") as file:
         run_id = await idle.start(stage("vandal", python(code)))
         run = await idle.finished(run_id)
     assert run.status is RunStatus.COMPLETED, run.error_message
+
+
+async def test_a_stage_that_keeps_its_cancel_from_being_written_down_harms_only_itself(idle: Engine) -> None:
+    """Its runner hears of the cancel all the same, and the supervisor goes on with the others."""
+    code = "import os, time; os.symlink('/no/such/folder', '../cancel'); print('ready', flush=True); time.sleep(600)"
+    async with idle.supervised():
+        run_id = await idle.start(stage("hostile", python(code)))
+        await until_running(idle, run_id, "hostile")
+        hostile = (await idle.stages(run_id))["hostile"]
+        with anyio.fail_after(10):
+            while not (idle.home.attempts / f"{hostile.id}.1" / "cancel").is_symlink():  # noqa: ASYNC110 (a stage)
+                await anyio.sleep(0.02)
+        await idle.cancel(run_id)
+        other_id = await idle.start(stage("honest"))
+        assert (await idle.finished(other_id)).status is RunStatus.COMPLETED
+        assert (await idle.finished(run_id)).status is RunStatus.CANCELLED
+
+
+async def test_a_stage_that_removes_its_own_folder_is_lost_and_never_runs_twice_at_once(
+    idle: Engine, tmp_path: Path
+) -> None:
+    code = f"""
+import os, shutil, time
+with open({str(tmp_path / "ledger")!r}, "a") as ledger:
+    print("begin", os.environ["MLP_ATTEMPT"], file=ledger, flush=True)
+    shutil.rmtree(os.environ["MLP_OUTPUT_DIR"] + "/..")
+    time.sleep(1)
+    print("end", os.environ["MLP_ATTEMPT"], file=ledger, flush=True)
+"""
+    async with idle.supervised():
+        run_id = await idle.start(stage("careless", python(code)))
+        run = await idle.finished(run_id)
+    assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.LOST)
+    begins = [line for line in (tmp_path / "ledger").read_text().splitlines() if line.startswith("begin")]
+    assert begins == [f"begin {attempt}" for attempt in range(1, LOST_LIMIT + 2)]
+    assert processes_of(str((await idle.stages(run_id))["careless"].id)) == []

@@ -112,6 +112,7 @@ class LocalExecutor:
             raise ValueError(f"attempt {attempt_id} is running")
         with contextlib.suppress(FileNotFoundError):
             _remove(folder)
+        _SHIMS.forget(folder)
 
 
 def _make_folders(folder: Path) -> Path:
@@ -145,11 +146,19 @@ def _state(folder: Path) -> AttemptState:
     try:
         lock = os.open(folder / files.LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return AttemptState.NEW
+        return _state_without_lock(folder)
     try:
         return AttemptState.RUNNING if is_held(lock) else _state_of_free(lock, folder)
     finally:
         os.close(lock)
+
+
+def _state_without_lock(folder: Path) -> AttemptState:
+    """Nothing was started, unless the stage has removed its own folder."""
+    has_ended = _SHIMS.has_ended(folder)
+    if has_ended is None:
+        return AttemptState.NEW
+    return AttemptState.LOST if has_ended else AttemptState.RUNNING
 
 
 def _state_of_free(lock: int, folder: Path) -> AttemptState:
@@ -161,7 +170,14 @@ def _state_of_free(lock: int, folder: Path) -> AttemptState:
 
 def _cancel(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _touch_durably(folder / files.CANCEL)
+    try:
+        _touch_durably(folder / files.CANCEL)
+    finally:
+        _ring(folder)
+
+
+def _ring(folder: Path) -> None:
+    """The doorbell of the shim, which is heard even where the stage keeps the file from being made."""
     pidfd = open_pidfd(str(folder / files.LOCK))
     if pidfd is None:
         return  # not running, or out of reach: the shim looks for the file twice a second
@@ -173,7 +189,7 @@ def _cancel(folder: Path) -> None:
 
 
 def _touch_durably(path: Path) -> None:
-    for name, flags in ((path, os.O_WRONLY | os.O_CREAT), (path.parent, os.O_RDONLY)):
+    for name, flags in ((path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW), (path.parent, os.O_RDONLY)):
         descriptor = os.open(name, flags | os.O_CLOEXEC, 0o600)
         try:
             os.fsync(descriptor)

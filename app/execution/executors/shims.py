@@ -19,6 +19,8 @@ class ShimProcesses:
 
     def __init__(self) -> None:
         self._processes: dict[Path, subprocess.Popen[bytes]] = {}
+        self._ended: set[Path] = set()
+        self._leaving: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
 
     def start(self, folder: Path, lock: int) -> None:
@@ -41,6 +43,7 @@ class ShimProcesses:
             os.close(errors)
         with self._lock:
             self._processes[folder] = process
+            self._ended.discard(folder)
 
     def open_pidfd(self, folder: Path) -> int | None:
         """A descriptor which becomes readable when the shim ends; None if it is not a living child."""
@@ -50,12 +53,27 @@ class ShimProcesses:
                 return None
             return os.pidfd_open(process.pid)
 
+    def has_ended(self, folder: Path) -> bool | None:
+        """Of the shim started there; None if this server process has started none, or was told to forget it."""
+        self.reap()
+        with self._lock:
+            return True if folder in self._ended else False if folder in self._processes else None
+
     def reap(self) -> None:
         """Collect those which have ended, so that they do not stay as zombies."""
         with self._lock:
-            self._processes = {
-                folder: process for folder, process in self._processes.items() if process.poll() is None
-            }
+            ended = [folder for folder, process in self._processes.items() if process.poll() is not None]
+            for folder in ended:
+                del self._processes[folder]
+            self._ended.update(ended)
+            self._leaving = [process for process in self._leaving if process.poll() is None]
+
+    def forget(self, folder: Path) -> None:
+        """The attempt there is over; its shim may need another moment to end."""
+        with self._lock:
+            self._ended.discard(folder)
+            if process := self._processes.pop(folder, None):
+                self._leaving.append(process)
 
 
 def _environment() -> dict[str, str]:
