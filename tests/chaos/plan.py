@@ -24,7 +24,7 @@ class FaultKind(enum.StrEnum):
 
 
 WEIGHTS = {
-    FaultKind.KILL_SERVER: 2,
+    FaultKind.KILL_SERVER: 1,
     FaultKind.FREEZE_SERVER: 2,
     FaultKind.KILL_WORKER: 4,
     FaultKind.FREEZE_WORKER: 5,
@@ -69,7 +69,7 @@ class Plan:
     @classmethod
     def of(cls, seed: int, seconds: float) -> Plan:
         pick = random.Random(seed)
-        faults = [_fault(pick, at) for at in _times(pick, seconds, 0.2, 1.0)]
+        faults = [_fault(pick, at) for at in _times(pick, seconds, 0.3, 2.0)]
         return cls(seed, seconds, tuple(faults), tuple(_requests(pick, seconds)))
 
 
@@ -82,7 +82,7 @@ def _times(pick: random.Random, seconds: float, shortest: float, longest: float)
 
 def _fault(pick: random.Random, at_seconds: float) -> Fault:
     (kind,) = pick.choices([*WEIGHTS], [*WEIGHTS.values()])
-    longest = 2.0 if kind in (FaultKind.RESTART_FAST, FaultKind.RESTART_IMMEDIATE) else 6.0
+    longest = 2.0 if kind in (FaultKind.RESTART_FAST, FaultKind.RESTART_IMMEDIATE) else 5.0
     return Fault(at_seconds, kind, pick.random(), pick.uniform(0.0, longest))
 
 
