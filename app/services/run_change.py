@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.broker.topics import RUNS, WORK, run_topic
 from app.database.models import pipeline_runs, run_events, stage_runs
 from app.domain.events import ENGINE, EventKind
 from app.domain.statuses import (
@@ -64,6 +65,12 @@ STAGE_COLUMNS: list[sa.Column[Any]] = [
 ]
 
 
+_NO_WORK = frozenset(
+    {EventKind.STAGE_CLAIMED, EventKind.STAGE_STARTED, EventKind.STAGE_COLLECTING, EventKind.ARTIFACT_STORED}
+)
+"""After these, supervisors have nothing to do which the one that drives the attempt does not do anyway."""
+
+
 class Publisher(Protocol):
     """Tells other tasks and processes that rows changed; losing a hint costs latency only."""
 
@@ -96,8 +103,12 @@ class RunChange:
         """Whom to wake after the commit."""
         if not self._events:
             return []
-        moved = "status" in self._run_values
-        return [f"run:{self.run.id}", "work", *(["runs"] if moved else [])]
+        topics = [run_topic(self.run.id)]
+        if any(event["kind"] not in _NO_WORK for event in self._events):
+            topics.append(WORK)
+        if "status" in self._run_values:
+            topics.append(RUNS)
+        return topics
 
     def record(
         self,
@@ -173,7 +184,8 @@ class RunChange:
         )
         if (await self.connection.execute(statement)).rowcount != 1:
             raise AssertionError(f"stage run {stage.id} moved although its run was locked")
-        self.touch(stage.id)
+        if to is Phase.FINAL or values["status"] is not stage.status:
+            self.touch(stage.id)
 
     async def flush(self) -> None:
         """Writes events, the run's own columns and the mirrors; called once, at the end of the transaction."""
