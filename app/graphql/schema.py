@@ -14,6 +14,7 @@ from strawberry.types.execution import ExecutionContext, PreExecutionError
 from app.graphql.artifacts import ArtifactMutation
 from app.graphql.documents import DocumentCache
 from app.graphql.errors import public_error
+from app.graphql.executor import CompiledExecutor
 from app.graphql.mutations import Mutation
 from app.graphql.operation import OperationScope
 from app.graphql.queries import Query
@@ -46,6 +47,7 @@ class Schema(strawberry.Schema):
             mutation=AllMutations,
             subscription=Subscription,
             types=EVENT_TYPES,
+            execution_context_class=CompiledExecutor,
             extensions=[lambda: OperationScope(self._documents)],
             config=StrawberryConfig(scalar_map=SCALARS, sort_schema=True),
         )

@@ -26,6 +26,7 @@ import asyncpg
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.broker.postgres import Broker
 from app.database import migrate
@@ -33,6 +34,7 @@ from app.database.embedded import EmbeddedPostgres
 from app.database.engine import connect, create_engine
 from app.domain.statuses import ArtifactType
 from app.graphql.context import ContextFactory
+from app.graphql.executor import CompiledExecutor
 from app.graphql.schema import Schema, build_schema
 from app.services.logs import LogReader
 from app.services.streams import Streams
@@ -74,8 +76,10 @@ Statement = tuple[str, tuple[Any, ...]]
 async def main(rounds: int, profile: bool) -> None:
     async with filled_database() as (engine, url), Broker(url) as broker:
         contexts = contexts_over(engine, broker)
-        schemas = {"graph": build_schema()}
-        statements = await statements_of(engine, schemas["graph"], contexts)
+        schemas = {"graphql-core": build_schema(), "compiled": build_schema()}
+        schemas["graphql-core"].execution_context_class = StrawberryGraphQLCoreExecutionContext
+        schemas["compiled"].execution_context_class = CompiledExecutor
+        statements = await statements_of(engine, schemas["compiled"], contexts)
         connection = await connect(url)
         ways: dict[str, Send] = {"raw SQL": lambda: raw(connection, statements)}
         for name, schema in schemas.items():
@@ -83,7 +87,7 @@ async def main(rounds: int, profile: bool) -> None:
         gc.freeze()
         await report(ways, rounds, len(statements))
         if profile:
-            await print_profile(ways["graph"])
+            await print_profile(ways["compiled"])
         await connection.close()
 
 

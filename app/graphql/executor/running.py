@@ -1,0 +1,238 @@
+"""The state of one execution: which values are still awaited, and what to do when one of them is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from graphql import (
+    FieldNode,
+    GraphQLError,
+    GraphQLField,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    located_error,
+)
+from graphql.execution import Executor
+from graphql.execution.collect_fields import FieldDetailsList
+from graphql.pyutils import Path
+
+Place: TypeAlias = "tuple[Place, str | int, str | None] | None"
+"""Where a value lies in the response: graphql-core's ``Path``, but as a plain tuple, which is made much faster."""
+
+Anchor: TypeAlias = "tuple[Any, str | int, Place] | None"
+"""(container, key, place) of the nearest position around a value that may be null; ``None`` is the data as a whole."""
+
+Complete: TypeAlias = "Callable[[Any, Place, Run, Anchor], Any]"
+"""(value, its place, run, anchor of what is below it) -> what the response shows of it."""
+
+
+class Later(Exception):
+    """Raised by a ``Complete`` if graphql-core is at work on the value: ``completed`` awaits what it makes of it."""
+
+    def __init__(self, completed: Awaitable[Any]) -> None:
+        self.completed = completed
+
+
+@dataclass(slots=True, eq=False)
+class Field:
+    """A field of a selection set."""
+
+    key: str
+    """Its name in the response."""
+    details: FieldDetailsList
+    nodes: list[FieldNode]
+    definition: GraphQLField
+    parent: GraphQLObjectType
+    required: bool
+    """Its type is non-null."""
+
+
+class Slot:
+    """A position of the response whose value is awaited; called when it is there."""
+
+    __slots__ = ("anchor", "complete", "container", "field", "future", "key", "place", "required", "run")
+    future: asyncio.Future[Any]
+
+    def __init__(
+        self,
+        run: Run,
+        field: Field,
+        complete: Complete,
+        container: Any,
+        key: str | int,
+        place: Place,
+        required: bool,
+        anchor: Anchor,
+    ) -> None:
+        self.run = run
+        self.field = field
+        self.complete = complete
+        self.container = container
+        self.key = key
+        self.place = place
+        self.required = required
+        self.anchor = anchor
+
+    def __call__(self, future: asyncio.Future[Any]) -> None:
+        self.run.arrive(self)
+
+    def fill(self) -> None:
+        """Complete the value that has arrived, unless nobody will see it any more."""
+        run = self.run
+        if run.is_nulled(self.place):
+            see(self.future)
+            return
+        here = self.anchor if self.required else (self.container, self.key, self.place)
+        try:
+            self.container[self.key] = self.complete(self.future.result(), self.place, run, here)
+        except Later as later:
+            self.complete = as_completed
+            run.wait(later.completed, self)
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        run = self.run
+        if not (self.required and run.propagates):
+            self.container[self.key] = run.failed(error, self.field, self.place, required=False)
+            return
+        located = run.located(error, self.field, self.place)
+        if self.anchor is None:
+            raise located
+        container, key, place = self.anchor
+        container[key] = None
+        run.executor.collected_errors.add(located, path_of(place))
+
+
+class Run:
+    """One execution of an operation."""
+
+    def __init__(self, executor: Executor[Any]) -> None:
+        self.executor = executor
+        self.propagates = executor.error_propagation
+        self.is_awaitable = executor.is_awaitable
+        self.arguments: dict[Any, dict[str, Any]] = {}
+        """Arguments that depend on variables, kept for all objects with the same field."""
+        self._begun: list[tuple[Awaitable[Any], Slot]] = []
+        self._tasks: list[asyncio.Future[Any]] = []
+        self._arrived: deque[Slot] = deque()
+        self._open = 0
+        self._alarm: asyncio.Future[None] | None = None
+        self._abandoned = False
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._begun)
+
+    def wait(self, awaitable: Awaitable[Any], slot: Slot) -> None:
+        """Have ``slot`` filled with the value of ``awaitable``."""
+        self._begun.append((awaitable, slot))
+
+    def arrive(self, slot: Slot) -> None:
+        if self._abandoned:
+            see(slot.future)
+            return
+        self._arrived.append(slot)
+        if self._alarm is not None and not self._alarm.done():
+            self._alarm.set_result(None)
+
+    async def fill_slots(self) -> None:
+        """Return when nothing is awaited any more; raises an error that nulls the data as a whole.
+
+        Values that arrive together are completed together, so what they ask the loaders for is one batch.
+        """
+        try:
+            while self._begun or self._open:
+                self._watch()
+                if not self._arrived:
+                    self._alarm = asyncio.get_running_loop().create_future()
+                    await self._alarm
+                while self._arrived:
+                    self._open -= 1
+                    self._arrived.popleft().fill()
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _watch(self) -> None:
+        begun, self._begun = self._begun, []
+        for awaitable, slot in begun:
+            slot.future = future = asyncio.ensure_future(awaitable)
+            self._open += 1
+            if future is not awaitable:
+                self._tasks.append(future)
+            if future.done():
+                self._arrived.append(slot)
+            else:
+                future.add_done_callback(slot)
+
+    def abandon(self) -> None:
+        """Stop everything that is still at work, for nobody needs its values."""
+        self._abandoned = True
+        for awaitable, _ in self._begun:
+            discard(awaitable)
+        for slot in self._arrived:
+            see(slot.future)
+        for task in self._tasks:
+            task.cancel()
+
+    def failed(self, error: Exception, field: Field, place: Place, *, required: bool) -> Any:
+        """What becomes of a position with an error: null, or the error goes on to the position around it."""
+        located = self.located(error, field, place)
+        if required and self.propagates:
+            raise located
+        self.executor.collected_errors.add(located, path_of(place))
+        return None
+
+    def located(self, error: Exception, field: Field, place: Place) -> GraphQLError:
+        return located_error(error, field.nodes, keys_of(place))
+
+    def is_nulled(self, place: Place) -> bool:
+        errors = self.executor.collected_errors
+        return bool(errors.errors) and errors.has_nulled_position(path_of(place))
+
+    def resolve_info(self, field: Field, place: Place) -> GraphQLResolveInfo[Any]:
+        path = path_of(place)
+        assert path is not None
+        return self.executor.build_resolve_info(field.definition, field.nodes, field.parent, path)
+
+
+def as_completed(value: Any, place: Place, run: Run, anchor: Anchor) -> Any:
+    return value
+
+
+def field_place(place: Place) -> Place:
+    """The place of the field which a value belongs to: the same, but for items of lists."""
+    while place is not None and isinstance(place[1], int):
+        place = place[0]
+    return place
+
+
+def discard(awaitable: Any) -> None:
+    """Nobody will await ``awaitable``."""
+    if asyncio.iscoroutine(awaitable):
+        awaitable.close()
+    elif asyncio.isfuture(awaitable):
+        awaitable.add_done_callback(see)
+
+
+def see(future: asyncio.Future[Any]) -> None:
+    """Keep asyncio from complaining about an error that does not matter any more."""
+    if not future.cancelled():
+        future.exception()
+
+
+def path_of(place: Place) -> Path | None:
+    return None if place is None else Path(path_of(place[0]), place[1], place[2])
+
+
+def keys_of(place: Place) -> list[str | int]:
+    keys: list[str | int] = []
+    while place is not None:
+        keys.append(place[1])
+        place = place[0]
+    return keys[::-1]

@@ -1,0 +1,167 @@
+"""Selection sets: the fields of one object type, in the order of the response, each with a way to execute it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from graphql import (
+    GraphQLField,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLType,
+    get_nullable_type,
+)
+from graphql.execution import Executor
+from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
+
+from app.graphql.executor.completing import completer
+from app.graphql.executor.leaves import leaf_shortcut, plain_classes, unchanged
+from app.graphql.executor.resolving import Resolve, attribute_of, resolver
+from app.graphql.executor.running import Anchor, Complete, Field, Later, Place, Run, Slot, as_completed
+
+Execute: TypeAlias = Callable[[Any, Place, Run, dict[str, Any], Anchor], Any]
+"""(object, its place, run, container of the value, anchor) -> the completed value, or null for now."""
+
+
+class Selection:
+    """What an operation wants of the objects of one type at one place of the document."""
+
+    def __init__(self, parent: GraphQLObjectType, steps: list[tuple[str, Execute, Field]]) -> None:
+        self.parent_name = parent.name
+        self.steps = steps
+
+    def execute(self, source: Any, place: Place, run: Run, anchor: Anchor) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, execute, field in self.steps:
+            try:
+                result[key] = execute(source, place, run, result, anchor)
+            except Exception as error:
+                here = (place, key, self.parent_name)
+                result[key] = run.failed(error, field, here, required=field.required)
+        return result
+
+    async def execute_serially(self, source: Any, run: Run) -> dict[str, Any]:
+        """The roots of a mutation: each is complete before the next one begins."""
+        result: dict[str, Any] = {}
+        for key, execute, field in self.steps:
+            try:
+                result[key] = execute(source, None, run, result, None)
+            except Exception as error:
+                here = (None, key, self.parent_name)
+                result[key] = run.failed(error, field, here, required=field.required)
+            await run.fill_slots()
+        return result
+
+
+@dataclass
+class Size:
+    """How much was compiled for an operation so far."""
+
+    fields: int = 0
+
+
+class Selections:
+    """The selection sets below a field, by the type of the object; each is compiled when first met."""
+
+    def __init__(self, field: Field, size: Size) -> None:
+        self._field = field
+        self._size = size
+        self._compiled: dict[GraphQLObjectType, Selection] = {}
+
+    def of(self, object_type: GraphQLObjectType, run: Run) -> Selection:
+        found = self._compiled.get(object_type)
+        if found is None:
+            collected = run.executor.collect_subfields(object_type, self._field.details)
+            found = selection(run.executor, object_type, collected.grouped_field_set, self._size)
+            self._compiled[object_type] = found
+        return found
+
+
+def selection(
+    executor: Executor[Any], parent: GraphQLObjectType, grouped: GroupedFieldSet, size: Size
+) -> Selection:
+    steps = []
+    for key, details in grouped.items():
+        definition = executor.schema.get_field(parent, details[0].node.name.value)
+        if definition is not None:
+            field = field_of(key, details, definition, parent)
+            steps.append((key, execution(executor.schema, field, size), field))
+    size.fields += len(steps)
+    return Selection(parent, steps)
+
+
+def field_of(
+    key: str, details: FieldDetailsList, definition: GraphQLField, parent: GraphQLObjectType
+) -> Field:
+    nodes = [detail.node for detail in details]
+    return Field(key, details, nodes, definition, parent, isinstance(definition.type, GraphQLNonNull))
+
+
+def execution(schema: GraphQLSchema, field: Field, size: Size) -> Execute:
+    if field.nodes[0].name.value == "__typename":
+        return constant(field.parent.name)
+    output, leaf = field.definition.type, get_nullable_type(field.definition.type)
+    finish = finishing(field, completer(output, field, Selections(field, size), schema), schema)
+    attribute = attribute_of(field, schema)
+    if attribute is None:
+        return resolved(resolver(field, schema), leaf, finish)
+    return of_attribute(attribute, leaf, finish)
+
+
+def constant(value: str) -> Execute:
+    def execute(source: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
+        return value
+
+    return execute
+
+
+def finishing(field: Field, complete: Complete, schema: GraphQLSchema) -> Execute:
+    """What completes any resolved value, now or when it is there."""
+    key, required, parent_name, plain = field.key, field.required, field.parent.name, plain_classes(schema)
+
+    def finish(value: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
+        here = (place, key, parent_name)
+        if value.__class__ not in plain and run.is_awaitable(value):
+            run.wait(value, Slot(run, field, complete, result, key, here, required, anchor))
+            return None
+        try:
+            return complete(value, here, run, anchor if required else (result, key, here))
+        except Later as later:
+            run.wait(later.completed, Slot(run, field, as_completed, result, key, here, required, anchor))
+            return None
+
+    return finish
+
+
+def resolved(resolve: Resolve, output: GraphQLType, finish: Execute) -> Execute:
+    serialise, sure = leaf_shortcut(output)
+
+    def execute(source: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
+        value = resolve(source, place, run)
+        if value.__class__ in sure:
+            return serialise(value)
+        return finish(value, place, run, result, anchor)
+
+    return execute
+
+
+def of_attribute(name: str, output: GraphQLType, finish: Execute) -> Execute:
+    """The same for an attribute of the object, without a call: most fields are scalars read from a row."""
+    serialise, sure = leaf_shortcut(output)
+
+    def execute(source: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
+        value = getattr(source, name)
+        if value.__class__ in sure:
+            return serialise(value)
+        return finish(value, place, run, result, anchor)
+
+    def execute_unchanged(source: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
+        value = getattr(source, name)
+        if value.__class__ in sure:
+            return value
+        return finish(value, place, run, result, anchor)
+
+    return execute_unchanged if serialise is unchanged else execute
