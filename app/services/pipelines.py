@@ -64,6 +64,13 @@ def _in_use(why: str) -> DomainError:
     )
 
 
+async def is_kept(connection: AsyncConnection, pipeline_id: uuid.UUID) -> bool:
+    """Whether the pipeline is there, and then stays until the commit."""
+    statement = sa.select(pipelines.c.id).where(pipelines.c.id == pipeline_id)
+    locked = statement.with_for_update(read=True, key_share=True)
+    return (await connection.execute(locked)).one_or_none() is not None
+
+
 async def load_draft(
     connection: AsyncConnection, pipeline_id: uuid.UUID, *, lock: bool = False
 ) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from app.domain.specs import PipelineSpec, definition_of
 from app.domain.statuses import RUN_FINAL, StageStatus, TriggerType
 from app.errors import Conflict, DomainError, ErrorCode, NotFound
 from app.services import concurrency, transitions
-from app.services.pipelines import active_stages, load_draft
+from app.services.pipelines import active_stages, is_kept, load_draft
 from app.services.queueing import insert_run
 from app.services.run_change import Publisher
 
@@ -196,7 +196,6 @@ async def retry_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, fr
     """
     async with engine.begin() as connection:
         run = await _ended_run(connection, run_id)
-        await load_draft(connection, run.pipeline_id)
         spec = parse_pipeline(run.definition)
         await _check_stages_exist(connection, run.pipeline_id, spec)
         reused = _reusable(spec, await _completed_stages(connection, run_id)) if from_failed else {}
@@ -220,8 +219,13 @@ async def retry_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, fr
 
 
 async def _ended_run(connection: AsyncConnection, run_id: uuid.UUID) -> sa.Row[Any]:
+    """The run, which nobody deletes until the commit; its pipeline is locked first, as for its deletion."""
+    of_pipeline = sa.select(pipeline_runs.c.pipeline_id).where(pipeline_runs.c.id == run_id)
+    pipeline_id = (await connection.execute(of_pipeline)).scalar_one_or_none()
     statement = sa.select(pipeline_runs).where(pipeline_runs.c.id == run_id)
-    run = (await connection.execute(statement)).one_or_none()
+    run = None
+    if pipeline_id is not None and await is_kept(connection, pipeline_id):
+        run = (await connection.execute(statement.with_for_update(read=True, key_share=True))).one_or_none()
     if run is None:
         raise NotFound(f"there is no run {run_id}", path=("runId",))
     if run.status not in RUN_FINAL:

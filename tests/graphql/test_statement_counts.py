@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.domain.statuses import ArtifactType
+from app.domain.statuses import ArtifactType, FinishReason
 from app.graphql.ids import global_id
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
@@ -35,12 +35,14 @@ query Everything($first: Int) {
   runs(first: $first) {
     totalCount
     nodes {
-      explanation { cause } definition retryOf { id } retries { id } stageRunCounts { total completed }
+      explanation { cause } queuePosition definition retryOf { id } retries { id } stageRunCounts { total completed }
       artifacts(first: 2) { totalCount nodes { run { id } stage { pipeline { id } } stageRun { run { id } } } }
       pipeline { latestRun { id } runs(first: 2) { totalCount nodes { id } } stages { dependencies { id } } }
       stageRuns {
         explanation { cause becauseOf { name } }
-        dependencies { id } dependents { id } attempts { attempt worker { pid } } spec
+        dependencies { id } dependents { id } spec
+        attempts { attempt worker { pid } end { summary lastLogLines worker { pid } } }
+        end { summary stop { actor } stragglers { count } lastLogLines worker { pid } }
         resourceSamples(maxPoints: 1) { memoryMb }
         metricPoints(maxPoints: 1) { value }
         stage { stageRuns(first: 1) { nodes { id } } artifacts(first: 1) { totalCount } }
@@ -110,8 +112,9 @@ async def make_runs(make: Factory, number: int) -> None:
     for _ in range(number):
         run_id = await make.run(pipeline_id)
         for place, stage_id in enumerate(stages):
-            stage_run_id = await make.stage_run(run_id, stage_id, position=place)
-            await make.attempt(stage_run_id, worker_id=await make.worker())
+            over = {"finish_reason": FinishReason.EXITED}
+            stage_run_id = await make.stage_run(run_id, stage_id, position=place, **over)
+            await make.attempt(stage_run_id, worker_id=await make.worker(), log_tail="done", **over)
             data = await make.artifact(stage_run_id, stage_id, "data", artifact_type=ArtifactType.DATASET)
             dataset_id = await make.dataset(data, row_count=2**40)
             await make.model(await make.artifact(stage_run_id, stage_id), training_dataset_id=dataset_id)

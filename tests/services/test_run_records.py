@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.database.models import artifacts, metadata, pipelines, run_events, stage_runs
+from app.database.models import artifacts, metadata, pipeline_runs, pipelines, run_events, stage_runs
 from app.domain.statuses import RunStatus, StageStatus
-from app.errors import DomainError, ErrorCode
+from app.errors import DomainError, ErrorCode, NotFound
 from app.services.run_records import delete_run, update_run
 from app.services.runs import retry_run
-from tests.services.conftest import ByHand, output, stage
+from tests.services.conftest import ByHand, output, stage, waiters
 
 OF_A_RUN = ("pipeline_runs", "stage_runs", "stage_attempts", "artifacts", "run_events")
 
@@ -60,11 +60,16 @@ async def test_a_retry_and_a_deletion_at_once_never_leave_a_retry_without_its_in
         run_id = await by_hand.started(stage("a"), stage("b", ["a"]))
         await by_hand.complete(await by_hand.claimed("a"), output("a.txt"))
         await by_hand.fail(await by_hand.claimed("b"))
-        await asyncio.gather(
+        results = await asyncio.gather(
             retry_run(by_hand.engine, by_hand.broker, run_id, from_failed=True),
             delete_run(by_hand.engine, by_hand.broker, run_id),
             return_exceptions=True,
         )
+        refusals = [result for result in results if isinstance(result, BaseException)]
+        assert {getattr(refusal, "code", refusal) for refusal in refusals} <= {
+            ErrorCode.NOT_FOUND,
+            ErrorCode.NOT_DELETABLE,
+        }
         reusing = await by_hand.rows(
             sa.select(stage_runs).where(stage_runs.c.status == StageStatus.COMPLETED)
         )
@@ -73,6 +78,23 @@ async def test_a_retry_and_a_deletion_at_once_never_leave_a_retry_without_its_in
             found = sa.select(artifacts.c.id).where(artifacts.c.stage_run_id == source)
             assert len(await by_hand.rows(found)) == 1
         await by_hand.execute(sa.delete(pipelines))
+
+
+@pytest.mark.parametrize("doomed", ["run", "pipeline"])
+@pytest.mark.parametrize("from_failed", [True, False])
+async def test_a_retry_of_a_run_which_is_being_deleted_does_not_find_it(
+    by_hand: ByHand, doomed: str, from_failed: bool
+) -> None:
+    run_id = await by_hand.started(stage("a"), stage("b", ["a"]))
+    await by_hand.complete_all(but="b")
+    table = pipelines if doomed == "pipeline" else pipeline_runs
+    async with by_hand.engine.begin() as connection:
+        await connection.execute(sa.delete(table))
+        retry = asyncio.create_task(retry_run(by_hand.engine, by_hand.broker, run_id, from_failed))
+        await waiters(by_hand, 1)
+    with pytest.raises(NotFound) as refusal:
+        await retry
+    assert refusal.value.path == ("runId",)
 
 
 async def test_notes_are_changed_at_any_time_without_an_event(by_hand: ByHand) -> None:
