@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from app.domain import causes
 from app.domain.statuses import FinishReason, RunStatus
 
 LAST_LINES = 20
@@ -72,7 +73,7 @@ def explain(outcome: AttemptOutcome, timeout_seconds: float | None = None) -> st
         case FinishReason.START_FAILED:
             text = "the command could not be started"
         case FinishReason.LOST:
-            return f"the attempt was lost: {outcome.error or 'its runner ended without a result'}"
+            return f"the attempt was lost: {outcome.error or causes.runner_vanished()}"
         case FinishReason.CANCELLED:
             text = "the stage was cancelled"
         case FinishReason.OUTPUT_REFUSED:
@@ -80,12 +81,6 @@ def explain(outcome: AttemptOutcome, timeout_seconds: float | None = None) -> st
         case FinishReason.UPSTREAM_FAILED:
             text = "a stage this one depends on did not complete"
     return f"{text}: {outcome.error}" if outcome.error else text
-
-
-def cancel_cause(actor: str | None, reason: str | None) -> str:
-    """Why the stages of a cancelled run are stopped."""
-    by = f" by {actor}" if actor else ""
-    return f"the run was cancelled{by}: {reason or 'no reason was given'}"
 
 
 def cause_of_success(*, was_asked_to_stop: bool) -> str:

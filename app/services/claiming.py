@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.database import claims
 from app.database.attempts import last_sign_of
 from app.database.models import stage_attempts, stage_runs, workers
+from app.domain import causes
 from app.domain.attempts import AttemptKey
 from app.domain.events import EventKind
 from app.domain.outcomes import AttemptOutcome
@@ -134,8 +135,7 @@ async def declare_lost(
         sign = await last_sign_of(connection, key, lost_after_seconds)
         if stage is None or sign is None:
             return False
-        where = f"host {sign['hostName']!r}" if sign["hostName"] else "its host"
-        error = f"{where} has given no sign of life for more than {lost_after_seconds:g} s"
+        error = causes.host_is_silent(sign["hostName"], lost_after_seconds)
         outcome = AttemptOutcome(FinishReason.LOST, error=error, evidence=sign, processes_are_gone=False)
         await fail_attempt(change, stage, outcome, StageOutputs(), actor=worker_actor(worker_id))
         await change.flush()
@@ -160,7 +160,7 @@ async def refuse_unfit_stage(
         if stage is None or not await _fits_nobody(connection, stage_run_id, lost_after_seconds):
             return False
         largest = await _largest_worker(connection, lost_after_seconds)
-        message = f"no worker is large enough: the stage asks for {_amount(*_asked(stage))}, the largest has {largest}"
+        message = causes.too_large(_amount(*_asked(stage)), largest)
         await settling.finish_stage(
             change,
             stage,

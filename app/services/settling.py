@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.database.models import pipeline_runs, stage_runs
+from app.domain import causes
 from app.domain.events import ENGINE, EventKind
 from app.domain.outcomes import cause_of_run_end
 from app.domain.plan import downstream, outcome
@@ -70,9 +71,7 @@ async def _settle(change: RunChange, stage: sa.Row[Any], status: StageStatus) ->
     else:
         await _skip_downstream(change, stage, status)
         if status is StageStatus.FAILED and change.run.fail_fast:
-            await stop_stages(
-                change, FinishReason.CANCELLED, f"stage {stage.name!r} failed and the run is fail-fast"
-            )
+            await stop_stages(change, FinishReason.CANCELLED, causes.stopped_fail_fast(stage.name))
     await resolve_run(change)
 
 
@@ -113,7 +112,7 @@ async def _skip_downstream(change: RunChange, stage: sa.Row[Any], status: StageS
             change,
             StageStatus.SKIPPED,
             FinishReason.UPSTREAM_FAILED,
-            f"stage {stage.name!r}, which this one depends on, ended {status}",
+            causes.upstream_failed(stage.name, status),
             only=below,
         )
 

@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.claims import ACTIVE_PHASES, is_overdue
 from app.database.models import pipeline_runs, stage_attempts, stage_runs
+from app.domain import causes
 from app.domain.attempts import AttemptKey
 from app.domain.events import EventKind
-from app.domain.outcomes import AttemptOutcome, cancel_cause, cause_of_success, explain
+from app.domain.outcomes import AttemptOutcome, cause_of_success, explain
 from app.domain.retry import LOST_LIMIT
 from app.domain.specs import retry_from_json
 from app.domain.statuses import RUN_FINAL, FinishReason, Phase, RunStatus, StageStatus
@@ -179,13 +180,12 @@ def _as_asked(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) ->
     if outcome.reason not in (FinishReason.CANCELLED, FinishReason.LOST):
         return outcome
     if not _is_asked_to_stop(change, stage):
-        told = "its runner was told to stop from outside"
         is_lost = outcome.reason is FinishReason.LOST
-        return outcome if is_lost else replace(outcome, reason=FinishReason.LOST, error=told)
+        error = causes.runner_was_stopped()
+        return outcome if is_lost else replace(outcome, reason=FinishReason.LOST, error=error)
     if not outcome.processes_are_gone:
-        doubt = "it was told to stop, and nobody knows whether its processes are gone"
-        return replace(outcome, error=f"{outcome.error}; {doubt}")
-    cause = stage.stop_cause or cancel_cause(change.run.cancel_actor, change.run.cancel_reason)
+        return replace(outcome, error=causes.end_is_unknown(outcome.error))
+    cause = stage.stop_cause or causes.cancelled(change.run.cancel_actor, change.run.cancel_reason)
     return replace(outcome, reason=stage.stop_reason or FinishReason.CANCELLED, stopped_because=cause)
 
 
@@ -256,7 +256,7 @@ async def cancel(change: RunChange, *, actor: str, reason: str | None) -> bool:
         return False
     if change.run.cancel_requested_at is None:
         change.set_run(cancel_requested_at=sa.func.now(), cancel_reason=reason, cancel_actor=actor)
-        cause = cancel_cause(actor, reason)
+        cause = causes.cancelled(actor, reason)
         change.record(
             EventKind.RUN_CANCEL_REQUESTED, status=change.run.status, actor=actor, cause=reason or cause
         )
@@ -271,12 +271,12 @@ async def stop_overdue_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.U
         if run.finish_reason is not None or run.cancel_requested_at is not None or run.status in RUN_FINAL:
             return False
         if run.status is RunStatus.RUNNING:
-            message = f"the run reached its time limit of {run.timeout_seconds:g} s"
+            message = causes.over_time(run.timeout_seconds)
         elif run.queue_deadline_at is None:
             return False
         else:
             waited = (run.queue_deadline_at - run.created_at).total_seconds()
-            message = f"the run waited in the queue longer than its queueTimeout of {waited:g} s"
+            message = causes.waited_too_long(waited)
         change.set_run(finish_reason=FinishReason.TIMED_OUT, error_message=message)
         await settling.stop_stages(change, FinishReason.TIMED_OUT, message)
         return True
