@@ -51,6 +51,8 @@ from app.web.websocket import WebSocketProtocol
 
 DATABASE_PATIENCE_SECONDS = 0.0
 SHUTDOWN_SECONDS = 3
+PING_SECONDS = 7.0
+"""Between pings of a websocket, and for the answer: who stops reading answers none, and is gone within 15 seconds."""
 
 
 @dataclass(frozen=True)
@@ -287,6 +289,8 @@ async def _serving(app: ASGIApp, listener: socket.socket, settings: Settings) ->
         ws=WebSocketProtocol,
         ws_max_size=64 * 1024,
         ws_per_message_deflate=False,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
         lifespan="off",
         log_config=None,
         access_log=False,

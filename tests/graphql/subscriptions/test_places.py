@@ -1,0 +1,121 @@
+"""Every stream goes on from the place where another execution of it was, in whatever way it began."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graph_client import PATIENCE_SECONDS, Graph
+from hand_made_run import HandMadeRun
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.broker.postgres import Broker
+from app.domain.events import EventKind
+from app.domain.statuses import Phase, StageStatus
+from app.graphql.place import Place
+from app.graphql.schema import Schema
+from app.services import streams
+
+NUMBERED = {
+    "runEvents": "cursor events { seq }",
+    "resourceSamples": "cursor samples { at }",
+    "metricPoints": "cursor points { step }",
+}
+
+
+async def taken(graph: Graph, query: str, variables: dict[str, Any], place: Place, count: int) -> list[Any]:
+    """At most so many messages from a place on, which moves along."""
+    stream = await graph._schema.subscribe(query, variables, graph._context(), root_value=place)
+    messages: list[Any] = []
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(stream) as results:
+        async for result in results:
+            assert result.errors is None, result.errors
+            messages.append(result.data)
+            if len(messages) == count:
+                break
+    return messages
+
+
+async def in_parts(graph: Graph, query: str, variables: dict[str, Any], count: int) -> list[Any]:
+    """All messages, taken so many at a time, each time from a copy of the place where the last one ended."""
+    messages: list[Any] = []
+    cursor = None
+    while True:
+        place = Place(cursor)
+        messages += (part := await taken(graph, query, variables, place, count))
+        if len(part) < count:
+            return messages
+        cursor = place.cursor
+
+
+@pytest.mark.parametrize("field", NUMBERED)
+@pytest.mark.parametrize("after", [None, "2"])
+async def test_numbered_rows(
+    graph: Graph, run: HandMadeRun, monkeypatch: pytest.MonkeyPatch, field: str, after: str | None
+) -> None:
+    monkeypatch.setattr(streams, "BATCH_ROWS", 3)
+    await run.record(*[EventKind.STAGE_READIED] * 20)
+    await run.add_samples(20)
+    await run.add_metrics(*range(20))
+    await run.finish()
+    query = f"subscription ($id: ID!, $after: String) {{ {field}(runId: $id, after: $after) {{ {NUMBERED[field]} }} }}"
+    variables = {"id": str(run.run_id), "after": after}
+    whole = await taken(graph, query, variables, Place(), 100)
+    assert len(whole) > 5
+    for count in (1, 2, 3):
+        assert await in_parts(graph, query, variables, count) == whole
+
+
+@pytest.mark.parametrize("start", [{}, {"from": 4, "attempt": 1}, {"from": -3}])
+async def test_the_log_of_several_attempts(
+    graph: Graph, run: HandMadeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: dict[str, int]
+) -> None:
+    monkeypatch.setattr(streams, "LOG_CHUNK_BYTES", 4)
+    for attempt, text in enumerate(("one two three", "", "four fünf"), start=1):
+        path = tmp_path / "attempts" / f"{run.stage_run_id}.{attempt}" / "output.log"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    await run.update_stage_run(phase=Phase.FINAL, status=StageStatus.COMPLETED, attempt_number=3)
+    query = """subscription ($id: ID!, $from: BigInt, $attempt: Int) {
+        stageLog(stageRunId: $id, afterOffset: $from, attempt: $attempt) { attempt offset text final } }"""
+    variables = {"id": str(run.stage_run_id), **start}
+    whole = await taken(graph, query, variables, Place(), 100)
+    assert "".join(message["stageLog"]["text"] for message in whole).endswith("nf")
+    for count in (1, 2, 3):
+        assert await in_parts(graph, query, variables, count) == whole
+
+
+async def test_changed_runs(
+    graph: Graph, engine: AsyncEngine, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_RUNS_PER_BATCH", 2)
+    query = "subscription { runsChanged { runs { notes } } }"
+    runs = [await HandMadeRun.insert(engine) for _ in range(6)]
+    place = Place()
+    first = asyncio.create_task(taken(graph, query, {}, place, 1))
+    # Nobody can see a task wait: this is long enough for the read with which it begins.
+    await asyncio.sleep(0.3)
+    for number, run in enumerate(runs):
+        await run.update_run(notes=str(number))
+    broker.publish("runs")
+    told = [await first]
+    for number in range(6, 8):
+        await runs[0].update_run(notes=str(number))
+        told.append(await taken(graph, query, {}, place, 1))
+    while len(told) < 5 and told[-1][0]["runsChanged"]["runs"][-1]["notes"] != "7":
+        told.append(await taken(graph, query, {}, place, 1))
+    notes = [run["notes"] for [message] in told for run in message["runsChanged"]["runs"]]
+    assert sorted(set(notes) - {"0", "6"}) == ["1", "2", "3", "4", "5", "7"]
+    assert len(notes) == len(set(notes)), "nothing was told twice"
+
+
+async def test_every_subscription_moves_its_place(graph: Graph, schema: Schema, run: HandMadeRun) -> None:
+    """Without that its subscribers could not share: here are all there are."""
+    fields = set(schema._schema.subscription_type.fields)  # type: ignore[union-attr]
+    assert fields == {*NUMBERED, "stageLog", "runsChanged", "systemSamples"}
+    place = Place()
+    await taken(graph, "subscription { systemSamples { at } }", {}, place, 1)
+    assert place.cursor is not None
