@@ -27,12 +27,12 @@ class Graph:
     """A client of the graph; results are given as GraphQL's JSON response would hold them."""
 
     def __init__(self, schema: Schema, context: ContextFactory) -> None:
-        self._schema = schema
-        self._context = context
+        self.schema = schema
+        self.contexts = context
 
     @contextlib.asynccontextmanager
     async def subscribe(self, document: str, **variables: Any) -> AsyncIterator[Subscriber]:
-        stream = await self._schema.subscribe(document, variables, context_value=self._context())
+        stream = await self.schema.subscribe(document, variables, context_value=self.contexts())
         subscriber = Subscriber(stream)
         try:
             yield subscriber

@@ -58,6 +58,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         reason = error_message.encode(errors="replace")[:_CLOSE_REASON_BYTES].decode(errors="ignore")
         await super().handle_invalid_message(reason)
 
+    async def handle_task_exception(self, error: Exception) -> None:
+        """A client which is gone is no mistake of ours."""
+        if not isinstance(error, WebSocketDisconnected):
+            await super().handle_task_exception(error)
+
     async def run_operation(self, operation: Operation[Context, None]) -> None:
         request = Request(operation.query, operation.operation_name, operation.variables or {})
         messages = self.view.subscriptions.messages(request, self.context)

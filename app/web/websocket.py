@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 
@@ -21,6 +23,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """How long a connection which is being closed may take to send the rest."""
 
     _stall_timer: asyncio.TimerHandle | None = None
+    _closed_by_server = False
+
+    async def send(self, message: ASGISendEvent) -> None:
+        try:
+            await super().send(message)
+        except RuntimeError as error:
+            # uvicorn takes it for a mistake of the application, which can't know yet that the socket is closed.
+            raise ClientDisconnected if self._closed_by_server else error from None
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -61,4 +71,5 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._stall_timer = None
 
     def _abort_soon(self) -> None:
+        self._closed_by_server = True
         self.loop.call_later(self.close_seconds, self.transport.abort)

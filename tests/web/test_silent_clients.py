@@ -8,7 +8,9 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
+import pytest
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.utils import ClientDisconnected
 from web_server import serving
 
 from app.web.websocket import WebSocketProtocol
@@ -99,7 +101,31 @@ async def test_a_shutdown_does_not_wait_for_a_client_which_reads_nothing() -> No
         assert flood.stopped.is_set()
 
 
+async def listen(scope: Scope, receive: Receive, send: Send) -> None:
+    """Accept, and wait for the end."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await receive()
+
+
 async def unchanged(flood: Flood, sent: int) -> bool:
     """Whether the flood is stuck: nothing was sent for a while."""
     await asyncio.sleep(0.1)
     return flood.sent == sent
+
+
+async def test_an_application_which_sends_into_a_socket_the_server_just_closed_finds_the_client_gone() -> (
+    None
+):
+    class KnownProtocol(ImpatientProtocol):
+        latest: KnownProtocol
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            KnownProtocol.latest = self
+
+    async with serving(listen, ws=KnownProtocol, ws_ping_interval=None) as port, handshaken(port):
+        socket = KnownProtocol.latest
+        socket.keepalive_timeout()
+        with pytest.raises(ClientDisconnected):
+            await socket.send({"type": "websocket.send", "text": "too late"})

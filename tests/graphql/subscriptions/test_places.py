@@ -28,7 +28,7 @@ NUMBERED = {
 
 async def taken(graph: Graph, query: str, variables: dict[str, Any], place: Place, count: int) -> list[Any]:
     """At most so many messages from a place on, which moves along."""
-    stream = await graph._schema.subscribe(query, variables, graph._context(), root_value=place)
+    stream = await graph.schema.subscribe(query, variables, graph.contexts(), root_value=place)
     messages: list[Any] = []
     async with asyncio.timeout(PATIENCE_SECONDS), aclosing(stream) as results:
         async for result in results:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -22,13 +23,10 @@ from websockets.typing import Subprotocol
 
 from app.broker.postgres import Broker
 from app.domain.events import EventKind
-from app.graphql.context import ContextFactory
 from app.graphql.schema import Schema
 from app.graphql.shared_subscriptions import beginning_variables
 from app.graphql.view import GraphQLView
-from app.services.logs import LogReader
-from app.services.streams import BATCH_ROWS, Streams
-from app.services.system import SystemSampler
+from app.services.streams import BATCH_ROWS
 from app.web.websocket import WebSocketProtocol
 
 EVENTS = """subscription ($id: ID!, $after: String) { runEvents(runId: $id, after: $after) {
@@ -62,7 +60,6 @@ SELECTIONS |= {"first of two": (TWO, "One"), "second of two": (TWO, "Two")}
 
 
 class CountedProtocol(WebSocketProtocol):
-    close_seconds = 0.1
     lost = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -119,9 +116,8 @@ class Socket:
 
 
 @pytest.fixture
-def view(schema: Schema, engine: AsyncEngine, broker: Broker, logs: LogReader) -> GraphQLView:
-    contexts = ContextFactory(engine, broker, logs, Streams(engine, broker, logs), SystemSampler())
-    return GraphQLView(schema, contexts, page=lambda _: PlainTextResponse(""))
+def view(graph: Graph) -> GraphQLView:
+    return GraphQLView(graph.schema, graph.contexts, page=lambda _: PlainTextResponse(""))
 
 
 @pytest.fixture
@@ -156,8 +152,8 @@ def events_of(payloads: list[Any]) -> list[Any]:
 
 async def alone(graph: Graph, query: str, variables: dict[str, Any], name: str | None) -> list[Any]:
     """The payloads of a subscription which nobody else has."""
-    stream = await graph._schema.subscribe(
-        query, variables, context_value=graph._context(), operation_name=name
+    stream = await graph.schema.subscribe(
+        query, variables, context_value=graph.contexts(), operation_name=name
     )
     results = [result async for result in stream]
     return [
@@ -243,7 +239,11 @@ async def test_who_comes_late_is_told_all_and_then_shares(
 
 
 async def test_who_stops_reading_is_cut_off_and_harms_nobody(
-    served: Served, run: HandMadeRun, broker: Broker, engine: AsyncEngine
+    served: Served,
+    run: HandMadeRun,
+    broker: Broker,
+    engine: AsyncEngine,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     tasks_before = len(asyncio.all_tasks())
     await run.record(EventKind.RUN_STARTED)
@@ -272,6 +272,7 @@ async def test_who_stops_reading_is_cut_off_and_harms_nobody(
         await readers[0].subscribe(EVENTS, {"id": str(run.run_id), "after": str(last)})
         assert await readers[0].payloads() != []
     await until(lambda: len(asyncio.all_tasks()) <= tasks_before)
+    assert [record for record in caplog.records if record.levelno > logging.WARNING] == []
 
 
 async def test_one_operation_of_a_socket_ends_without_the_others(
