@@ -20,6 +20,7 @@ import pytest
 from attempt_harness import Attempts, attempts_below, eventually, living_processes
 
 from app.domain.statuses import FinishReason
+from app.execution.adopt import end_processes
 from app.execution.executors.base import AttemptSpec, AttemptState
 from app.execution.executors.local import LocalExecutor
 
@@ -209,6 +210,19 @@ async def test_an_attempt_whose_shim_was_killed_is_lost_and_a_sweep_leaves_nothi
     assert living_processes(attempt_id) == []
     with pytest.raises(FileNotFoundError):
         await attempts.executor.result(attempt_id)
+
+
+async def test_ending_an_attempt_ends_its_orphans_too_if_its_shim_is_dead(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    attempt_id = await attempts.start("bash", "-c", "(setsid sleep 100 &); echo ready; sleep 100")
+    await attempts.says(attempt_id, "ready")
+    [shim] = running_shims(tmp_path / "attempts", attempt_id)
+    os.kill(shim, signal.SIGKILL)
+    assert await attempts.executor.wait(attempt_id) is AttemptState.LOST
+    assert living_processes(attempt_id) != []
+    await end_processes(attempts.executor, attempt_id)
+    assert living_processes(attempt_id) == []
 
 
 async def test_a_lost_attempt_is_never_started_again(attempts: Attempts, tmp_path: Path) -> None:
