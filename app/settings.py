@@ -223,7 +223,8 @@ class Settings(BaseSettings):
     log_retention_days: _Days | None = Field(
         default=None,
         alias="MLP_LOG_RETENTION_DAYS",
-        description="Days after the end of a run until its captured logs are deleted; their last lines stay. Unset: with the run.",
+        description="Days after the end of a run until its captured logs are deleted; their last lines stay. "
+        "Unset: with the run.",
     )
     disk_reserve_bytes: ByteSize = Field(
         default=ByteSize(2**30),

@@ -68,7 +68,7 @@ async def start_run(connection: Connection, pipeline_id: str, request: RunReques
 async def cancel_run(connection: Connection, run_id: str) -> None:
     """Ask for the end of the run; a run which is over already is as good."""
     await connection.execute(
-        documents.CANCEL_RUN, input={"runId": run_id, "reason": f"interrupted by {user_name()}"}
+        documents.CANCEL_RUN, input={"runId": run_id, "reason": "interrupted", "cancelledBy": user_name()}
     )
 
 

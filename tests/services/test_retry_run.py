@@ -57,6 +57,7 @@ async def test_a_whole_retry_runs_every_stage_again(by_hand: ByHand) -> None:
     old = await failed_line(by_hand)
     new = await retried(by_hand, old, from_failed=False)
     assert (await by_hand.run(new)).retry_of_id == old
+    assert (await by_hand.events(new))[0].payload["cause"] == f"it does run {old} again"
     assert set((await by_hand.statuses(new)).values()) == {"PENDING"}
     await by_hand.begin()
     await by_hand.complete_all()
