@@ -189,6 +189,10 @@ stage_runs = sa.Table(
     sa.Column("stop_cause", sa.Text),
     sa.Column("lost_count", sa.Integer, nullable=False, server_default="0"),
     reference("reused_from_id", "stage_runs.id", on_delete="SET NULL", nullable=True),
+    sa.Column("cache_key", sa.String(64)),
+    json_column("cache_parts"),
+    json_column("cache_miss"),
+    sa.Column("cache_hit", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint(
         "(phase = 'final') = (status IN ('COMPLETED', 'FAILED', 'CANCELLED', 'SKIPPED'))", name="final_status"
     ),
@@ -206,6 +210,13 @@ stage_runs = sa.Table(
         postgresql_where=sa.text("phase IN ('claimed', 'running', 'collecting')"),
     ),
     sa.Index(None, "reused_from_id"),
+    sa.Index(
+        "ix_stage_runs_cache_key",
+        "stage_id",
+        "cache_key",
+        "id",
+        postgresql_where=sa.text("cache_key IS NOT NULL"),
+    ),
 )
 
 artifacts = sa.Table(

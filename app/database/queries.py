@@ -69,7 +69,9 @@ RUNS = all_columns(
         "max_concurrent_runs",
     ),
 )
-STAGE_RUNS = all_columns(stage_runs, but=("spec", "waiting_for", "cpus", "memory_mb"))
+STAGE_RUNS = all_columns(
+    stage_runs, but=("spec", "waiting_for", "cpus", "memory_mb", "cache_key", "cache_parts")
+)
 ARTIFACTS = all_columns(artifacts, but=("is_captured_log",))
 DATASETS = all_columns(datasets)
 MODELS = all_columns(models)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from app.domain.cache_misses import CacheMiss
 from app.domain.statuses import STAGE_FINAL, FinishReason, Phase, RunStatus, StageStatus
 
 
@@ -46,6 +47,9 @@ class StageFacts(Protocol):
     finish_reason: FinishReason | None
     error_message: str | None
     reused_from_key: Any
+    cache_hit: bool
+    cache_miss: Any
+    """``CacheMiss`` as it is stored."""
 
 
 class RunFacts(Protocol):
@@ -79,12 +83,16 @@ class QueuePlace:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``because_of``: the stage runs which decide; ``until``: when a wait for a certain time ends."""
+    """``because_of``: the stage runs which decide; ``until``: when a wait for a certain time ends.
+
+    ``cache_miss``: why nothing was taken from the cache, of a stage that has one and was executed.
+    """
 
     cause: Cause
     summary: str
     because_of: tuple[Any, ...] = ()
     until: dt.datetime | None = None
+    cache_miss: CacheMiss | None = None
 
 
 def explain_stage(
@@ -96,6 +104,25 @@ def explain_stage(
     now: dt.datetime,
 ) -> Explanation:
     """``siblings``: all stage runs of the run; ``stage_limit``: how many of them may be at work at a time."""
+    explanation = _explain_state(stage, siblings, run, stage_limit, capacity, now)
+    if stage.cache_miss is None or explanation.cause not in _EXECUTED:
+        return explanation
+    miss = CacheMiss.from_json(stage.cache_miss)
+    summary = f"{explanation.summary} It was not taken from the cache: {miss.summary}."
+    return replace(explanation, summary=summary, cache_miss=miss)
+
+
+_EXECUTED = frozenset({Cause.AT_WORK, Cause.SUCCEEDED, Cause.FAILED})
+
+
+def _explain_state(
+    stage: StageFacts,
+    siblings: Sequence[StageFacts],
+    run: RunFacts,
+    stage_limit: int | None,
+    capacity: Capacity,
+    now: dt.datetime,
+) -> Explanation:
     if stage.phase is Phase.FINAL:
         return _explain_end(stage, siblings, run)
     if stage.phase is Phase.BLOCKED:
@@ -161,6 +188,11 @@ def _explain_wait(
 def _explain_end(stage: StageFacts, siblings: Sequence[StageFacts], run: RunFacts) -> Explanation:
     message = stage.error_message or "no message"
     if stage.status is StageStatus.COMPLETED:
+        if stage.cache_hit:
+            return Explanation(
+                Cause.TAKEN_OVER,
+                "Nothing that decides about its results has changed: they were taken from the cache.",
+            )
         if stage.reused_from_key is not None:
             return Explanation(Cause.TAKEN_OVER, "The results of an earlier run were taken over.")
         late = " The request to stop it came too late." if _was_stopped_too_late(stage, run) else ""

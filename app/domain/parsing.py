@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from app.domain.cache_policy import read_cache_policy
 from app.domain.plan import CycleFound, topological_order
 from app.domain.reading import Path, Reader, kind_of
 from app.domain.retry import RETRYABLE, RetryPolicy
@@ -48,8 +49,9 @@ STAGE_KEYS = (
     "allowFailure",
     "executor",
     "workdir",
+    "cache",
 )
-RUN_KEYS = ("params", "stages", "timeout", "failFast", "priority", "queueTimeout")
+RUN_KEYS = ("params", "stages", "timeout", "failFast", "priority", "queueTimeout", "cache")
 RETRY_KEYS = ("limit", "delay", "factor", "maxDelay", "jitter", "on")
 CONCURRENCY_KEYS = ("key", "policy")
 RESOURCE_KEYS = ("cpus", "memoryMb", "gpus")
@@ -72,6 +74,7 @@ def parse_pipeline(draft: Mapping[str, Any]) -> PipelineSpec:
     raw_config = reader.mapping(draft.get("config"), ("config",), PIPELINE_KEYS)
     config = _pipeline_config(reader, raw_config)
     stages = _stages(reader, draft.get("stages"))
+    _check_cached_files(reader, config, stages)
     if reader.problems:
         raise InvalidInput(reader.problems)
     return PipelineSpec(name, description, raw_config, config, stages)
@@ -205,6 +208,7 @@ def _stage_config(reader: Reader, raw: Mapping[str, Any], path: Path) -> StageCo
         allow_failure=reader.flag(raw.get("allowFailure"), (*path, "allowFailure"), False),
         executor="LOCAL",
         workdir=reader.workdir(raw.get("workdir"), (*path, "workdir")),
+        cache=read_cache_policy(reader, raw.get("cache"), (*path, "cache")),
     )
 
 
@@ -280,6 +284,16 @@ def _check_dependencies(reader: Reader, stages: Sequence[StageSpec]) -> None:
         )
 
 
+def _check_cached_files(reader: Reader, pipeline: PipelineConfig, stages: Iterable[StageSpec]) -> None:
+    for index, stage in enumerate(stages):
+        config = stage.config
+        if config.cache and config.cache.files and not (config.workdir or pipeline.workdir):
+            reader.problem(
+                ("stages", str(index), "config", "cache", "files"),
+                "are relative to the working folder: set workdir of the stage or the pipeline",
+            )
+
+
 def parse_run_config(value: Any, stage_names: Collection[str]) -> RunConfig:
     """The checked form of ``startRun``'s ``runConfig`` for a pipeline with these stages."""
     reader = Reader()
@@ -296,6 +310,7 @@ def parse_run_config(value: Any, stage_names: Collection[str]) -> RunConfig:
         fail_fast=None if fail_fast is None else reader.flag(fail_fast, (*root, "failFast"), True),
         queue_timeout_seconds=_timeout(reader, raw.get("queueTimeout"), (*root, "queueTimeout")),
         priority=reader.whole(raw.get("priority"), (*root, "priority"), low=-100, high=100, default=0),
+        use_cache=reader.flag(raw.get("cache"), (*root, "cache"), True),
     )
     if reader.problems:
         raise InvalidInput(reader.problems)

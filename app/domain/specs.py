@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.cache_policy import CachePolicy
 from app.domain.retry import DEFAULT_RETRY_ON, RetryPolicy
 from app.domain.statuses import FinishReason, StageType
 
@@ -39,6 +40,7 @@ class StageConfig:
     allow_failure: bool = False
     executor: str = "LOCAL"
     workdir: str | None = None
+    cache: CachePolicy | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class PipelineSpec:
 class RunConfig:
     """What one run overrides: parameters for all stages, for single stages, the time limit, fail-fast.
 
-    Of waiting runs and ready stages those with the highest ``priority`` go first.
+    Of waiting runs and ready stages those with the highest ``priority`` go first. Without ``use_cache`` every stage is
+    executed; what it leaves may be taken over later.
     """
 
     params: JsonObject = field(default_factory=dict)
@@ -108,6 +111,7 @@ class RunConfig:
     fail_fast: bool | None = None
     priority: int = 0
     queue_timeout_seconds: float | None = None
+    use_cache: bool = True
 
 
 def execution_spec(pipeline: PipelineConfig, stage: StageSpec, run: RunConfig) -> dict[str, Any]:
@@ -130,7 +134,13 @@ def execution_spec(pipeline: PipelineConfig, stage: StageSpec, run: RunConfig) -
             "gpus": config.resources.gpus,
         },
         "executor": config.executor,
+        "cache": None if config.cache is None else _cache_to_json(config.cache, run),
     }
+
+
+def _cache_to_json(policy: CachePolicy, run: RunConfig) -> dict[str, Any]:
+    files = None if policy.files is None else list(policy.files)
+    return {"version": policy.version, "files": files, "use": run.use_cache}
 
 
 def retry_to_json(policy: RetryPolicy) -> dict[str, Any]:

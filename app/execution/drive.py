@@ -16,7 +16,9 @@ from app.domain.outcomes import AttemptOutcome
 from app.domain.statuses import FinishReason, Phase
 from app.errors import InvalidInput, NotFound
 from app.execution.adopt import end_processes
+from app.execution.caching import StageCache
 from app.execution.collect import collect_log, collect_outputs, log_tail
+from app.execution.declared_files import FilesUnreadable
 from app.execution.executors.base import AttemptResult, AttemptState, Executor
 from app.execution.ingest import Ingest, instant
 from app.execution.launch import AttemptLimits, prepare_attempt
@@ -105,11 +107,27 @@ class AttemptDriver:
 
     async def _drive(self, attempt: Attempt) -> None:
         try:
-            state = await self._run(attempt)
-            await self._conclude(attempt, state)
+            if not await self._is_spared(attempt):
+                state = await self._run(attempt)
+                await self._conclude(attempt, state)
             await self.executor.forget(attempt.id)
         except (NotFound, _Superseded):
             await self._abandon(attempt.id)
+
+    @property
+    def _cache(self) -> StageCache:
+        return StageCache(self.engine, self.hints, self.store)
+
+    async def _is_spared(self, attempt: Attempt) -> bool:
+        """Whether the stage run has ended before the attempt got a process."""
+        if await self.executor.state(attempt.id) is not AttemptState.NEW:
+            return False
+        try:
+            return await self._cache.stands_in(attempt)
+        except FilesUnreadable as refusal:
+            outcome = AttemptOutcome(FinishReason.START_FAILED, error=refusal.message)
+            await self._fail(attempt, outcome, StageOutputs())
+            return True
 
     async def _run(self, attempt: Attempt) -> AttemptState:
         """Starts the attempt unless it runs or ran already, and follows it to the end of its process."""
@@ -174,6 +192,7 @@ class AttemptDriver:
             refused = replace(outcome, reason=FinishReason.OUTPUT_REFUSED, error=refusal.message)
             await self._report_failure(attempt, refused)
             return
+        await self._cache.confirm(attempt)
         await transitions.complete_stage(self.engine, self.hints, attempt.key, outcome, outputs)
 
     async def _report_failure(self, attempt: Attempt, outcome: AttemptOutcome) -> None:

@@ -1,6 +1,7 @@
 """What follows when a stage run ends: dependents get ready or are skipped, the run may end.
 
-Part of the one door: only ``services.transitions`` and ``services.claiming`` call these, in their transactions.
+Part of the one door: only ``services.transitions``, ``services.claiming`` and ``services.caching`` call these, in their
+transactions.
 """
 
 from __future__ import annotations
@@ -60,9 +61,14 @@ async def finish_stage(
         exitCode=values.get("exit_code"),
         signal=values.get("signal"),
         errorMessage=message,
+        reusedFromId=_text(values.get("reused_from_id")),
     )
     change.count_final(status)
     await _settle(change, stage, status)
+
+
+def _text(stage_run_id: uuid.UUID | None) -> str | None:
+    return None if stage_run_id is None else str(stage_run_id)
 
 
 async def _settle(change: RunChange, stage: sa.Row[Any], status: StageStatus) -> None:

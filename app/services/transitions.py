@@ -1,4 +1,4 @@
-"""The door for status changes, together with ``services.claiming``: every move is made with its event.
+"""The door for status changes, with ``services.claiming`` and ``services.caching``: every move is made with its event.
 
 Each function is one transaction. It answers False (or None) when the row has already moved on, because somebody
 else was faster or the report is of an old attempt: the caller then drops the work.

@@ -30,6 +30,8 @@ class Stage:
     finish_reason: FinishReason | None = None
     error_message: str | None = None
     reused_from_key: Any = None
+    cache_hit: bool = False
+    cache_miss: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:

@@ -162,7 +162,15 @@ class StageRetryScheduled(StageProgress, AttemptOutcome):
 
 @strawberry.type(description="The stage run is over.")
 class StageFinished(StageProgress, AttemptOutcome):
-    pass
+    reused_from_key: strawberry.Private[uuid.UUID | None]
+
+    @strawberry.field(description="Whether it was completed without a process, by what is in the cache.")
+    def cache_hit(self) -> bool:
+        return self.reused_from_key is not None
+
+    @strawberry.field(description="Global id of the stage run whose results were taken from the cache.")
+    def reused_from_id(self) -> strawberry.ID | None:
+        return None if self.reused_from_key is None else global_id("StageRun", self.reused_from_key)
 
 
 @strawberry.type(description="An output of a stage is stored and can be read.")
@@ -299,7 +307,7 @@ _EVENTS: Mapping[EventKind, tuple[type[RunEvent], _Readers]] = {
     EventKind.STAGE_STOP_REQUESTED: (StageStopRequested, {**_STAGE, "finish_reason": FinishReason}),
     EventKind.STAGE_COLLECTING: (StageCollecting, _STAGE),
     EventKind.STAGE_RETRY_SCHEDULED: (StageRetryScheduled, {**_STAGE, **_OUTCOME, "wait_seconds": float}),
-    EventKind.STAGE_FINISHED: (StageFinished, {**_STAGE, **_OUTCOME}),
+    EventKind.STAGE_FINISHED: (StageFinished, {**_STAGE, **_OUTCOME, "reused_from_id": uuid.UUID}),
     EventKind.ARTIFACT_STORED: (ArtifactStored, {**_ARTIFACT, "artifact_id": uuid.UUID}),
 }
 """For each kind its type and how the members of its payload are read."""

@@ -58,6 +58,7 @@ class StageRun(relay.Node):
     stop_reason: strawberry.Private[FinishReason | None]
     stop_actor: strawberry.Private[str | None]
     stop_cause: strawberry.Private[str | None]
+    cache_miss: strawberry.Private[JSON | None]
     name: str = strawberry.field(description="Name of the stage when the run was started.")
     position: int = strawberry.field(description="Place in the run, from 0; never before its dependencies.")
     status: StageStatus = strawberry.field(description="Where it stands.")
@@ -79,6 +80,9 @@ class StageRun(relay.Node):
     signal: int | None = strawberry.field(description="Number of the signal which ended the last attempt.")
     stop_requested_at: dt.datetime | None = strawberry.field(
         description="When its processes were told to stop."
+    )
+    cache_hit: bool = strawberry.field(
+        description="It was completed without a process: `reusedFrom` was executed with the same cache key."
     )
     lost_count: int = strawberry.field(description="How many attempts vanished with their host.")
     created_at: dt.datetime = strawberry.field(description="When the run was asked for.")
@@ -106,7 +110,9 @@ class StageRun(relay.Node):
             return None
         return await info.context.loaders.worker_by_id.load(self.worker_key)
 
-    @strawberry.field(description="The stage run of an earlier run whose results it took over.")
+    @strawberry.field(
+        description="The stage run of an earlier run whose results it took over, by a retry or from the cache."
+    )
     async def reused_from(self, info: Info) -> StageRun | None:
         if self.reused_from_key is None:
             return None

@@ -1,0 +1,118 @@
+"""What decides about the outputs of a stage, and how to say which part of it changed.
+
+A *key* is a JSON object with one member per part. Its digest names it: executions of a stage with the same digest may
+stand in for each other. Values of environment variables are in it as digests only.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+KEY_FORMAT = 1
+"""To be raised when the same key comes to mean something else: nothing older is taken over then."""
+
+_VALUE_LIMIT = 100
+
+
+class KeyPart(enum.StrEnum):
+    """A part of the key; the value is its name in the JSON object."""
+
+    FORMAT = "format"
+    VERSION = "version"
+    COMMAND = "command"
+    WORKDIR = "workdir"
+    ENVIRONMENT = "env"
+    PARAMS = "params"
+    FILES = "files"
+    INPUTS = "inputs"
+
+
+_SHOWN = (KeyPart.FORMAT, KeyPart.VERSION, KeyPart.WORKDIR, KeyPart.PARAMS)
+"""Parts whose values may be told: of the others they are digests, or as long as a command."""
+
+_PREFIXES = {
+    KeyPart.ENVIRONMENT: "env.",
+    KeyPart.PARAMS: "params.",
+    KeyPart.FILES: "file ",
+    KeyPart.INPUTS: "input ",
+}
+
+JsonObject = Mapping[str, Any]
+
+
+def cache_key(
+    spec: JsonObject, files: Mapping[str, str], inputs: Iterable[tuple[str, str, str]]
+) -> dict[str, Any]:
+    """The key of an attempt with this execution spec.
+
+    ``files`` are digests of the declared files by their paths, ``inputs`` are (dependency, path, digest).
+    """
+    parts = {
+        KeyPart.FORMAT: KEY_FORMAT,
+        KeyPart.VERSION: spec["cache"]["version"],
+        KeyPart.COMMAND: spec["command"],
+        KeyPart.WORKDIR: spec["workdir"],
+        KeyPart.ENVIRONMENT: {name: _sha256(value.encode()) for name, value in spec["env"].items()},
+        KeyPart.PARAMS: spec["params"],
+        KeyPart.FILES: dict(files),
+        KeyPart.INPUTS: {f"{dependency}/{path}": digest for dependency, path, digest in inputs},
+    }
+    return {part.value: content for part, content in parts.items()}
+
+
+def digest_of(key: JsonObject) -> str:
+    """The name of a key: 64 hexadecimal digits."""
+    return _sha256(_canonical(key))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """One difference between two keys; ``name`` is the parameter, variable, file or input, where a part has many."""
+
+    part: KeyPart
+    name: str | None
+    summary: str
+    """For people: ``params.lr changed from 0.1 to 0.2``."""
+
+
+def key_changes(before: JsonObject, after: JsonObject) -> list[KeyChange]:
+    """Everything in which ``after`` differs from ``before``, part by part."""
+    return [change for part in KeyPart for change in _changes_of(part, before, after)]
+
+
+def _changes_of(part: KeyPart, before: JsonObject, after: JsonObject) -> Iterable[KeyChange]:
+    old, new = _entries(before.get(part.value)), _entries(after.get(part.value))
+    for name in sorted({*old, *new}, key=lambda name: name or ""):
+        if name not in old:
+            what = "was added"
+        elif name not in new:
+            what = "was removed"
+        elif _canonical(old[name]) == _canonical(new[name]):
+            continue
+        else:
+            what = "changed" + (f" from {_shown(old[name])} to {_shown(new[name])}" if part in _SHOWN else "")
+        subject = part.value if name is None else _PREFIXES[part] + name
+        yield KeyChange(part, name, f"{subject} {what}")
+
+
+def _entries(content: Any) -> Mapping[str | None, Any]:
+    """What a part consists of, by name; a part of one value has no names."""
+    return content if isinstance(content, Mapping) else {None: content}
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _VALUE_LIMIT else f"{text[:_VALUE_LIMIT]}..."
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

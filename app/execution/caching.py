@@ -1,0 +1,104 @@
+"""Spares a stage its execution when an earlier one with the same key has left all that it would leave.
+
+Decided by the worker that is about to start the process, because only there the declared files are those the process
+would read, and only then the inputs are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from anyio import to_thread
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database import cache
+from app.database.attempts import Attempt, inputs_of
+from app.database.cache import OutputFile
+from app.domain.cache_keys import KeyPart, cache_key, digest_of
+from app.domain.cache_misses import CacheMiss, MissReason, changed_since
+from app.execution.declared_files import FilesUnreadable, digests_of_declared
+from app.services import caching
+from app.services.run_change import Publisher
+from app.storage.base import ArtifactStore, BlobNotFound
+
+
+@dataclass(frozen=True)
+class StageCache:
+    """Looks up earlier executions, on a host with this store."""
+
+    engine: AsyncEngine
+    hints: Publisher
+    store: ArtifactStore
+
+    async def stands_in(self, attempt: Attempt) -> bool:
+        """Whether the stage run is complete without a process; if not, its key is noted before it gets one.
+
+        Safe to repeat. Of two attempts with the same key at the same time none waits for the other. Raises
+        ``FilesUnreadable``.
+        """
+        policy = attempt.spec.get("cache")
+        if policy is None or attempt.stop_requested_at is not None:
+            return False
+        key = await self._key(attempt)
+        miss = await self._take_over(attempt, key) if policy["use"] else CacheMiss(MissReason.BYPASSED)
+        if miss is None:
+            return True
+        await caching.note_miss(self.engine, self.hints, attempt.key, key, miss)
+        return False
+
+    async def confirm(self, attempt: Attempt) -> None:
+        """After the process: if the declared files changed meanwhile, nobody knows which of them it has read."""
+        if attempt.spec.get("cache") is None:
+            return
+        async with self.engine.connect() as connection:
+            key = await cache.key_of(connection, attempt.stage_run_id)
+        if key is not None and key[KeyPart.FILES] != await self._files_now(attempt):
+            await caching.withdraw_key(self.engine, self.hints, attempt.key)
+
+    async def _key(self, attempt: Attempt) -> dict[str, Any]:
+        files = await _digests(attempt)
+        async with self.engine.connect() as connection:
+            inputs = await inputs_of(connection, attempt.depends_on)
+        return cache_key(
+            attempt.spec, files, [(file.dependency, file.relative_path, file.sha256) for file in inputs]
+        )
+
+    async def _files_now(self, attempt: Attempt) -> dict[str, str] | None:
+        try:
+            return await _digests(attempt)
+        except FilesUnreadable:
+            return None
+
+    async def _take_over(self, attempt: Attempt, key: dict[str, Any]) -> CacheMiss | None:
+        """None when an earlier execution stands in."""
+        digest, this = digest_of(key), attempt.stage_run_id
+        async with self.engine.connect() as connection:
+            source = await cache.execution_with_key(connection, this, digest)
+            if source is None:
+                last = await cache.last_execution(connection, this)
+                return CacheMiss(MissReason.FIRST) if last is None else changed_since(last.key, key)
+            outputs = await cache.outputs_of(connection, source)
+        if await self._are_there(outputs) and await caching.take_over(
+            self.engine, self.hints, attempt.key, source.stage_run_id, digest
+        ):
+            return None
+        return CacheMiss(MissReason.OUTPUTS_GONE)
+
+    async def _are_there(self, outputs: Iterable[OutputFile]) -> bool:
+        """Whether a dependent could read them all; as long as their rows exist, the janitor leaves them alone."""
+        for file in outputs:
+            if file.sha256 is None or not file.is_ready:
+                return False
+            try:
+                stored = await self.store.stat(file.sha256)
+            except BlobNotFound:
+                return False
+            if stored.size_bytes != file.size_bytes:
+                return False
+        return True
+
+
+async def _digests(attempt: Attempt) -> dict[str, str]:
+    return await to_thread.run_sync(digests_of_declared, attempt.spec, abandon_on_cancel=True)

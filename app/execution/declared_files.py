@@ -1,0 +1,95 @@
+"""Digests of the files that belong to the cache key of a stage, as this host has them now."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import Any
+
+from app.errors import DomainError
+
+FILES_LIMIT = 2_000
+
+_SHELLS = ("sh", "bash", "dash", "ksh", "zsh")
+_DERIVED = "__pycache__"
+"""Written by Python beside the sources it comes from: it would change with every first execution."""
+
+
+class FilesUnreadable(DomainError):
+    """The files a stage declares can't be found or read, so that it has no cache key."""
+
+
+def digests_of_declared(spec: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 by path: of what ``cache.files`` matches, or, if that was left out, of the files the command names.
+
+    Blocks as long as it takes to read them. Raises ``FilesUnreadable``.
+    """
+    patterns = spec["cache"]["files"]
+    # An attempt without a working folder begins in an empty one, where only an absolute path can name a file.
+    folder = Path(spec["workdir"] or "/nonexistent")
+    named = _named_by(spec["command"], folder) if patterns is None else _matched_by(patterns, folder)
+    return {_printable(name): _digest(folder / name) for name in sorted(set(named))}
+
+
+def _named_by(command: Sequence[str], folder: Path) -> Iterator[str]:
+    return (word for word in _words(command) if _is_file(folder / word))
+
+
+def _words(command: Sequence[str]) -> Sequence[str]:
+    """Arguments; of a shell line its words, without the signs that separate and redirect."""
+    if PurePath(command[0]).name not in _SHELLS or command[1:2] != ["-c"]:
+        return command
+    text = " ".join(command[2:])
+    line = shlex.shlex(text, posix=True, punctuation_chars=True)
+    line.whitespace_split = True
+    try:
+        return list(line)
+    except ValueError:  # a quote without its other half, about which the shell will complain
+        return text.split()
+
+
+def _matched_by(patterns: Iterable[str], folder: Path) -> set[str]:
+    found: set[str] = set()
+    for pattern in patterns:
+        matches = set(islice(_files_like(pattern, folder), FILES_LIMIT + 1))
+        if not matches:
+            raise FilesUnreadable(f"cache.files: {pattern!r} matches no file in {folder}")
+        found |= matches
+        if len(found) > FILES_LIMIT:
+            raise FilesUnreadable(f"cache.files: more than {FILES_LIMIT} files match in {folder}")
+    return found
+
+
+def _files_like(pattern: str, folder: Path) -> Iterator[str]:
+    """As in a shell: a leading dot has to be written out, ``**`` is any number of folders."""
+    for name in glob.iglob(pattern, root_dir=folder, recursive=True):  # noqa: PTH207 (that one is no shell's)
+        path = PurePath(name)
+        if _DERIVED not in path.parts and _is_file(folder / path):
+            yield str(path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a word may be too long for a path, a folder closed to us
+        return False
+
+
+def _digest(path: Path) -> str:
+    try:
+        # A pipe that took the place of the file must not block.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FilesUnreadable(f"cache.files: can't read {path}: {error.strerror or error}") from error
+
+
+def _printable(name: str) -> str:
+    """File names are bytes, which need not be text."""
+    return os.fsencode(name).decode(errors="backslashreplace")
