@@ -46,6 +46,9 @@ def run(
     environment: Annotated[str | None, typer.Option(help="Where the run belongs, such as staging.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Label to find the run by; repeatable.")] = None,
     notes: Annotated[str | None, typer.Option(help="Anything worth remembering about the run.")] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Execute every stage, also those which have a cache.")
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Print the run's id and leave; needs a server.")
     ] = False,
@@ -64,6 +67,8 @@ def run(
     settings = load_settings()
     pipeline = read_pipeline_file(file)
     config = run_config(param or [], stage_param or [], pipeline.stage_names)
+    if no_cache:
+        config["cache"] = False
     request = RunRequest(config, environment, tag or [], notes)
     task = _Task(pipeline, request, url, detach, as_json)
     log_to_stderr(settings, quiet=True)

@@ -44,7 +44,7 @@ query Run($id: ID!) {
     pipeline { id name }
     stageRuns {
       id name position status attemptNumber startedAt executionTime
-      cpuUsage memoryUsage metrics errorMessage
+      cpuUsage memoryUsage metrics errorMessage cacheHit
       dependencies { id }
     }
   }
@@ -62,7 +62,7 @@ subscription RunEvents($runId: ID!, $after: String) {
       ... on StageProgress { stageRunId stageStatus attempt }
       ... on AttemptOutcome { finishReason errorMessage }
       ... on StageRetryScheduled { waitSeconds }
-      ... on StageFinished { stageRun { executionTime cpuUsage memoryUsage metrics } }
+      ... on StageFinished { stageRun { executionTime cpuUsage memoryUsage metrics cacheHit } }
     }
     resyncRequired { missedTo }
   }
@@ -96,7 +96,7 @@ query RunReport($id: ID!) {
     status executionTime errorMessage
     pipeline { id name }
     stageRuns {
-      id name status executionTime metrics outputData errorMessage
+      id name status executionTime metrics outputData errorMessage cacheHit
       attempts { cpuSeconds peakMemoryBytes }
     }
   }

@@ -130,11 +130,17 @@ def metrics_text(metrics: Any, limit: int = 3) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in numbers[:limit])
 
 
+def result_text(stage_run: Json) -> str:
+    """What a stage run tells about its results, in few words."""
+    origin = ["from the cache"] if stage_run["cacheHit"] else []
+    return ", ".join([*origin, *filter(None, [metrics_text(stage_run["metrics"])])])
+
+
 def _take_outcome(stage: StageProgress, stage_run: Json) -> None:
     stage.seconds = stage_run["executionTime"]
     stage.cpu_percent = stage_run["cpuUsage"]
     stage.memory_mb = stage_run["memoryUsage"]
-    stage.note = metrics_text(stage_run["metrics"]) or stage.note
+    stage.note = result_text(stage_run) or stage.note
 
 
 def _stages(stage_runs: Sequence[Json]) -> dict[str, StageProgress]:

@@ -16,7 +16,7 @@ from rich.text import Text
 from app.client import documents
 from app.client.connection import Connection
 from app.client.live_table import status_text
-from app.client.progress import metrics_text
+from app.client.progress import metrics_text, result_text
 from app.client.wording import duration, megabytes, printable, size
 from app.domain.statuses import ArtifactType, RunStatus, StageStatus
 
@@ -115,7 +115,7 @@ def _stages(report: RunReport) -> Table:
             duration(stage["executionTime"]),
             duration(cpu) if attempts else "",
             megabytes(peak / _BYTES_PER_MB) if attempts else "",
-            Text(printable(stage["errorMessage"] or metrics_text(stage["metrics"]))),
+            Text(printable(stage["errorMessage"] or result_text(stage))),
         )
     table.add_section()
     reason = Text(printable(report.run["errorMessage"] or ""))

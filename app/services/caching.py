@@ -58,7 +58,7 @@ async def take_over(
         return True
 
 
-async def _about_to_start(change: RunChange, stage_run_id: uuid.UUID, attempt: int) -> sa.Row[Any] | None:
+async def _about_to_start(change: RunChange, attempt: AttemptKey) -> sa.Row[Any] | None:
     """The claimed stage run, unless somebody has asked for its end: then its supervisor sees to that."""
     stage = await change.stage(attempt.stage_run_id, attempt.number, (Phase.CLAIMED,))
     asked = stage is None or stage.stop_requested_at is not None or change.run.cancel_requested_at is not None

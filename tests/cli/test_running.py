@@ -53,6 +53,29 @@ def test_parameters_reach_the_stages(server: Server, pipeline: PipelineWriter) -
     ]
 
 
+def test_a_stage_that_has_not_changed_comes_from_the_cache_unless_it_must_not(
+    server: Server, tmp_path: Path
+) -> None:
+    path = tmp_path / "cached.yaml"
+    config = '{command: [sh, train.sh], cache: {files: ["*.sh"], version: 1}}'
+    path.write_text(
+        f"name: cached\nstages:\n  - {{name: train, stageType: MODEL_TRAINING, config: {config}}}\n"
+    )
+    (tmp_path / "train.sh").write_text("echo '{\"x\": 2}' > $MLP_OUTPUT_DIR/metrics.json\n")
+
+    def run(*options: str) -> str:
+        result = server.mlp("run", path, "--url", server.url, *options)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    assert "from the cache" not in run()
+    again = run()
+    assert re.search(r"^\S+ train: COMPLETED.* from the cache, x 2$", again, re.MULTILINE)
+    assert re.search(r"train +\S+ COMPLETED .*from the cache, x 2", again)
+    assert "from the cache" not in run("--no-cache")
+    assert json.loads(run("--json"))["stageRuns"][0]["cacheHit"]
+
+
 def test_a_failed_run_shows_why_without_letting_a_stage_control_the_terminal(
     server: Server, pipeline: PipelineWriter
 ) -> None:

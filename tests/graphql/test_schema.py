@@ -93,6 +93,9 @@ def test_every_column_of_a_table_is_a_field_of_its_type_or_internal(
             "timeoutSeconds",
         },
         "stage_runs": {
+            "cacheKey",
+            "cacheMiss",
+            "cacheParts",
             "cpus",
             "dependsOn",
             "memoryMb",
