@@ -15,15 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.cache import hold_execution
 from app.database.claims import ACTIVE_PHASES
-from app.database.models import stage_attempts, stage_runs
+from app.database.models import stage_runs
 from app.domain.attempts import AttemptKey
 from app.domain.cache_keys import digest_of
 from app.domain.cache_misses import CacheMiss
 from app.domain.statuses import Phase, StageStatus
 from app.services import settling
-from app.services.run_change import Publisher, RunChange, changing
-
-CAUSE = "an earlier execution with the same cache key stands in for it"
+from app.services.attempt_records import update_attempt
+from app.services.run_change import Publisher, RunChange, changing, worker_actor
 
 
 async def take_over(
@@ -40,12 +39,15 @@ async def take_over(
         source = await hold_execution(change.connection, source_id, digest)
         if source is None:
             return False
-        await _close_attempt(change, stage)
+        # It has neither a start nor a reason for its end: there was no process.
+        await update_attempt(change, stage, finished_at=sa.func.clock_timestamp())
         await settling.finish_stage(
             change,
             stage,
             StageStatus.COMPLETED,
-            cause=CAUSE,
+            actor=worker_actor(stage.worker_id),
+            cause="an earlier execution with the same cache key stands in for it",
+            evidence={"cacheKey": digest},
             finish_reason=source.finish_reason,
             metrics=source.metrics,
             output_data=source.output_data,
@@ -63,15 +65,6 @@ async def _about_to_start(change: RunChange, attempt: AttemptKey) -> sa.Row[Any]
     stage = await change.stage(attempt.stage_run_id, attempt.number, (Phase.CLAIMED,))
     asked = stage is None or stage.stop_requested_at is not None or change.run.cancel_requested_at is not None
     return None if asked else stage
-
-
-async def _close_attempt(change: RunChange, stage: sa.Row[Any]) -> None:
-    """It has neither a start nor a reason for its end: there was no process."""
-    await change.connection.execute(
-        sa.update(stage_attempts)
-        .where(stage_attempts.c.stage_run_id == stage.id, stage_attempts.c.attempt == stage.attempt_number)
-        .values(finished_at=sa.func.clock_timestamp())
-    )
 
 
 async def note_miss(
