@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.database import retention
 from app.database.retention import EVENTS, LOGS, OLDEST, SAMPLES, Age, AnotherJanitor, History
 from app.errors import DomainError
+from app.execution.failures import log_failure
 from app.execution.leftovers import Leftovers
 from app.services.run_change import Publisher
 from app.services.run_records import delete_run
@@ -174,6 +175,6 @@ async def _all_of(*steps: _Step) -> Counter[str]:
             await step(removed)
         except AnotherJanitor:
             logger.debug("another janitor is at work")
-        except Exception:
-            logger.exception("the janitor was interrupted; it goes on in its next pass")
+        except Exception as error:
+            log_failure(logger, "clean up", error)
     return +removed

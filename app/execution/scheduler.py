@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
 from app.broker.topics import SCHEDULES
+from app.execution.failures import log_failure
 from app.services import firing
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,8 @@ class Scheduler:
             while True:
                 try:
                     wait_seconds = await self._pass()
-                except Exception:
-                    logger.exception("the scheduler could not look at the schedules; it tries again")
+                except Exception as error:
+                    log_failure(logger, "look at the schedules", error)
                     wait_seconds = RECOVERY_SECONDS
                 await hints.wait(wait_seconds)
 
@@ -51,7 +52,7 @@ class Scheduler:
         """One schedule that can't be served must not keep the others waiting."""
         try:
             await firing.fire(self._engine, self._broker, schedule, self._environment)
-        except Exception:
-            logger.exception("schedule %s could not be served; it is tried again", schedule.id)
+        except Exception as error:
+            log_failure(logger, f"serve schedule {schedule.id}", error)
             return False
         return True

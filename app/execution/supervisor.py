@@ -24,6 +24,7 @@ from app.execution import worker
 from app.execution.adopt import adopt_attempts, clear_leftover, leftovers
 from app.execution.drive import AttemptDriver
 from app.execution.executors.base import AttemptState
+from app.execution.failures import log_failure
 from app.execution.paths import WorkerHome
 from app.services import claiming, transitions
 from app.storage.disk import DiskReserve
@@ -72,6 +73,7 @@ class Supervisor:
         self._disk = DiskReserve(home.root, limits.disk_reserve_bytes)
         self._had_room = True
         self._worker_id: uuid.UUID | None = None
+        self._adopted_as: uuid.UUID | None = None
         self._driven: set[str] = set()
         self._pause_seconds = POLL_SECONDS
         self._last_pass_at = anyio.current_time()
@@ -98,7 +100,13 @@ class Supervisor:
             yield
         finally:
             with anyio.move_on_after(STOP_SECONDS, shield=True):
-                await worker.release(self._engine, self._id)
+                await self._release()
+
+    async def _release(self) -> None:
+        try:
+            await worker.release(self._engine, self._id)
+        except Exception as error:  # the lease then ends by itself
+            logger.warning("could not give its lease back: %r", error)
 
     @property
     def _id(self) -> uuid.UUID:
@@ -111,11 +119,8 @@ class Supervisor:
             try:
                 await step(*args)
                 return
-            except Exception:
-                logger.exception(
-                    "the supervisor could not %s; it tries again",
-                    getattr(step, "__name__", "step").strip("_"),
-                )
+            except Exception as error:
+                log_failure(logger, what, error)
                 await anyio.sleep(RECOVERY_SECONDS)
 
     async def _register(self) -> None:
@@ -138,11 +143,14 @@ class Supervisor:
             return
         logger.warning("the lease of worker %s ran out; coming back under a new id", self._id)
         await self._register()
-        await self._until_done("adopt attempts", self._take_over)
         self._broker.publish_local("work")
 
     async def _take_over(self) -> list[Attempt]:
-        return await adopt_attempts(self._engine, self._broker, self._home.host_id(), self._id)
+        """Not a task of whoever renews the lease: it waits for the locks of the runs."""
+        worker_id = self._id
+        found = await adopt_attempts(self._engine, self._broker, self._home.host_id(), worker_id)
+        self._adopted_as = worker_id
+        return found
 
     async def _adopt(self, tasks: TaskGroup) -> None:
         found = await self._take_over()
@@ -152,6 +160,8 @@ class Supervisor:
             tasks.start_soon(clear_leftover, self._driver.executor, attempt_id)
 
     async def _pass(self, tasks: TaskGroup) -> None:
+        if self._adopted_as != self._id:
+            await self._take_over()
         async with self._engine.connect() as connection:
             work = await work_at_hand(connection, self._home.host_id(), self._limits.lost_after_seconds)
         await self._reconcile(tasks, work)

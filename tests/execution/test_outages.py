@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
 from app.database import migrate
 from app.database.embedded import EmbeddedPostgres
 from app.database.engine import create_engine
-from app.domain.statuses import RunStatus
+from app.database.models import workers
+from app.domain.statuses import RunStatus, StageStatus
+from app.execution.failures import log_failure
 from app.execution.paths import WorkerHome
-from tests.execution.conftest import Engine, python, stage
+from app.services.run_change import lock_run
+from tests.execution.conftest import LIMITS, Engine, is_completed, python, stage
 from tests.postgres_proxy import PostgresProxy
 
 COUNT = """
@@ -75,7 +82,7 @@ async def check_nothing_is_missing(engine: Engine, run_id: object, ledger: Path)
 
 
 async def test_a_restart_of_postgresql_in_the_middle_of_a_run_loses_nothing(
-    worker_home: WorkerHome, tmp_path: Path
+    worker_home: WorkerHome, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger = tmp_path / "ledger"
     with tempfile.TemporaryDirectory(prefix="mlp-outage-") as folder:
@@ -92,6 +99,7 @@ async def test_a_restart_of_postgresql_in_the_middle_of_a_run_loses_nothing(
                 await until_written(ledger, "two ended")
                 assert await server.start() == url
                 await check_nothing_is_missing(engine, run_id, ledger)
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["cut", "silent"])
@@ -116,3 +124,56 @@ async def test_a_cut_network_in_the_middle_of_a_run_loses_nothing(
         else:
             await network.reopen()
         await check_nothing_is_missing(engine, run_id, ledger)
+
+
+async def test_a_supervisor_stops_in_good_order_although_the_database_is_away(
+    worker_home: WorkerHome, database_url: str
+) -> None:
+    async with PostgresProxy(database_url) as network, engine_on(network.url, worker_home) as engine:
+        async with engine.supervised():
+            assert is_completed(await engine.finished(await engine.start(stage("only"))))
+            await network.close()
+        await network.reopen()
+
+
+async def test_a_worker_that_comes_back_keeps_its_lease_while_it_waits_for_what_it_has_to_adopt(
+    engine: AsyncEngine, database_url: str, worker_home: WorkerHome
+) -> None:
+    limits = replace(LIMITS, lease_seconds=1.0)
+    async with Broker(database_url) as broker:
+        idle = Engine(engine, broker, worker_home, limits)
+        async with idle.supervised():
+            run_id = await idle.start(stage("only", python("import time; time.sleep(600)")))
+            await idle.until(run_id, lambda stages: stages["only"].status is StageStatus.RUNNING)
+            async with engine.begin() as other:
+                await lock_run(other, run_id)
+                await expire_leases(engine)
+                with anyio.fail_after(30):
+                    while not await lease_was_renewed(engine):  # noqa: ASYNC110 (no event tells)
+                        await anyio.sleep(0.05)
+            await idle.cancel(run_id)
+            await idle.finished(run_id)
+
+
+async def expire_leases(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(sa.update(workers).values(lease_until=sa.func.now()))
+
+
+async def lease_was_renewed(engine: AsyncEngine) -> bool:
+    """Of the worker that registered last."""
+    held = workers.c.lease_until - workers.c.created_at > timedelta(seconds=1.5)
+    async with engine.connect() as connection:
+        latest = sa.select(held).order_by(workers.c.id.desc()).limit(1)
+        return bool((await connection.execute(latest)).scalar_one())
+
+
+def test_a_failure_is_told_in_a_line_if_it_will_pass_and_in_full_if_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for error in (ConnectionRefusedError("no\nserver"), RuntimeError("a bug")):
+        log_failure(logging.getLogger("test"), "look for work", error)
+    outage, other = caplog.records
+    assert outage.getMessage() == "could not look for work, tries again: ConnectionRefusedError: no server"
+    assert (outage.levelname, outage.exc_info) == ("WARNING", None)
+    assert (other.levelname, other.exc_info is not None) == ("ERROR", True)
