@@ -24,8 +24,10 @@ from app.database.models import (
     pipelines,
     resource_samples,
     run_events,
+    schedules,
     stage_attempts,
     stage_runs,
+    webhooks,
     workers,
 )
 from app.domain.statuses import (
@@ -33,6 +35,7 @@ from app.domain.statuses import (
     STAGE_FINAL,
     ArtifactStatus,
     ArtifactType,
+    MissedPolicy,
     Phase,
     RunStatus,
     StageStatus,
@@ -146,6 +149,20 @@ class Factory:
             "lease_until": dt.datetime.now(dt.UTC) + dt.timedelta(seconds=30),
         }
         return await self._insert_with_id(workers, **{**defaults, **values})
+
+    async def schedule(self, pipeline_id: uuid.UUID, **values: Any) -> uuid.UUID:
+        defaults = {
+            "name": "nightly",
+            "cron": "0 2 * * *",
+            "time_zone": "UTC",
+            "enabled": False,
+            "missed_policy": MissedPolicy.SKIP,
+        }
+        return await self._insert_with_id(schedules, pipeline_id=pipeline_id, **{**defaults, **values})
+
+    async def webhook(self, pipeline_id: uuid.UUID, **values: Any) -> uuid.UUID:
+        defaults = {"name": "pushes", "secret": "0" * 64}
+        return await self._insert_with_id(webhooks, pipeline_id=pipeline_id, **{**defaults, **values})
 
     async def samples(self, run_id: uuid.UUID, stage_run_id: uuid.UUID, memory_bytes: list[int]) -> None:
         """One sample per second, numbered from 1."""

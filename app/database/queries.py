@@ -30,7 +30,7 @@ from app.database.models import (
     webhooks,
     workers,
 )
-from app.domain.statuses import Phase, RunStatus
+from app.domain.statuses import ArtifactStatus, Phase, RunStatus
 
 KEYS = "keys"
 """Name of the array parameter that every batched statement takes."""
@@ -167,6 +167,19 @@ def log_tails() -> sa.Select[Any]:
     columns = (stage_attempts.c.stage_run_id, stage_attempts.c.attempt, stage_attempts.c.log_tail)
     return sa.select(*columns).where(
         stage_attempts.c.stage_run_id == sa.any_(key_array()), stage_attempts.c.log_tail.is_not(None)
+    )
+
+
+@cache
+def stored_logs() -> sa.Select[Any]:
+    """(stage run, attempt, SHA-256, size) of the logs which are in the store."""
+    found = artifacts.c
+    columns = (found.stage_run_id, found.attempt_number, found.sha256, found.file_size)
+    return sa.select(*columns).where(
+        found.stage_run_id == sa.any_(key_array()),
+        found.is_captured_log,
+        found.status == ArtifactStatus.READY,
+        found.sha256.is_not(None),
     )
 
 

@@ -2,8 +2,9 @@
 
 The cost is the number of objects which an answer may hold at most. The size of a list is its ``first``, ``last``,
 ``maxPoints`` or ``ids`` argument, from the query, its variables or the schema's default; other lists count as
-``UNSIZED_LIST`` items. Each fragment is measured once, however often it is spread, so the time is linear in the size
-of the document (walking every spread anew would double it with each nested fragment).
+``UNSIZED_LIST`` items. A piece of a log counts as one object for each KiB it may have. Each fragment is measured once,
+however often it is spread, so the time is linear in the size of the document (walking every spread anew would double it
+with each nested fragment).
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ MAX_OPERATIONS = 5
 UNSIZED_LIST = 5
 
 _SIZE_ARGUMENTS = ("first", "last", "maxPoints", "ids")
+_BYTES_ARGUMENT = "maxBytes"
+_BYTES_PER_OBJECT = 1024
 _LARGEST_SIZE = 2000
 _TOO_MUCH = 10**12
 
@@ -176,7 +179,7 @@ class Scale:
         size = self._size(node, field)
         is_list = is_list_type(get_nullable_type(field.type))
         items = UNSIZED_LIST if is_list or size is None else size
-        each = bounded(1 + below.fixed + below.per_item * items)
+        each = bounded(1 + self._bytes(node, field) + below.fixed + below.per_item * items)
         fixed, per_item = (0, each) if is_list and size is None else (each, 0)
         if is_list and size is not None:
             fixed = bounded(each * size)
@@ -191,15 +194,25 @@ class Scale:
             heaviest_cost=bounded(fixed + per_item * UNSIZED_LIST),
         )
 
+    def _bytes(self, node: FieldNode, field: GraphQLField) -> int:
+        """How many objects its bytes count as."""
+        if _BYTES_ARGUMENT not in field.args:
+            return 0
+        size = self._argument(node, field, _BYTES_ARGUMENT)
+        return max(0, min(size, _TOO_MUCH)) // _BYTES_PER_OBJECT if isinstance(size, int) else 0
+
+    def _argument(self, node: FieldNode, field: GraphQLField, name: str) -> Any:
+        for argument in node.arguments or ():
+            if argument.name.value == name:
+                return self._value(argument.value)
+        return field.args[name].default_value
+
     def _size(self, node: FieldNode, field: GraphQLField) -> int | None:
         """How many items the arguments of the field ask for, or ``None`` if it has no such arguments."""
         names = [name for name in _SIZE_ARGUMENTS if name in field.args]
         if not names:
             return None
-        given = {argument.name.value: argument.value for argument in node.arguments or ()}
-        values = [
-            self._value(given[name]) if name in given else field.args[name].default_value for name in names
-        ]
+        values = [self._argument(node, field, name) for name in names]
         return max((size for value in values if (size := size_of(value)) is not None), default=DEFAULT_PAGE)
 
     def _value(self, node: ValueNode) -> Any:

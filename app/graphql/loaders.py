@@ -41,6 +41,7 @@ from app.graphql.types.schedule import Schedule
 from app.graphql.types.stage_run import StageRun
 from app.graphql.types.system import Worker
 from app.graphql.types.webhook import Webhook
+from app.storage.base import StoredBlob
 
 T = TypeVar("T")
 PageLoader = DataLoader[uuid.UUID, Connection[T]]
@@ -153,6 +154,18 @@ class Loaders:
             for key, attempt, tail in await self._reader.rows(queries.log_tails(), {KEYS: keys}):
                 tails[key][attempt] = tail
             return [tails[key] for key in keys]
+
+        return DataLoader(load)
+
+    @cached_property
+    def stored_logs_by_stage_run(self) -> DataLoader[uuid.UUID, dict[int, StoredBlob]]:
+        """The logs of its attempts which are in the store, by the attempts' numbers."""
+
+        async def load(keys: list[uuid.UUID]) -> list[dict[int, StoredBlob]]:
+            logs: dict[uuid.UUID, dict[int, StoredBlob]] = defaultdict(dict)
+            for key, attempt, *blob in await self._reader.rows(queries.stored_logs(), {KEYS: keys}):
+                logs[key][attempt] = StoredBlob(*blob)
+            return [logs[key] for key in keys]
 
         return DataLoader(load)
 

@@ -16,10 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.database.streams import stage_run_tail, stored_log
 from app.domain.statuses import Phase
 from app.errors import NotFound
-from app.storage.base import ArtifactStore
+from app.storage.base import ArtifactStore, StoredBlob
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _RUNNING_PHASES = frozenset({Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING})
+
+Part = tuple[int, bytes, int]
+"""Where the bytes start, the bytes, and the size of the whole log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,30 @@ class LogSlice:
         return replace(self, next_offset=self.offset + used_bytes, data=self.data[:used_bytes])
 
 
+@dataclass(frozen=True, slots=True)
+class KnownLog:
+    """What the rows say of a stage run and the log of one of its attempts; the stage run's row was read first."""
+
+    stage_run_id: UUID
+    latest_attempt: int
+    phase: Phase
+    attempt: int
+    stored: StoredBlob | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the attempt has nothing more to write."""
+        is_latest = self.attempt == self.latest_attempt
+        return self.attempt < self.latest_attempt or (is_latest and self.phase not in _RUNNING_PHASES)
+
+    def piece(self, start: int, data: bytes, size: int) -> LogSlice:
+        """The slice of these bytes, of a log which has ``size`` bytes so far."""
+        started_or_never_will = self.attempt > 0 or self.phase is Phase.FINAL
+        end = start + len(data)
+        final = self.is_over and started_or_never_will and end == size
+        return LogSlice(self.attempt, start, end, data, final)
+
+
 class LogReader:
     """Random access to the logs of attempts, by byte offset."""
 
@@ -80,38 +107,41 @@ class LogReader:
         if stage_run is None:
             raise NotFound(f"there is no stage run {stage_run_id}", path=("stageRunId",))
         latest: int = stage_run.attempt_number
-        attempt = latest if attempt is None else attempt
-        is_over = attempt < latest or (attempt == latest and stage_run.phase not in _RUNNING_PHASES)
-        start, data, size = await self._read_bytes(stage_run_id, attempt, after_offset or 0, max_bytes)
-        end = start + len(data)
-        started_or_never_will = attempt > 0 or stage_run.phase is Phase.FINAL
-        return LogSlice(attempt, start, end, data, final=is_over and started_or_never_will and end == size)
+        log = KnownLog(stage_run_id, latest, stage_run.phase, latest if attempt is None else attempt, None)
+        found = await self._read_file(log, after_offset or 0, max_bytes)
+        if found is None:
+            async with self._engine.connect() as connection:
+                row = await stored_log(connection, stage_run_id, log.attempt)
+            blob = StoredBlob(row.sha256, row.file_size) if row else None
+            found = await self._read_stored(blob, after_offset or 0, max_bytes)
+        return log.piece(*found)
 
-    async def _read_bytes(
-        self, stage_run_id: UUID, attempt: int, offset: int, max_bytes: int
-    ) -> tuple[int, bytes, int]:
-        """``(start, bytes, size of the whole log)``"""
-        path = self._attempts_root / f"{stage_run_id}.{attempt}" / "output.log"
+    async def read_known(self, log: KnownLog, after_offset: int | None, max_bytes: int) -> LogSlice:
+        """The same without a statement, unless the log of an attempt at work is not in its folder (any more)."""
+        offset = after_offset or 0
+        found = None if log.stored else await self._read_file(log, offset, max_bytes)
+        if found is None and log.stored is None and not log.is_over:
+            return await self.read(log.stage_run_id, after_offset, max_bytes, log.attempt)
+        return log.piece(*(found or await self._read_stored(log.stored, offset, max_bytes)))
+
+    async def _read_file(self, log: KnownLog, offset: int, max_bytes: int) -> Part | None:
+        path = self._attempts_root / f"{log.stage_run_id}.{log.attempt}" / "output.log"
         try:
             return await asyncio.to_thread(_read_file, path, offset, max_bytes)
         except OSError as error:
             if error.errno not in _ABSENT:
                 raise
-            return await self._read_stored(stage_run_id, attempt, offset, max_bytes)
+            return None
 
-    async def _read_stored(
-        self, stage_run_id: UUID, attempt: int, offset: int, max_bytes: int
-    ) -> tuple[int, bytes, int]:
-        async with self._engine.connect() as connection:
-            log = await stored_log(connection, stage_run_id, attempt)
-        if log is None:
+    async def _read_stored(self, blob: StoredBlob | None, offset: int, max_bytes: int) -> Part:
+        if blob is None:
             return 0, b"", 0
-        start = _start(offset, log.file_size)
-        end = min(start + max_bytes, log.file_size)
+        size = blob.size_bytes
+        start = _start(offset, size)
+        end = min(start + max_bytes, size)
         if start == end:
-            return start, b"", log.file_size
-        data = b"".join([chunk async for chunk in self._store.open(log.sha256, start, end)])
-        return start, data, log.file_size
+            return start, b"", size
+        return start, b"".join([chunk async for chunk in self._store.open(blob.sha256, start, end)]), size
 
 
 def decode_log(data: bytes, *, final: bool) -> tuple[str, int]:
@@ -126,7 +156,7 @@ def decode_log(data: bytes, *, final: bool) -> tuple[str, int]:
     return text.replace("\0", "\ufffd"), len(data) - len(incomplete)
 
 
-def _read_file(path: Path, offset: int, max_bytes: int) -> tuple[int, bytes, int]:
+def _read_file(path: Path, offset: int, max_bytes: int) -> Part:
     # A stage may put anything in place of its log: follow no link, wait for no pipe.
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -37,6 +37,12 @@ def cost(schema: Schema, query: str, **variables: Any) -> int:
         ("{ runs(first: 2) { nodes { artifacts { nodes { id } } } } }", {}, 1 + 2 * (1 + 1 + 10)),
         ("{ runs(first: 2) { ...f ...f } } fragment f on RunConnection { nodes { id } }", {}, 1 + 2 * 2),
         ("{ run(id: 1) { stageRuns { resourceSamples(maxPoints: 9) { at } } } }", {}, 1 + 5 * (1 + 9)),
+        ("{ stageRun(id: 1) { log { text } } }", {}, 1 + 1 + 64),
+        (
+            "query($n: Int) { run(id: 1) { stageRuns { log(maxBytes: $n) { text } } } }",
+            {"n": 2048},
+            1 + 5 * (1 + 1 + 2),
+        ),
         ("query($i: [ID!]!) { nodes(ids: $i) { id } }", {"i": ["a", "b"]}, 2),
         ('{ nodes(ids: ["a", "b", "c"]) { id } }', {}, 3),
         ("{ systemStatus { workers { worker { pid } } } }", {}, 1 + 5 * 2),

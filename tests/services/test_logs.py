@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.statuses import ArtifactType, Phase, StageStatus
 from app.errors import NotFound
-from app.services.logs import LogReader, LogSlice, decode_log
+from app.services.logs import KnownLog, LogReader, LogSlice, decode_log
 from app.storage.local import LocalStore
 
 TEXT = b"epoch 1\nepoch 2\n"
@@ -108,6 +108,27 @@ async def test_without_its_folder_the_log_comes_from_the_store(
     assert await reader.read(run.stage_run_id, 6, 4) == LogSlice(1, 6, 10, TEXT[6:10], final=False)
     assert await reader.read(run.stage_run_id, -8, 100) == LogSlice(1, 8, len(TEXT), TEXT[8:], final=True)
     assert await reader.read(run.stage_run_id, 99, 4) == LogSlice(1, len(TEXT), len(TEXT), b"", final=True)
+
+
+async def test_what_is_known_of_a_log_spares_the_statements(
+    engine: AsyncEngine,
+    reader: LogReader,
+    store: LocalStore,
+    run: HandMadeRun,
+    live_log: Path,
+    tmp_path: Path,
+) -> None:
+    at_work = KnownLog(run.stage_run_id, 1, Phase.RUNNING, 1, None)
+    assert await reader.read_known(at_work, 8, 100) == LogSlice(1, 8, len(TEXT), TEXT[8:], final=False)
+    await put_log(store, run, tmp_path, TEXT)
+    await run.finish_stage_run()
+    live_log.unlink()
+    assert await reader.read_known(at_work, 8, 100) == LogSlice(1, 8, len(TEXT), TEXT[8:], final=True)
+    blob = await store.put_file(tmp_path / "to be stored")
+    over = KnownLog(run.stage_run_id, 1, Phase.FINAL, 1, blob)
+    assert await reader.read_known(over, -8, 4) == LogSlice(1, 8, 12, TEXT[8:12], final=False)
+    silent = KnownLog(run.stage_run_id, 1, Phase.FINAL, 1, None)
+    assert await reader.read_known(silent, None, 100) == LogSlice(1, 0, 0, b"", final=True)
 
 
 async def test_an_output_which_is_called_like_the_log_is_not_the_log(

@@ -26,6 +26,7 @@ from app.graphql.types.explanation import Explanation
 from app.graphql.types.links import ArtifactLink, RunLink, StageLink
 from app.graphql.types.logs import LogChunk
 from app.graphql.types.system import Worker
+from app.services.logs import KnownLog
 
 MAX_POINTS = 2000
 MAX_LOG_BYTES = 1024 * 1024
@@ -172,9 +173,11 @@ class StageRun(relay.Node):
         # The first character may take four bytes; a smaller piece could be empty for ever.
         if not 4 <= max_bytes <= MAX_LOG_BYTES:
             raise DomainError(f"maxBytes must be from 4 to {MAX_LOG_BYTES}.", path=["maxBytes"])
-        return LogChunk.of(
-            await info.context.logs.read(self.id, given(after_offset), max_bytes, given(attempt))
-        )
+        named = given(attempt)
+        wanted = self.attempt_number if named is None else named
+        stored = (await info.context.loaders.stored_logs_by_stage_run.load(self.id)).get(wanted)
+        log = KnownLog(self.id, self.attempt_number, self.phase, wanted, stored)
+        return LogChunk.of(await info.context.logs.read_known(log, given(after_offset), max_bytes))
 
     @strawberry.field(
         description="CPU and memory over time. A long series is thinned out to the peaks of its intervals."
