@@ -49,11 +49,7 @@ def _executions(stage_run_id: uuid.UUID) -> sa.Select[Any]:
     return (
         sa.select(*columns)
         .join(this, this.c.stage_id == stage_runs.c.stage_id)
-        .where(
-            this.c.id == stage_run_id,
-            stage_runs.c.id != stage_run_id,
-            stage_runs.c.status == StageStatus.COMPLETED,
-        )
+        .where(this.c.id == stage_run_id, stage_runs.c.status == StageStatus.COMPLETED)
         .order_by(stage_runs.c.id.desc())
         .limit(1)
     )

@@ -24,9 +24,14 @@ from app.services.run_change import Publisher
 from app.storage.base import ArtifactStore, BlobNotFound
 
 
+def has_cache(attempt: Attempt) -> bool:
+    """Whether the stage asked for it."""
+    return attempt.spec.get("cache") is not None
+
+
 @dataclass(frozen=True)
 class StageCache:
-    """Looks up earlier executions, on a host with this store."""
+    """Looks up earlier executions of stages that have a cache, on a host with this store."""
 
     engine: AsyncEngine
     hints: Publisher
@@ -38,11 +43,10 @@ class StageCache:
         Safe to repeat. Of two attempts with the same key at the same time none waits for the other. Raises
         ``FilesUnreadable``.
         """
-        policy = attempt.spec.get("cache")
-        if policy is None or attempt.stop_requested_at is not None:
+        if attempt.stop_requested_at is not None:
             return False
-        key = await self._key(attempt)
-        miss = await self._take_over(attempt, key) if policy["use"] else CacheMiss(MissReason.BYPASSED)
+        key, may_use = await self._key(attempt), attempt.spec["cache"]["use"]
+        miss = await self._take_over(attempt, key) if may_use else CacheMiss(MissReason.BYPASSED)
         if miss is None:
             return True
         await caching.note_miss(self.engine, self.hints, attempt.key, key, miss)
@@ -50,8 +54,6 @@ class StageCache:
 
     async def confirm(self, attempt: Attempt) -> None:
         """After the process: if the declared files changed meanwhile, nobody knows which of them it has read."""
-        if attempt.spec.get("cache") is None:
-            return
         async with self.engine.connect() as connection:
             key = await cache.key_of(connection, attempt.stage_run_id)
         if key is not None and key[KeyPart.FILES] != await self._files_now(attempt):

@@ -16,7 +16,7 @@ from app.domain.outcomes import AttemptOutcome
 from app.domain.statuses import FinishReason, Phase
 from app.errors import InvalidInput, NotFound
 from app.execution.adopt import end_processes
-from app.execution.caching import StageCache
+from app.execution.caching import StageCache, has_cache
 from app.execution.collect import collect_log, collect_outputs, log_tail
 from app.execution.declared_files import FilesUnreadable
 from app.execution.executors.base import AttemptResult, AttemptState, Executor
@@ -120,7 +120,7 @@ class AttemptDriver:
 
     async def _is_spared(self, attempt: Attempt) -> bool:
         """Whether the stage run has ended before the attempt got a process."""
-        if await self.executor.state(attempt.id) is not AttemptState.NEW:
+        if not has_cache(attempt) or await self.executor.state(attempt.id) is not AttemptState.NEW:
             return False
         try:
             return await self._cache.stands_in(attempt)
@@ -192,7 +192,8 @@ class AttemptDriver:
             refused = replace(outcome, reason=FinishReason.OUTPUT_REFUSED, error=refusal.message)
             await self._report_failure(attempt, refused)
             return
-        await self._cache.confirm(attempt)
+        if has_cache(attempt):
+            await self._cache.confirm(attempt)
         await transitions.complete_stage(self.engine, self.hints, attempt.key, outcome, outputs)
 
     async def _report_failure(self, attempt: Attempt, outcome: AttemptOutcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from app.broker.postgres import Broker
+from app.database.engine import create_engine
 from app.database.models import blobs, pipeline_runs
 from app.domain.statuses import FinishReason, RunStatus, StageStatus
-from app.execution import worker
+from app.execution import drive, supervisor, worker
 from app.execution.executors.local import LocalExecutor
 from app.execution.janitor import Janitor, RetentionDays
 from app.execution.leftovers import Leftovers
@@ -24,6 +27,10 @@ from app.services import claiming
 from app.services.pipelines import create_pipeline, update_pipeline
 from app.services.runs import StartRun, retry_run, start_run
 from tests.execution.conftest import Engine, stage
+from tests.execution.faulty_disk import OneFault
+from tests.execution.faulty_network import FaultyNetwork
+
+SWEEP_STRIDE = int(os.environ.get("MLP_SWEEP_STRIDE", "11"))
 
 TRAIN = """
 echo $MLP_STAGE >> $LEDGER
@@ -347,6 +354,33 @@ async def test_a_crash_between_the_claim_and_the_decision_loses_nothing(idle: En
         assert (await idle.finished(second)).status is RunStatus.COMPLETED
     only = (await idle.stages(second))["only"]
     assert (only.attempt_number, only.cache_hit) == (1, True)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before-it-arrives", "before-it-is-answered"])
+async def test_the_loss_of_any_one_statement_changes_nothing_about_a_hit(
+    idle: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    monkeypatch.setattr(drive, "RECONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(supervisor, "RECOVERY_SECONDS", 0.05)
+    fault, struck, number = OneFault(), True, 1
+    async with FaultyNetwork(database_url, fault, after=after) as network:
+        database = create_engine(network.url)
+        async with Broker(network.url) as broker, Engine(database, broker, idle.home).supervised():
+            first = await idle.start(stage("only", cache=True))
+            pipeline_id = (await idle.finished(first)).pipeline_id
+            source = (await idle.stages(first))["only"]
+            while struck:
+                fault.arm(number)
+                run_id = await start_run(idle.database, idle.broker, StartRun(pipeline_id))
+                assert (await idle.finished(run_id)).status is RunStatus.COMPLETED
+                struck = fault.has_happened()
+                only = (await idle.stages(run_id))["only"]
+                assert (only.reused_from_id, only.started_at) == (source.id, None), number
+                kinds = [event.kind for event in await idle.events(run_id)]
+                assert Counter(kinds)["STAGE_FINISHED"] == 1
+                number += SWEEP_STRIDE
+        await database.dispose()
+    assert number > 2 * SWEEP_STRIDE
 
 
 async def test_another_host_takes_over_what_the_first_one_left(project: Project, tmp_path: Path) -> None:

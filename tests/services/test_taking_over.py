@@ -120,6 +120,21 @@ async def test_a_hit_is_no_source_but_leads_to_the_execution_it_came_from(cached
     assert await cached.last(row) == found
 
 
+async def test_a_hit_in_a_later_attempt_is_no_source_either(cached: Cached) -> None:
+    """Its first attempt was about to be executed, and noted its key."""
+    source = await cached.execute()
+    row = await cached.claim()
+    await cached.note(row)
+    await cached.by_hand.fail(row, LOST)
+    assert await cached.take_over(await cached.by_hand.claimed("train"))
+    await cached.by_hand.complete_all()
+    hit = await cached.now(row)
+    assert (hit.cache_hit, hit.cache_key, hit.cache_parts, hit.cache_miss) == (True, None, None, None)
+    found = await cached.found(await cached.claim())
+    assert found is not None
+    assert found.stage_run_id == source.id
+
+
 async def test_an_execution_is_found_by_its_stage_and_its_key_only(cached: Cached) -> None:
     await cached.execute()
     row = await cached.claim()
@@ -127,7 +142,10 @@ async def test_an_execution_is_found_by_its_stage_and_its_key_only(cached: Cache
     other = Cached(cached.by_hand)
     await cached.by_hand.complete(row)
     await cached.by_hand.complete_all()
-    assert await other.found(await other.execute()) is None
+    await other.execute()
+    found = await other.found(await other.claim())
+    assert found is not None
+    assert found.stage_run_id == other.source.id
 
 
 async def test_only_a_completed_execution_is_found(cached: Cached) -> None:
