@@ -104,7 +104,8 @@ class Streams:
     """The source of all subscriptions of this process."""
 
     def __init__(self, engine: AsyncEngine, broker: Broker, logs: LogReader) -> None:
-        self._engine = engine
+        # What is read is a question or two: a transaction around them would double the round trips.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._broker = broker
         self._logs = logs
         self._shared = SharedReads()
