@@ -148,7 +148,8 @@ class StageEnd:
         decided = attempts[-1] if attempts and attempts[-1].finish_reason is reason else None
         message = stage_run.error_message
         if stage_run.status is StageStatus.COMPLETED and decided is None:
-            message = "the results of an earlier run were taken over"
+            source = "execution were taken from the cache" if stage_run.cache_hit else "run were taken over"
+            message = f"the results of an earlier {source}"
         return cls._of(stage_run, decided, reason, message)
 
     @classmethod
