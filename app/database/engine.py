@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import Any
 
@@ -21,6 +22,14 @@ __all__ = ["check_reachable", "connect", "create_engine", "masked"]
 APPLICATION_NAME = "ml-pipeline-thing"
 IDLE_TRANSACTION_SECONDS = 10.0
 """How long a process that stands still in the middle of a transaction may hold up all who need its locks."""
+
+_TCP_OPTIONS = {
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 4,
+    "TCP_USER_TIMEOUT": 30_000,
+}
+"""The other end is given up after 30 s of silence, whether we wait for its answer or it for our question."""
 
 OLDEST_SERVER_VERSION = 130000
 _RECONNECT_SECONDS = 0.25
@@ -86,7 +95,20 @@ async def connect(
         # Compiling costs more than our short statements take.
         "jit": "off",
     }
-    return await asyncpg.connect(**driver_arguments(url), server_settings=server_settings)
+    connection = await asyncpg.connect(**driver_arguments(url), server_settings=server_settings)
+    _end_with_the_network(connection)
+    return connection
+
+
+def _end_with_the_network(connection: asyncpg.Connection) -> None:
+    """Let the kernel end a connection whose other end is gone without a word, which would be waited for else."""
+    peer = connection._transport.get_extra_info("socket")  # asyncpg has no public way to it
+    if peer is None or peer.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _TCP_OPTIONS.items():
+        if hasattr(socket, name):
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def check_reachable(engine: AsyncEngine, *, wait_seconds: float = 0.0) -> None:

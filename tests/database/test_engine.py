@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from app.database.embedded import EmbeddedPostgres
 from app.database.engine import check_reachable, connect, create_engine, masked
 from app.database.urls import driver_arguments, normalised
 from app.errors import StartupError
+from tests.postgres_proxy import PostgresProxy
 
 JSON_ECHO = sa.select(sa.bindparam("value", type_=JSONB))
 
@@ -97,6 +99,21 @@ async def test_connection_which_the_server_closed_is_replaced_unnoticed(engine: 
     await executioner.execute(f"SELECT pg_terminate_backend({killed}, 10000)")
     await executioner.close()
     assert await scalar(engine, "SELECT pg_backend_pid()") != killed
+
+
+async def test_a_server_that_vanishes_from_the_network_is_given_up_after_30_seconds(
+    database_url: str,
+) -> None:
+    async with PostgresProxy(database_url) as proxy:
+        connection = await connect(proxy.url)
+        peer = connection._transport.get_extra_info("socket")
+        options = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle, interval, count, unanswered_ms = (
+            peer.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in options
+        )
+        assert (idle + interval * count, unanswered_ms) == (30, 30_000)
+        await connection.close()
 
 
 async def test_json_survives_the_round_trip(engine: AsyncEngine) -> None:
