@@ -83,4 +83,5 @@ class Context:
 
     def forget_loaded(self) -> None:
         """Load everything anew from here on: rows have changed."""
+        self.loaders.stop()
         self.loaders = Loaders(self.reader)

@@ -12,7 +12,6 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from strawberry.dataloader import DataLoader
 from strawberry.scalars import JSON
 
 from app.database import queries
@@ -29,7 +28,7 @@ from app.database.pages import ARTIFACTS_OF_RUNS, Conditions, Window, count_per_
 from app.database.queries import KEYS, Selection, rows_by
 from app.domain.explanations import Capacity, QueuePlace
 from app.domain.statuses import StageStatus
-from app.errors import NotFound
+from app.graphql.batching import DataLoader, NodeLoader
 from app.graphql.inputs import RunFilter
 from app.graphql.pages import Connection, connection
 from app.graphql.rows import Reader, attribute_of, instances
@@ -49,23 +48,18 @@ ListLoader = DataLoader[uuid.UUID, list[T]]
 Row = sa.Row[Any]
 
 
-class NodeLoader(DataLoader[uuid.UUID, T | None]):
-    """Loads single nodes; ``load`` gives ``None`` for one that does not exist."""
-
-    async def require(self, key: uuid.UUID) -> T:
-        """The node another row refers to; only a deletion a moment ago can make it missing."""
-        node = await self.load(key)
-        if node is None:
-            raise NotFound("This was deleted while the query ran.")
-        return node
-
-
 class Loaders:
     """All dataloaders of one operation, each made when first used."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._with_arguments: dict[Hashable, Any] = {}
+
+    def stop(self) -> None:
+        """End what they still read: the operation is over."""
+        for loader in (*vars(self).values(), *self._with_arguments.values()):
+            if isinstance(loader, DataLoader):
+                loader.stop()
 
     @cached_property
     def pipeline_by_id(self) -> NodeLoader[Pipeline]:

@@ -30,7 +30,10 @@ class OperationScope(SchemaExtension):
     def on_operation(self) -> Iterator[None]:
         # Strawberry makes one context per websocket: shared by its operations, loaders would serve stale rows.
         self.execution_context.context = self._context.fork()
-        yield
+        try:
+            yield
+        finally:
+            self._context.loaders.stop()
 
     def on_parse(self) -> Iterator[None]:
         execution = self.execution_context

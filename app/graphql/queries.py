@@ -15,6 +15,7 @@ from app.database.pages import Conditions, Window, count, page
 from app.database.queries import Selection
 from app.domain.statuses import RunStatus
 from app.errors import DomainError, NotFound
+from app.graphql.batching import NodeLoader
 from app.graphql.context import Context
 from app.graphql.ids import key_of, required_key, split_id
 from app.graphql.info import Info
@@ -33,7 +34,7 @@ from app.graphql.inputs import (
     RunOrderArgument,
     sort_of,
 )
-from app.graphql.loaders import Loaders, NodeLoader
+from app.graphql.loaders import Loaders
 from app.graphql.pages import (
     MAX_PAGE,
     NOT_GIVEN,

@@ -9,6 +9,7 @@ import strawberry
 from strawberry import relay
 from strawberry.scalars import JSON
 
+from app.graphql.batching import later
 from app.graphql.enums import ArtifactStatus, ArtifactType, StorageType
 from app.graphql.ids import global_id
 from app.graphql.info import Info
@@ -55,12 +56,12 @@ class Artifact(relay.Node):
         return global_id("StageRun", self.stage_run_key)
 
     @strawberry.field(description="The stage which made it.")
-    async def stage(self, info: Info) -> StageLink:
-        return await info.context.loaders.stage_by_id.require(self.stage_key)
+    def stage(self, info: Info) -> StageLink:
+        return later(info.context.loaders.stage_by_id.require(self.stage_key))
 
     @strawberry.field(description="The stage run which made it.")
-    async def stage_run(self, info: Info) -> StageRunLink:
-        return await info.context.loaders.stage_run_by_id.require(self.stage_run_key)
+    def stage_run(self, info: Info) -> StageRunLink:
+        return later(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
 
     @strawberry.field(description="The run which made it.")
     async def run(self, info: Info) -> RunLink:
@@ -69,12 +70,12 @@ class Artifact(relay.Node):
         return await loaders.run_by_id.require(stage_run.pipeline_run_key)
 
     @strawberry.field(description="What is known of it as data, if it is a dataset.")
-    async def dataset(self, info: Info) -> Dataset | None:
-        return await info.context.loaders.dataset_by_artifact.load(self.id)
+    def dataset(self, info: Info) -> Dataset | None:
+        return later(info.context.loaders.dataset_by_artifact.load(self.id))
 
     @strawberry.field(description="What is known of it as a model, if it is one.")
-    async def model(self, info: Info) -> Model | None:
-        return await info.context.loaders.model_by_artifact.load(self.id)
+    def model(self, info: Info) -> Model | None:
+        return later(info.context.loaders.model_by_artifact.load(self.id))
 
     @strawberry.field(description="Address of its bytes on this server, as long as they can be read.")
     def download_url(self) -> str | None:
@@ -100,15 +101,15 @@ class Dataset(relay.Node):
         return global_id("Artifact", self.artifact_key)
 
     @strawberry.field(description="The artifact which holds the data.")
-    async def artifact(self, info: Info) -> Artifact:
-        return await info.context.loaders.artifact_by_id.require(self.artifact_key)
+    def artifact(self, info: Info) -> Artifact:
+        return later(info.context.loaders.artifact_by_id.require(self.artifact_key))
 
     @strawberry.field(description="The models which were trained with it, newest first.")
-    async def trained_models(
+    def trained_models(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[Model]:
         window = window_of(first, after, default=NESTED_PAGE)
-        return await info.context.loaders.models_by_dataset(window).load(self.id)
+        return later(info.context.loaders.models_by_dataset(window).load(self.id))
 
 
 @strawberry.type(description="What is known of an artifact as a model.")
@@ -135,11 +136,11 @@ class Model(relay.Node):
         return None if key is None else global_id("Dataset", key)
 
     @strawberry.field(description="The artifact which holds the model.")
-    async def artifact(self, info: Info) -> Artifact:
-        return await info.context.loaders.artifact_by_id.require(self.artifact_key)
+    def artifact(self, info: Info) -> Artifact:
+        return later(info.context.loaders.artifact_by_id.require(self.artifact_key))
 
     @strawberry.field(description="The dataset it was trained with.")
-    async def training_dataset(self, info: Info) -> Dataset | None:
+    def training_dataset(self, info: Info) -> Dataset | None:
         if self.training_dataset_key is None:
             return None
-        return await info.context.loaders.dataset_by_id.load(self.training_dataset_key)
+        return later(info.context.loaders.dataset_by_id.load(self.training_dataset_key))

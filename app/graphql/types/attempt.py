@@ -8,6 +8,7 @@ from typing import Any
 
 import strawberry
 
+from app.graphql.batching import later
 from app.graphql.enums import FinishReason
 from app.graphql.ids import global_id
 from app.graphql.info import Info
@@ -43,10 +44,10 @@ class StageAttempt:
     )
 
     @strawberry.field(description="The worker which looked after it, if it is still known.")
-    async def worker(self, info: Info) -> Worker | None:
+    def worker(self, info: Info) -> Worker | None:
         if self.worker_key is None:
             return None
-        return await info.context.loaders.worker_by_id.load(self.worker_key)
+        return later(info.context.loaders.worker_by_id.load(self.worker_key))
 
     @strawberry.field(description="How it ended, with everything that is known; null until then.")
     async def end(self, info: Info) -> StageEnd | None:

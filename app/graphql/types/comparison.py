@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import strawberry
-from strawberry.dataloader import DataLoader
 from strawberry.scalars import JSON
 
 from app.domain import comparison
 from app.domain.comparison import deltas, differences, in_order_of_appearance
+from app.graphql.batching import DataLoader
 from app.graphql.info import Info
 from app.graphql.scalars import BigInt, MetricValue
 from app.graphql.types.artifact import Dataset

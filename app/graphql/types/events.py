@@ -12,6 +12,7 @@ from strawberry.scalars import JSON
 
 from app.domain.events import EventKind
 from app.domain.statuses import ArtifactType, FinishReason, RunStatus, StageStatus
+from app.graphql.batching import later
 from app.graphql.enums import describe
 from app.graphql.ids import global_id
 from app.graphql.info import Info
@@ -61,8 +62,8 @@ class RunEvent:
         return global_id("Run", self.run_key)
 
     @strawberry.field(description="The run as it is now.")
-    async def run(self, info: Info) -> RunLink:
-        return await info.context.loaders.run_by_id.require(self.run_key)
+    def run(self, info: Info) -> RunLink:
+        return later(info.context.loaders.run_by_id.require(self.run_key))
 
 
 @strawberry.interface(description="An event which concerns the run as a whole.")
@@ -93,8 +94,8 @@ class StageProgress(RunEvent):
         return global_id("StageRun", self.stage_run_key)
 
     @strawberry.field(description="The stage run as it is now.")
-    async def stage_run(self, info: Info) -> StageRunLink:
-        return await info.context.loaders.stage_run_by_id.require(self.stage_run_key)
+    def stage_run(self, info: Info) -> StageRunLink:
+        return later(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
 
 
 @strawberry.type(description="The run was asked for.")
@@ -187,12 +188,12 @@ class ArtifactStored(RunEvent):
         return global_id("Artifact", self.artifact_key)
 
     @strawberry.field(description="The artifact, unless it has been deleted since.")
-    async def artifact(self, info: Info) -> ArtifactLink | None:
-        return await info.context.loaders.artifact_by_id.load(self.artifact_key)
+    def artifact(self, info: Info) -> ArtifactLink | None:
+        return later(info.context.loaders.artifact_by_id.load(self.artifact_key))
 
     @strawberry.field(description="The stage run which made it, as it is now.")
-    async def stage_run(self, info: Info) -> StageRunLink:
-        return await info.context.loaders.stage_run_by_id.require(self.stage_run_key)
+    def stage_run(self, info: Info) -> StageRunLink:
+        return later(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
 
 
 @strawberry.type(

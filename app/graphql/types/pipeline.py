@@ -10,6 +10,7 @@ from strawberry import relay
 from strawberry.scalars import JSON
 
 from app.domain.statuses import EXPECTED_ARTIFACTS
+from app.graphql.batching import later
 from app.graphql.enums import ArtifactType, RunStatus, StageStatus, StageType
 from app.graphql.ids import global_id
 from app.graphql.info import Info
@@ -41,7 +42,7 @@ class Pipeline(relay.Node):
         return [stage for stage in stages if stage.is_active]
 
     @strawberry.field(description="Its runs.")
-    async def runs(
+    def runs(
         self,
         info: Info,
         first: First = NESTED_PAGE,
@@ -50,25 +51,25 @@ class Pipeline(relay.Node):
         order_by: RunOrderArgument = RunOrder.CREATED_AT_DESC,
     ) -> Connection[RunLink]:
         window = window_of(first, after, order=sort_of(order_by), default=NESTED_PAGE)
-        return await info.context.loaders.runs_by_pipeline(window, given(where)).load(self.id)
+        return later(info.context.loaders.runs_by_pipeline(window, given(where)).load(self.id))
 
     @strawberry.field(description="Its newest run.")
-    async def latest_run(self, info: Info) -> RunLink | None:
-        return await info.context.loaders.latest_run_by_pipeline.load(self.id)
+    def latest_run(self, info: Info) -> RunLink | None:
+        return later(info.context.loaders.latest_run_by_pipeline.load(self.id))
 
     @strawberry.field(description="What starts it at set times, newest first.")
-    async def schedules(
+    def schedules(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ScheduleLink]:
         window = window_of(first, after, default=NESTED_PAGE)
-        return await info.context.loaders.schedules_by_pipeline(window).load(self.id)
+        return later(info.context.loaders.schedules_by_pipeline(window).load(self.id))
 
     @strawberry.field(description="Addresses which other systems call to start it, newest first.")
-    async def webhooks(
+    def webhooks(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[WebhookLink]:
         window = window_of(first, after, default=NESTED_PAGE)
-        return await info.context.loaders.webhooks_by_pipeline(window).load(self.id)
+        return later(info.context.loaders.webhooks_by_pipeline(window).load(self.id))
 
 
 @strawberry.type(description="A step of a pipeline: a command, and what it depends on.")
@@ -103,8 +104,8 @@ class Stage(relay.Node):
         return global_id("Pipeline", self.pipeline_key)
 
     @strawberry.field(description="Its pipeline.")
-    async def pipeline(self, info: Info) -> Pipeline:
-        return await info.context.loaders.pipeline_by_id.require(self.pipeline_key)
+    def pipeline(self, info: Info) -> Pipeline:
+        return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
 
     @strawberry.field(description="The stages which must succeed before it.")
     async def dependencies(self, info: Info) -> list[Stage]:
@@ -122,15 +123,15 @@ class Stage(relay.Node):
         return sorted(EXPECTED_ARTIFACTS[self.stage_type])
 
     @strawberry.field(description="How it went in each run, newest first.")
-    async def stage_runs(
+    def stage_runs(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[StageRunLink]:
         window = window_of(first, after, default=NESTED_PAGE)
-        return await info.context.loaders.stage_runs_by_stage(window).load(self.id)
+        return later(info.context.loaders.stage_runs_by_stage(window).load(self.id))
 
     @strawberry.field(description="What it made in all runs, newest first.")
-    async def artifacts(
+    def artifacts(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ArtifactLink]:
         window = window_of(first, after, default=NESTED_PAGE)
-        return await info.context.loaders.artifacts_by_stage(window).load(self.id)
+        return later(info.context.loaders.artifacts_by_stage(window).load(self.id))

@@ -16,6 +16,7 @@ from app.database.pages import BY_NUMBER, OLDEST_FIRST, Window
 from app.database.streams import Row
 from app.domain.explanations import explain_run
 from app.domain.statuses import RUN_FINAL
+from app.graphql.batching import later
 from app.graphql.enums import FinishReason, RunStatus, StageStatus, TriggerType
 from app.graphql.ids import global_id
 from app.graphql.info import Info
@@ -115,12 +116,12 @@ class Run(relay.Node):
         return global_id("Pipeline", self.pipeline_key)
 
     @strawberry.field(description="Its pipeline.")
-    async def pipeline(self, info: Info) -> PipelineLink:
-        return await info.context.loaders.pipeline_by_id.require(self.pipeline_key)
+    def pipeline(self, info: Info) -> PipelineLink:
+        return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
 
     @strawberry.field(description="Its stages, in the order of the pipeline when the run was started.")
-    async def stage_runs(self, info: Info) -> list[StageRunLink]:
-        return await info.context.loaders.stage_runs_by_run.load(self.id)
+    def stage_runs(self, info: Info) -> list[StageRunLink]:
+        return later(info.context.loaders.stage_runs_by_run.load(self.id))
 
     @strawberry.field(description="How many of its stage runs have each status.")
     async def stage_run_counts(self, info: Info) -> StageRunCounts:
@@ -143,11 +144,11 @@ class Run(relay.Node):
         return (await info.context.loaders.queue_place_by_run.load(self.id)).runs_ahead + 1
 
     @strawberry.field(description="Everything its stages made, oldest first.")
-    async def artifacts(
+    def artifacts(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ArtifactLink]:
         window = window_of(first, after, order=OLDEST_FIRST, default=NESTED_PAGE)
-        return await info.context.loaders.artifacts_by_run(window).load(self.id)
+        return later(info.context.loaders.artifacts_by_run(window).load(self.id))
 
     @strawberry.field(
         description="What happened to it, oldest first. The subscription runEvents goes on from the same cursor."
@@ -163,18 +164,18 @@ class Run(relay.Node):
         return RunEventBatch.of(self.id, batch_of(seen, rows, last_seq))
 
     @strawberry.field(description="The pipeline as it was when the run was started.")
-    async def definition(self, info: Info) -> JSON | None:
-        return await info.context.loaders.definition_by_run.load(self.id)
+    def definition(self, info: Info) -> JSON | None:
+        return later(info.context.loaders.definition_by_run.load(self.id))
 
     @strawberry.field(description="The run which this one does again.")
-    async def retry_of(self, info: Info) -> Run | None:
+    def retry_of(self, info: Info) -> Run | None:
         if self.retry_of_key is None:
             return None
-        return await info.context.loaders.run_by_id.load(self.retry_of_key)
+        return later(info.context.loaders.run_by_id.load(self.retry_of_key))
 
     @strawberry.field(description="The runs which do this one again.")
-    async def retries(self, info: Info) -> list[Run]:
-        return await info.context.loaders.retries_by_run.load(self.id)
+    def retries(self, info: Info) -> list[Run]:
+        return later(info.context.loaders.retries_by_run.load(self.id))
 
     @strawberry.field(description="True if cancelRun would have an effect.")
     def can_cancel(self) -> bool:

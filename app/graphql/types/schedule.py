@@ -12,6 +12,7 @@ from strawberry.scalars import JSON
 
 from app.domain.cron import Cron, upcoming
 from app.errors import DomainError
+from app.graphql.batching import later
 from app.graphql.enums import MissedPolicy
 from app.graphql.ids import global_id
 from app.graphql.info import Info
@@ -56,14 +57,14 @@ class Schedule(relay.Node):
         return global_id("Pipeline", self.pipeline_key)
 
     @strawberry.field(description="The pipeline it runs.")
-    async def pipeline(self, info: Info) -> PipelineLink:
-        return await info.context.loaders.pipeline_by_id.require(self.pipeline_key)
+    def pipeline(self, info: Info) -> PipelineLink:
+        return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
 
     @strawberry.field(description="The run it started last; null before the first or if it was deleted.")
-    async def last_run(self, info: Info) -> RunLink | None:
+    def last_run(self, info: Info) -> RunLink | None:
         if self.last_run_key is None:
             return None
-        return await info.context.loaders.run_by_id.load(self.last_run_key)
+        return later(info.context.loaders.run_by_id.load(self.last_run_key))
 
     @strawberry.field(description="When it will come due, soonest first; none while it is switched off.")
     def next_runs(self, first: FirstRuns = 5) -> list[dt.datetime]:

@@ -14,6 +14,7 @@ from strawberry.scalars import JSON
 from app.database.pages import OLDEST_FIRST
 from app.domain.explanations import explain_stage
 from app.errors import DomainError
+from app.graphql.batching import later
 from app.graphql.enums import FinishReason, Phase, StageStatus
 from app.graphql.ids import global_id
 from app.graphql.info import Info
@@ -98,26 +99,26 @@ class StageRun(relay.Node):
         return global_id("Stage", self.stage_key)
 
     @strawberry.field(description="The run it belongs to.")
-    async def run(self, info: Info) -> RunLink:
-        return await info.context.loaders.run_by_id.require(self.pipeline_run_key)
+    def run(self, info: Info) -> RunLink:
+        return later(info.context.loaders.run_by_id.require(self.pipeline_run_key))
 
     @strawberry.field(description="The stage of the pipeline, as it is now.")
-    async def stage(self, info: Info) -> StageLink:
-        return await info.context.loaders.stage_by_id.require(self.stage_key)
+    def stage(self, info: Info) -> StageLink:
+        return later(info.context.loaders.stage_by_id.require(self.stage_key))
 
     @strawberry.field(description="The worker which looks after it, or did last.")
-    async def worker(self, info: Info) -> Worker | None:
+    def worker(self, info: Info) -> Worker | None:
         if self.worker_key is None:
             return None
-        return await info.context.loaders.worker_by_id.load(self.worker_key)
+        return later(info.context.loaders.worker_by_id.load(self.worker_key))
 
     @strawberry.field(
         description="The stage run of an earlier run whose results it took over, by a retry or from the cache."
     )
-    async def reused_from(self, info: Info) -> StageRun | None:
+    def reused_from(self, info: Info) -> StageRun | None:
         if self.reused_from_key is None:
             return None
-        return await info.context.loaders.stage_run_by_id.load(self.reused_from_key)
+        return later(info.context.loaders.stage_run_by_id.load(self.reused_from_key))
 
     @strawberry.field(description="The stage runs which must succeed before it.")
     async def dependencies(self, info: Info) -> list[StageRun]:
@@ -144,23 +145,23 @@ class StageRun(relay.Node):
         return Explanation.of(explain_stage(self, siblings, run, stage_limit, capacity, now))
 
     @strawberry.field(description="What it made, oldest first.")
-    async def artifacts(
+    def artifacts(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ArtifactLink]:
         window = window_of(first, after, order=OLDEST_FIRST, default=NESTED_PAGE)
-        return await info.context.loaders.artifacts_by_stage_run(window).load(self.id)
+        return later(info.context.loaders.artifacts_by_stage_run(window).load(self.id))
 
     @strawberry.field(description="Its attempts, oldest first.")
-    async def attempts(self, info: Info) -> list[StageAttempt]:
-        return await info.context.loaders.attempts_by_stage_run.load(self.id)
+    def attempts(self, info: Info) -> list[StageAttempt]:
+        return later(info.context.loaders.attempts_by_stage_run.load(self.id))
 
     @strawberry.field(description="How it ended, with everything that is known; null until then.")
     async def end(self, info: Info) -> StageEnd | None:
         return StageEnd.of_stage_run(self, await info.context.loaders.attempts_by_stage_run.load(self.id))
 
     @strawberry.field(description="Its command, environment, parameters and limits after all merging.")
-    async def spec(self, info: Info) -> JSON | None:
-        return await info.context.loaders.spec_by_stage_run.load(self.id)
+    def spec(self, info: Info) -> JSON | None:
+        return later(info.context.loaders.spec_by_stage_run.load(self.id))
 
     @strawberry.field(description="A piece of what it printed.")
     async def log(
@@ -182,16 +183,16 @@ class StageRun(relay.Node):
     @strawberry.field(
         description="CPU and memory over time. A long series is thinned out to the peaks of its intervals."
     )
-    async def resource_samples(self, info: Info, max_points: MaxPoints = 200) -> list[ResourceSample]:
-        return await info.context.loaders.samples_by_stage_run(checked_points(max_points)).load(self.id)
+    def resource_samples(self, info: Info, max_points: MaxPoints = 200) -> list[ResourceSample]:
+        return later(info.context.loaders.samples_by_stage_run(checked_points(max_points)).load(self.id))
 
     @strawberry.field(description="The metrics it reported, by name and step. A long series is thinned out.")
-    async def metric_points(
+    def metric_points(
         self, info: Info, name: MetricName = NOT_GIVEN, max_points: MaxPoints = 200
     ) -> list[MetricPoint]:
         refuse_unstorable(given(name), "name")
         loader = info.context.loaders.metric_points_by_stage_run(given(name), checked_points(max_points))
-        return await loader.load(self.id)
+        return later(loader.load(self.id))
 
 
 def checked_points(max_points: int) -> int:

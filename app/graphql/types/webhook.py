@@ -8,6 +8,7 @@ import uuid
 import strawberry
 from strawberry import relay
 
+from app.graphql.batching import later
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.types.links import PipelineLink
@@ -32,5 +33,5 @@ class Webhook(relay.Node):
         return global_id("Pipeline", self.pipeline_key)
 
     @strawberry.field(description="The pipeline it runs.")
-    async def pipeline(self, info: Info) -> PipelineLink:
-        return await info.context.loaders.pipeline_by_id.require(self.pipeline_key)
+    def pipeline(self, info: Info) -> PipelineLink:
+        return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
