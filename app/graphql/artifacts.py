@@ -12,18 +12,16 @@ from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.errors import DomainError
 from app.graphql.context import Context
 from app.graphql.enums import ArtifactType
-from app.graphql.errors import UserError, user_errors
+from app.graphql.errors import UserError
 from app.graphql.ids import required_key
 from app.graphql.info import Info
 from app.graphql.inputs import changes_of, draft_of, optional
-from app.graphql.mutations import no_errors, none_of, storable
 from app.graphql.pages import given
+from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, storable
 from app.graphql.scalars import BigInt
 from app.graphql.types.artifact import Artifact
 from app.services import registration
 from app.services.registration import Content, Registration
-
-_INPUT = strawberry.argument(name="input", description="What to do.")
 
 
 @strawberry.input(one_of=True, description="Where the bytes of an artifact come from: exactly one of these.")
@@ -104,31 +102,27 @@ class ArtifactMutation:
         description="Add an artifact to a stage run: a file, a text, or the address of bytes kept elsewhere. Later "
         "stages don't find it among their inputs."
     )
+    @expected_errors
     async def register_artifact(
-        self, info: Info, request: Annotated[RegisterArtifactInput, _INPUT]
+        self, info: Info, request: Annotated[RegisterArtifactInput, INPUT]
     ) -> RegisterArtifactPayload:
         context = info.context
-        try:
-            said = registration_of(request)
-            registration.check_registration(said)
-            content = await content_of(context, request)
-            artifact_id = await registration.register_artifact(context.engine, context.broker, said, content)
-        except DomainError as error:
-            return RegisterArtifactPayload(errors=user_errors(error))
+        said = registration_of(request)
+        registration.check_registration(said)
+        content = await content_of(context, request)
+        artifact_id = await registration.register_artifact(context.engine, context.broker, said, content)
         return RegisterArtifactPayload(artifact=await artifact_now(context, artifact_id))
 
     @strawberry.mutation(description="Say more about an artifact, or withdraw it.")
+    @expected_errors
     async def update_artifact(
-        self, info: Info, request: Annotated[UpdateArtifactInput, _INPUT]
+        self, info: Info, request: Annotated[UpdateArtifactInput, INPUT]
     ) -> UpdateArtifactPayload:
         context = info.context
-        try:
-            artifact_id = required_key(request.artifact_id, "Artifact", "artifactId")
-            changes = storable(changes_of(request))
-            as_object(changes.get("artifactMetadata"), "artifactMetadata")
-            await registration.update_artifact(context.engine, artifact_id, changes)
-        except DomainError as error:
-            return UpdateArtifactPayload(errors=user_errors(error))
+        artifact_id = required_key(request.artifact_id, "Artifact", "artifactId")
+        changes = storable(changes_of(request))
+        as_object(changes.get("artifactMetadata"), "artifactMetadata")
+        await registration.update_artifact(context.engine, artifact_id, changes)
         return UpdateArtifactPayload(artifact=await artifact_now(context, artifact_id))
 
 

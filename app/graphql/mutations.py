@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
 
-from app.errors import DomainError
 from app.graphql.context import Context
-from app.graphql.errors import UserError, user_errors
+from app.graphql.errors import UserError
 from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
 from app.graphql.inputs import (
@@ -23,23 +22,11 @@ from app.graphql.inputs import (
     UpdateRunInput,
     changes_of,
     draft_of,
-    refuse_unstorable,
 )
+from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, storable
 from app.graphql.types.pipeline import Pipeline
 from app.graphql.types.run import Run
 from app.services import pipelines, run_records, runs
-
-_INPUT = strawberry.argument(name="input", description="What to do.")
-
-
-def none_of(what: str) -> Any:
-    return strawberry.field(default=None, description=f"{what}; null if there are errors.")
-
-
-def no_errors() -> Any:
-    return strawberry.field(
-        default_factory=list, description="What was wrong; nothing was changed if there is any."
-    )
 
 
 @strawberry.type(description="Outcome of createPipeline.")
@@ -93,100 +80,78 @@ class DeleteRunPayload:
 @strawberry.type(description="All changes. Expected failures are in the errors of the payload.")
 class Mutation:
     @strawberry.mutation(description="Register a pipeline.")
+    @expected_errors
     async def create_pipeline(
-        self, info: Info, request: Annotated[CreatePipelineInput, _INPUT]
+        self, info: Info, request: Annotated[CreatePipelineInput, INPUT]
     ) -> CreatePipelinePayload:
-        try:
-            pipeline_id = await pipelines.create_pipeline(info.context.engine, storable(draft_of(request)))
-        except DomainError as error:
-            return CreatePipelinePayload(errors=user_errors(error))
+        pipeline_id = await pipelines.create_pipeline(info.context.engine, storable(draft_of(request)))
         return CreatePipelinePayload(pipeline=await pipeline_now(info.context, pipeline_id))
 
     @strawberry.mutation(description="Change a pipeline. Runs which were started before keep what they run.")
+    @expected_errors
     async def update_pipeline(
-        self, info: Info, request: Annotated[UpdatePipelineInput, _INPUT]
+        self, info: Info, request: Annotated[UpdatePipelineInput, INPUT]
     ) -> UpdatePipelinePayload:
-        try:
-            pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
-            await pipelines.update_pipeline(info.context.engine, pipeline_id, storable(changes_of(request)))
-        except DomainError as error:
-            return UpdatePipelinePayload(errors=user_errors(error))
+        pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
+        await pipelines.update_pipeline(info.context.engine, pipeline_id, storable(changes_of(request)))
         return UpdatePipelinePayload(pipeline=await pipeline_now(info.context, pipeline_id))
 
     @strawberry.mutation(description="Delete a pipeline.")
+    @expected_errors
     async def delete_pipeline(
-        self, info: Info, request: Annotated[DeletePipelineInput, _INPUT]
+        self, info: Info, request: Annotated[DeletePipelineInput, INPUT]
     ) -> DeletePipelinePayload:
-        try:
-            pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
-            await pipelines.delete_pipeline(info.context.engine, pipeline_id, delete_runs=request.delete_runs)
-        except DomainError as error:
-            return DeletePipelinePayload(errors=user_errors(error))
+        pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
+        await pipelines.delete_pipeline(info.context.engine, pipeline_id, delete_runs=request.delete_runs)
         info.context.forget_loaded()
         return DeletePipelinePayload(deleted_pipeline_id=global_id("Pipeline", pipeline_id))
 
     @strawberry.mutation(description="Start a run of a pipeline; it is PENDING until a worker takes it.")
-    async def start_run(self, info: Info, request: Annotated[StartRunInput, _INPUT]) -> StartRunPayload:
-        try:
-            run_id = await runs.start_run(
-                info.context.engine, info.context.broker, start_of(request, info.context)
-            )
-        except DomainError as error:
-            return StartRunPayload(errors=user_errors(error))
+    @expected_errors
+    async def start_run(self, info: Info, request: Annotated[StartRunInput, INPUT]) -> StartRunPayload:
+        run_id = await runs.start_run(
+            info.context.engine, info.context.broker, start_of(request, info.context)
+        )
         return StartRunPayload(run=await run_now(info.context, run_id))
 
     @strawberry.mutation(description="Ask for the end of a run and of all its processes.")
-    async def cancel_run(self, info: Info, request: Annotated[CancelRunInput, _INPUT]) -> CancelRunPayload:
-        draft = draft_of(request)
-        try:
-            run_id = required_key(request.run_id, "Run", "runId")
-            said = storable(draft)
-            who, why = said.get("cancelledBy"), said.get("reason")
-            await runs.cancel_run(info.context.engine, info.context.broker, run_id, why, who)
-        except DomainError as error:
-            return CancelRunPayload(errors=user_errors(error))
+    @expected_errors
+    async def cancel_run(self, info: Info, request: Annotated[CancelRunInput, INPUT]) -> CancelRunPayload:
+        run_id = required_key(request.run_id, "Run", "runId")
+        said = storable(draft_of(request))
+        who, why = said.get("cancelledBy"), said.get("reason")
+        await runs.cancel_run(info.context.engine, info.context.broker, run_id, why, who)
         return CancelRunPayload(run=await run_now(info.context, run_id))
 
     @strawberry.mutation(description="Do a run which is over again, as a new run.")
-    async def retry_run(self, info: Info, request: Annotated[RetryRunInput, _INPUT]) -> RetryRunPayload:
-        try:
-            run_id = required_key(request.run_id, "Run", "runId")
-            new_run_id = await runs.retry_run(
-                info.context.engine, info.context.broker, run_id, request.from_failed
-            )
-        except DomainError as error:
-            return RetryRunPayload(errors=user_errors(error))
+    @expected_errors
+    async def retry_run(self, info: Info, request: Annotated[RetryRunInput, INPUT]) -> RetryRunPayload:
+        run_id = required_key(request.run_id, "Run", "runId")
+        new_run_id = await runs.retry_run(
+            info.context.engine, info.context.broker, run_id, request.from_failed
+        )
         return RetryRunPayload(run=await run_now(info.context, new_run_id))
 
     @strawberry.mutation(description="Change what is noted about a run, at any time.")
-    async def update_run(self, info: Info, request: Annotated[UpdateRunInput, _INPUT]) -> UpdateRunPayload:
+    @expected_errors
+    async def update_run(self, info: Info, request: Annotated[UpdateRunInput, INPUT]) -> UpdateRunPayload:
         context = info.context
-        try:
-            run_id = required_key(request.run_id, "Run", "runId")
-            changes = storable(changes_of(request))
-            await run_records.update_run(context.engine, context.broker, run_id, changes)
-        except DomainError as error:
-            return UpdateRunPayload(errors=user_errors(error))
+        run_id = required_key(request.run_id, "Run", "runId")
+        changes = storable(changes_of(request))
+        await run_records.update_run(context.engine, context.broker, run_id, changes)
         return UpdateRunPayload(run=await run_now(context, run_id))
 
     @strawberry.mutation(
         description="Delete a run which is over, with its logs, events and artifacts. It stays as long as another run "
         "has taken over outputs of its stages."
     )
-    async def delete_run(self, info: Info, request: Annotated[DeleteRunInput, _INPUT]) -> DeleteRunPayload:
+    @expected_errors
+    async def delete_run(self, info: Info, request: Annotated[DeleteRunInput, INPUT]) -> DeleteRunPayload:
         context = info.context
-        try:
-            run_id = required_key(request.run_id, "Run", "runId")
-            await run_records.delete_run(context.engine, context.broker, run_id)
-        except DomainError as error:
-            return DeleteRunPayload(errors=user_errors(error))
+        run_id = required_key(request.run_id, "Run", "runId")
+        await run_records.delete_run(context.engine, context.broker, run_id)
         context.forget_loaded()
         return DeleteRunPayload(deleted_run_id=global_id("Run", run_id))
-
-
-def storable(draft: dict[str, Any]) -> dict[str, Any]:
-    refuse_unstorable(draft)
-    return draft
 
 
 def start_of(request: StartRunInput, context: Context) -> runs.StartRun:

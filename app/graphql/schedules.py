@@ -9,20 +9,18 @@ import strawberry
 from strawberry.scalars import JSON
 
 from app.database import queries
-from app.errors import DomainError
 from app.graphql.context import Context
 from app.graphql.enums import MissedPolicy
-from app.graphql.errors import UserError, user_errors
+from app.graphql.errors import UserError
 from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
 from app.graphql.inputs import changes_of, draft_of, optional
-from app.graphql.mutations import no_errors, none_of, storable
 from app.graphql.pages import NOT_GIVEN, After, Before, Connection, First, Last, window_of
+from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, storable
 from app.graphql.queries import NodeId, node_or_none, root_page
 from app.graphql.types.schedule import Schedule
 from app.services import schedules
 
-_INPUT = strawberry.argument(name="input", description="What to do.")
 _CRON = 'Five fields, minute hour day-of-month month day-of-week: "30 2 * * MON-FRI" is 02:30 from Monday to Friday.'
 
 
@@ -112,40 +110,34 @@ class ScheduleQuery:
 @strawberry.type(description="Changes of schedules.")
 class ScheduleMutation:
     @strawberry.mutation(description="Run a pipeline at set times.")
+    @expected_errors
     async def create_schedule(
-        self, info: Info, request: Annotated[CreateScheduleInput, _INPUT]
+        self, info: Info, request: Annotated[CreateScheduleInput, INPUT]
     ) -> CreateSchedulePayload:
         context = info.context
-        try:
-            pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
-            draft = storable(draft_of(request))
-            schedule_id = await schedules.create_schedule(context.engine, context.broker, pipeline_id, draft)
-        except DomainError as error:
-            return CreateSchedulePayload(errors=user_errors(error))
+        pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
+        draft = storable(draft_of(request))
+        schedule_id = await schedules.create_schedule(context.engine, context.broker, pipeline_id, draft)
         return CreateSchedulePayload(schedule=await schedule_now(context, schedule_id))
 
     @strawberry.mutation(description="Change a schedule, or switch it on or off.")
+    @expected_errors
     async def update_schedule(
-        self, info: Info, request: Annotated[UpdateScheduleInput, _INPUT]
+        self, info: Info, request: Annotated[UpdateScheduleInput, INPUT]
     ) -> UpdateSchedulePayload:
         context = info.context
-        try:
-            schedule_id = required_key(request.schedule_id, "Schedule", "scheduleId")
-            changes = storable(changes_of(request))
-            await schedules.update_schedule(context.engine, context.broker, schedule_id, changes)
-        except DomainError as error:
-            return UpdateSchedulePayload(errors=user_errors(error))
+        schedule_id = required_key(request.schedule_id, "Schedule", "scheduleId")
+        changes = storable(changes_of(request))
+        await schedules.update_schedule(context.engine, context.broker, schedule_id, changes)
         return UpdateSchedulePayload(schedule=await schedule_now(context, schedule_id))
 
     @strawberry.mutation(description="Delete a schedule. The runs it started stay.")
+    @expected_errors
     async def delete_schedule(
-        self, info: Info, request: Annotated[DeleteScheduleInput, _INPUT]
+        self, info: Info, request: Annotated[DeleteScheduleInput, INPUT]
     ) -> DeleteSchedulePayload:
-        try:
-            schedule_id = required_key(request.schedule_id, "Schedule", "scheduleId")
-            await schedules.delete_schedule(info.context.engine, schedule_id)
-        except DomainError as error:
-            return DeleteSchedulePayload(errors=user_errors(error))
+        schedule_id = required_key(request.schedule_id, "Schedule", "scheduleId")
+        await schedules.delete_schedule(info.context.engine, schedule_id)
         info.context.forget_loaded()
         return DeleteSchedulePayload(deleted_schedule_id=global_id("Schedule", schedule_id))
 

@@ -6,16 +6,13 @@ from typing import Annotated
 
 import strawberry
 
-from app.errors import DomainError
-from app.graphql.errors import UserError, user_errors
+from app.graphql.errors import UserError
 from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
 from app.graphql.inputs import draft_of
-from app.graphql.mutations import no_errors, none_of, storable
+from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, storable
 from app.graphql.types.webhook import Webhook
 from app.services import webhooks
-
-_INPUT = strawberry.argument(name="input", description="What to do.")
 
 
 @strawberry.input(description="A webhook for a pipeline.")
@@ -45,28 +42,24 @@ class DeleteWebhookPayload:
 @strawberry.type(description="Changes of webhooks.")
 class WebhookMutation:
     @strawberry.mutation(description="Let another system run a pipeline by signed calls.")
+    @expected_errors
     async def create_webhook(
-        self, info: Info, request: Annotated[CreateWebhookInput, _INPUT]
+        self, info: Info, request: Annotated[CreateWebhookInput, INPUT]
     ) -> CreateWebhookPayload:
         context = info.context
-        try:
-            pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
-            name = storable(draft_of(request))["name"]
-            webhook_id, secret = await webhooks.create_webhook(context.engine, pipeline_id, name)
-        except DomainError as error:
-            return CreateWebhookPayload(errors=user_errors(error))
+        pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
+        name = storable(draft_of(request))["name"]
+        webhook_id, secret = await webhooks.create_webhook(context.engine, pipeline_id, name)
         context.forget_loaded()
         webhook = await context.loaders.webhook_by_id.load(webhook_id)
         return CreateWebhookPayload(webhook=webhook, secret=secret)
 
     @strawberry.mutation(description="Delete a webhook: calls are refused from now on.")
+    @expected_errors
     async def delete_webhook(
-        self, info: Info, request: Annotated[DeleteWebhookInput, _INPUT]
+        self, info: Info, request: Annotated[DeleteWebhookInput, INPUT]
     ) -> DeleteWebhookPayload:
-        try:
-            webhook_id = required_key(request.webhook_id, "Webhook", "webhookId")
-            await webhooks.delete_webhook(info.context.engine, webhook_id)
-        except DomainError as error:
-            return DeleteWebhookPayload(errors=user_errors(error))
+        webhook_id = required_key(request.webhook_id, "Webhook", "webhookId")
+        await webhooks.delete_webhook(info.context.engine, webhook_id)
         info.context.forget_loaded()
         return DeleteWebhookPayload(deleted_webhook_id=global_id("Webhook", webhook_id))
