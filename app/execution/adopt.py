@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.attempts import Attempt, attempts_of_host
 from app.execution.executors.base import AttemptState, Executor
+from app.execution.failures import isolated, log_failure
 from app.services import transitions
 from app.services.run_change import Publisher
 
@@ -25,8 +26,9 @@ async def adopt_attempts(
     async with engine.connect() as connection:
         found = await attempts_of_host(connection, host_id)
     for attempt in found:
-        await transitions.adopt_attempt(engine, hints, attempt.key, worker_id)
-        logger.info("adopted attempt %s of stage %s", attempt.id, attempt.stage_name)
+        with isolated(logger, f"adopt attempt {attempt.id}"):
+            await transitions.adopt_attempt(engine, hints, attempt.key, worker_id)
+            logger.info("adopted attempt %s of stage %s", attempt.id, attempt.stage_name)
     return found
 
 
@@ -42,8 +44,8 @@ async def clear_leftover(executor: Executor, attempt_id: str) -> None:
         await end_processes(executor, attempt_id)
         await executor.sweep(attempt_id)
         await executor.forget(attempt_id)
-    except (OSError, ValueError):
-        logger.warning("could not remove the leftover attempt folder %s", attempt_id, exc_info=True)
+    except Exception as error:  # the janitor tries again
+        log_failure(logger, f"remove the leftover attempt folder {attempt_id}", error)
 
 
 async def end_processes(executor: Executor, attempt_id: str) -> None:

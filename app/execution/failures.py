@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 from app.database.outages import is_outage
 
@@ -13,6 +15,17 @@ def log_failure(logger: logging.Logger, what: str, error: Exception) -> None:
         logger.warning("could not %s, tries again: %s", what, _line(error))
     else:
         logger.error("could not %s, tries again", what, exc_info=error)
+
+
+@contextlib.contextmanager
+def isolated(logger: logging.Logger, what: str) -> Iterator[None]:
+    """One thing that can't be handled does not keep the others waiting; an outage concerns them all."""
+    try:
+        yield
+    except Exception as error:
+        if is_outage(error):
+            raise
+        log_failure(logger, what, error)
 
 
 def _line(error: Exception) -> str:

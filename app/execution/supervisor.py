@@ -20,11 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.broker.postgres import Broker
 from app.database.attempts import Attempt, attempts_to_stop, lost_attempts, unfit_stages
 from app.database.claims import Work, work_at_hand
+from app.domain.attempts import AttemptKey
 from app.execution import worker
 from app.execution.adopt import adopt_attempts, clear_leftover, leftovers
 from app.execution.drive import AttemptDriver
 from app.execution.executors.base import AttemptState
-from app.execution.failures import log_failure
+from app.execution.failures import isolated, log_failure
 from app.execution.paths import WorkerHome
 from app.services import claiming, transitions
 from app.storage.disk import DiskReserve
@@ -218,7 +219,8 @@ class Supervisor:
 
     async def _stop_overdue_runs(self) -> None:
         for run_id in await transitions.overdue_runs(self._engine):
-            await transitions.stop_overdue_run(self._engine, self._broker, run_id)
+            with isolated(logger, f"stop run {run_id}"):
+                await transitions.stop_overdue_run(self._engine, self._broker, run_id)
 
     async def _stop_attempts(self) -> None:
         """Tells runners what the rows say, again and again until they have ended: a signal may be lost."""
@@ -228,33 +230,36 @@ class Supervisor:
             await self._cancel(attempt_id)
 
     async def _cancel(self, attempt_id: str) -> None:
-        """One that can't be told does not keep the others waiting; the next pass tells it again."""
-        try:
+        with isolated(logger, f"tell attempt {attempt_id} to end"):
             await self._driver.executor.cancel(attempt_id)
-        except OSError:
-            logger.warning("attempt %s could not be told to end", attempt_id, exc_info=True)
 
     async def _declare_lost(self) -> None:
         async with self._engine.connect() as connection:
             found = await lost_attempts(connection, self._limits.lost_after_seconds)
         for key in found:
-            if await claiming.declare_lost(
-                self._engine,
-                self._broker,
-                self._id,
-                key,
-                lost_after_seconds=self._limits.lost_after_seconds,
-                lease_seconds=self._limits.lease_seconds,
-            ):
-                logger.warning("attempt %s is lost: its host is silent", key)
+            with isolated(logger, f"give up attempt {key}"):
+                await self._give_up(key)
+
+    async def _give_up(self, key: AttemptKey) -> None:
+        if await claiming.declare_lost(
+            self._engine,
+            self._broker,
+            self._id,
+            key,
+            lost_after_seconds=self._limits.lost_after_seconds,
+            lease_seconds=self._limits.lease_seconds,
+        ):
+            logger.warning("attempt %s is lost: its host is silent", key)
 
     async def _refuse_unfit_stages(self) -> None:
+        lost_after_seconds = self._limits.lost_after_seconds
         async with self._engine.connect() as connection:
-            found = await unfit_stages(connection, self._limits.lost_after_seconds)
+            found = await unfit_stages(connection, lost_after_seconds)
         for run_id, stage_run_id in found:
-            await claiming.refuse_unfit_stage(
-                self._engine, self._broker, self._id, run_id, stage_run_id, self._limits.lost_after_seconds
-            )
+            with isolated(logger, f"refuse stage run {stage_run_id}"):
+                await claiming.refuse_unfit_stage(
+                    self._engine, self._broker, self._id, run_id, stage_run_id, lost_after_seconds
+                )
 
     async def _claim_stages(self, tasks: TaskGroup) -> None:
         while len(self._driven) < self._limits.concurrent_stages:

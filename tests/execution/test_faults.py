@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import psutil
 import pytest
+import sqlalchemy as sa
 
+from app.database.models import pipeline_runs
 from app.domain.retry import LOST_LIMIT
 from app.domain.statuses import FinishReason, RunStatus, StageStatus
 from app.errors import DomainError
@@ -110,6 +113,26 @@ async def test_a_run_over_its_time_limit_ends_all_its_stages(idle: Engine) -> No
     assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.TIMED_OUT)
     assert stages["slow"].finish_reason is FinishReason.TIMED_OUT
     assert stages["after"].status in (StageStatus.CANCELLED, StageStatus.SKIPPED)
+
+
+async def test_a_run_that_can_not_be_stopped_keeps_no_other_from_being_stopped_or_begun(idle: Engine) -> None:
+    """Its row was damaged: nobody wrote down how long it may take."""
+    slow = stage("slow", python("import time; time.sleep(600)"))
+    async with idle.supervised():
+        damaged = await idle.start(slow)
+        overdue = await idle.start(slow)
+        for run_id in (damaged, overdue):
+            await until_running(idle, run_id, "slow")
+        for run_id, values in ((damaged, {"timeout_seconds": None}), (overdue, {})):
+            async with idle.database.begin() as connection:
+                past = {"deadline_at": sa.func.now() - timedelta(hours=1)}
+                await connection.execute(
+                    sa.update(pipeline_runs).where(pipeline_runs.c.id == run_id).values(**past, **values)
+                )
+        assert (await idle.finished(overdue)).finish_reason is FinishReason.TIMED_OUT
+        assert (await idle.finished(await idle.start(stage("honest")))).status is RunStatus.COMPLETED
+        await idle.cancel(damaged)
+        await idle.finished(damaged)
 
 
 async def test_a_failing_stage_is_tried_again_until_it_succeeds(idle: Engine, tmp_path: Path) -> None:
