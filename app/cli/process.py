@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -20,6 +21,7 @@ from app.settings import Settings
 from app.telemetry import configure_logging
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_OPEN_FILES = 16_384
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -77,6 +79,14 @@ async def _interruptible(command: Callable[[Interrupts], Coroutine[Any, Any, int
             if interrupts.received is None:
                 raise
             return 128 + interrupts.received
+
+
+def allow_many_sockets() -> None:
+    """Each client takes an open file, of which a process may usually have no more than 1024 unless it asks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def until_any(*waits: Callable[[], Awaitable[object]]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.process import Interrupts, log_to_stderr, run_command, until_any
+from app.cli.process import Interrupts, allow_many_sockets, log_to_stderr, run_command, until_any
 from app.main import running_server
 from app.main import work as work_until_cancelled
 from app.settings import Settings, load_settings
@@ -36,6 +36,7 @@ def serve(
     overrides = {"host": host, "port": port, "worker": False if no_worker else None}
     settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
     log_to_stderr(settings)
+    allow_many_sockets()
     run_command(lambda interrupts: _serve(settings, interrupts))
 
 

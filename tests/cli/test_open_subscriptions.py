@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import subprocess
 
 from hand_made_run import HandMadeRun
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from app.domain.events import EventKind
-from tests.cli.conftest import TOKEN, Mlp
+from tests.cli.conftest import MLP, TOKEN, Mlp, Running
 
 SUBSCRIBERS = 200
 STALLED = 10
@@ -26,7 +27,7 @@ async def test_a_server_with_many_subscribers_ends_in_good_order(
 ) -> None:
     run = await HandMadeRun.insert(engine)
     await run.record(EventKind.RUN_STARTED)
-    running = mlp.start("serve", "--port", 0, "--no-worker", DATABASE_URL=database_url)
+    running = start_with_few_files(mlp, DATABASE_URL=database_url)
     try:
         line = await asyncio.to_thread(running.line_with, "is ready: ")
         url = line.split("ready: http")[1].strip()
@@ -51,6 +52,19 @@ async def test_a_server_with_many_subscribers_ends_in_good_order(
         assert "Traceback" not in running.errors
     finally:
         running.kill()
+
+
+def start_with_few_files(mlp: Mlp, **env: str) -> Running:
+    """A server which may open fewer files than it has subscribers, as long as it doesn't ask for more."""
+    command = ["sh", "-c", f'ulimit -Sn {SUBSCRIBERS - 50} && exec "$@"', "sh", MLP, "serve", "--no-worker"]
+    process = subprocess.Popen(
+        [*command, "--port", "0"],
+        env=mlp.environment(env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return Running(process)
 
 
 async def subscribe(subscriber: ClientConnection, run: HandMadeRun) -> None:
