@@ -91,7 +91,9 @@ async def database(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, str]]
     async with contextlib.AsyncExitStack() as stack:
         url = settings.database_url
         if url is None:
-            url = await stack.enter_async_context(EmbeddedPostgres(settings.home))
+            server = EmbeddedPostgres(settings.home)
+            url = await stack.enter_async_context(server)
+            await stack.enter_async_context(server.kept_running())
         engine = create_engine(url, pool_size=settings.database_pool_size)
         stack.push_async_callback(engine.dispose)
         await check_reachable(engine, wait_seconds=DATABASE_PATIENCE_SECONDS)

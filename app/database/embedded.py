@@ -16,7 +16,7 @@ import logging
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -36,6 +36,7 @@ START_TIMEOUT_SECONDS = 120.0
 STOP_TIMEOUT_SECONDS = 60.0
 ORPHAN_TIMEOUT_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.02
+_WATCH_SECONDS = 1.0
 
 
 class EmbeddedPostgres:
@@ -70,6 +71,31 @@ class EmbeddedPostgres:
 
     async def __aexit__(self, *exception: object) -> None:
         await self.stop()
+
+    @contextlib.asynccontextmanager
+    async def kept_running(self) -> AsyncIterator[None]:
+        """During the block a server that ends by itself, say for want of memory, is started again."""
+        watch = asyncio.create_task(self._keep_running(), name="postgres-watch")
+        try:
+            yield
+        finally:
+            watch.cancel()
+            await asyncio.wait([watch])
+
+    async def _keep_running(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            if find_postmaster(self._files.data) is None:
+                logger.warning("PostgreSQL has ended by itself; it is started again")
+                try:
+                    await asyncio.to_thread(self._revive)
+                except (StartupError, OSError) as error:
+                    logger.error("PostgreSQL can't be started again: %s", error)
+
+    def _revive(self) -> None:
+        with self._alone():
+            if self._users_lock is not None and self._running() is None:
+                self._launch(account_of_this_process())
 
     def _start(self) -> str:
         account = account_of_this_process()

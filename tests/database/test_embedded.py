@@ -195,6 +195,24 @@ async def test_committed_data_survive_the_death_of_the_server(home: Path) -> Non
             assert await query(again, "SELECT answer FROM kept") == 42
 
 
+async def test_server_which_is_killed_while_it_is_kept_running_comes_back_by_itself(home: Path) -> None:
+    server = EmbeddedPostgres(home)
+    async with server as url, server.kept_running():
+        await query(url, "CREATE TABLE kept AS SELECT 42 AS answer")
+        killed = running(home)
+        killed.process.kill()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not is_another_server(home, killed):  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(0.05)
+        assert await query(url, "SELECT answer FROM kept") == 42
+    assert find_postmaster(home / "postgres" / "data") is None
+
+
+def is_another_server(home: Path, than: Postmaster) -> bool:
+    found = find_postmaster(home / "postgres" / "data")
+    return found is not None and found.process != than.process and found.wait_until_ready(0.1)
+
+
 async def test_lock_file_of_before_a_reboot_does_not_block_although_its_pid_is_in_use(home: Path) -> None:
     async with EmbeddedPostgres(home):
         lock_file = home / "postgres" / "data" / "postmaster.pid"
