@@ -23,6 +23,8 @@ from app.graphql.types.artifact import Artifact
 from app.services import registration
 from app.services.registration import Content, Registration
 
+COPY_SECONDS = 600.0
+
 
 @strawberry.input(one_of=True, description="Where the bytes of an artifact come from: exactly one of these.")
 class ArtifactSource:
@@ -181,6 +183,7 @@ async def content_of(context: Context, request: RegisterArtifactInput) -> Conten
         if kind == "location":
             return registration.kept_elsewhere(value)
         if kind == "file":
+            context.allow_more_time(COPY_SECONDS)
             return await registration.stored_file(context.imports, value)
         return await registration.stored_text(context.imports, value, request.name)
     except DomainError as error:

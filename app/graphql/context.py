@@ -65,6 +65,8 @@ class Context:
         """The Authorization header of the request or of the websocket's handshake."""
         self.connection_params: Mapping[str, Any] | None = None
         """The payload of the websocket's ``connection_init``; Strawberry sets it."""
+        self.deadline: asyncio.Timeout | None = None
+        """When the operation is given up; set as long as it is executed."""
         self.engine = shared.engine
         self.broker = shared.broker
         self.logs = shared.logs
@@ -80,6 +82,11 @@ class Context:
         fork = Context(self._shared, self.authorization)
         fork.connection_params = self.connection_params
         return fork
+
+    def allow_more_time(self, seconds: float) -> None:
+        """Give the operation up no earlier than this from now on."""
+        if self.deadline is not None:
+            self.deadline.reschedule(asyncio.get_running_loop().time() + seconds)
 
     def forget_loaded(self) -> None:
         """Load everything anew from here on: rows have changed."""

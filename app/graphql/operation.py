@@ -63,7 +63,8 @@ class OperationScope(SchemaExtension):
 
     async def on_execute(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS) as deadline:
+                self._context.deadline = deadline
                 yield
         except TimeoutError:
             message = f"The operation took longer than {TIMEOUT_SECONDS:g} seconds."

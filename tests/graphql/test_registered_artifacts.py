@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import threading
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,10 @@ from starlette.applications import Starlette
 from app.database.attempts import inputs_of
 from app.database.models import artifacts, run_events
 from app.domain.statuses import RunStatus, StageStatus
+from app.graphql import operation
 from app.graphql.context import ContextFactory
+from app.storage.base import ArtifactStore
+from app.storage.local import LocalStore
 from app.web.downloads import Downloads
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
@@ -132,6 +139,29 @@ async def test_a_file_of_the_import_folder_becomes_a_dataset_that_can_be_downloa
         "schema": [{"name": "island"}],
     }
     assert artifact["stageRun"]["artifacts"]["nodes"] == [{"name": "penguins: train"}]
+
+
+async def test_a_large_file_has_its_time(
+    graph: Graph, stage_run: uuid.UUID, imports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operation, "TIMEOUT_SECONDS", 1.0)
+    (imports / "large").write_bytes(b"1")
+    with busy_writers(graph.contexts.imports.store) as release:
+        registering = asyncio.create_task(registered(graph, stage_run, {"file": "large"}))
+        await asyncio.sleep(1.2)
+        release.set()
+        assert (await registering)["fileSize"] == 1
+
+
+@contextlib.contextmanager
+def busy_writers(store: ArtifactStore) -> Iterator[threading.Event]:
+    """Nothing is stored until the event is set."""
+    assert isinstance(store, LocalStore)
+    release = threading.Event()
+    for _ in range(store._writers._max_workers):
+        store._writers.submit(release.wait)
+    yield release
+    release.set()
 
 
 async def test_a_text_is_stored_as_a_file(graph: Graph, stage_run: uuid.UUID) -> None:
