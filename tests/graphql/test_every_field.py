@@ -12,6 +12,7 @@ from typing import Any
 
 import graphql as g
 
+from app.domain.cache_misses import changed_since
 from app.domain.events import EventKind
 from app.domain.statuses import ArtifactType, RunStatus, StageStatus
 from app.graphql.ids import global_id
@@ -78,9 +79,10 @@ def places_below(place: Place) -> Iterator[Place]:
 
 
 def nodes_by_id() -> Iterator[Place]:
+    """Stage runs first: they have the fullest explanations and ends."""
     node = SCHEMA.get_type("Node")
     assert isinstance(node, g.GraphQLInterfaceType)
-    for type_ in SCHEMA.get_possible_types(node):
+    for type_ in sorted(SCHEMA.get_possible_types(node), key=lambda type_: type_.name != "StageRun"):
         yield Place(type_, f"nodes(ids: $ids) {{ ... on {type_.name}", "}", type_.name)
 
 
@@ -180,9 +182,18 @@ async def make_stage_run(
 ) -> uuid.UUID:
     """One that ran out of memory after it was told to stop, and left a dataset and a model."""
     ended = {"finish_reason": "OUT_OF_MEMORY", "stop_requested_at": NOON, "stop_reason": "CANCELLED"}
+    cache_miss = changed_since({"command": ["a"]}, {"command": ["b"]}).as_json()
     params = {"params": {"lr": uuid.uuid4().hex}}
     stage_run = await make.stage_run(
-        run, stage, StageStatus.FAILED, name=name, metrics={"f1": 0.5}, spec=params, **ended, **values
+        run,
+        stage,
+        StageStatus.FAILED,
+        name=name,
+        metrics={"f1": 0.5},
+        spec=params,
+        cache_miss=cache_miss,
+        **ended,
+        **values,
     )
     worker = await make.worker()
     await make.attempt(
