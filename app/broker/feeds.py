@@ -58,7 +58,9 @@ class Feeds(Generic[T]):
         """How many places have a feed."""
         return len(self._standing)
 
-    async def follow(self, stream: Hashable, beginning: Hashable, open_at: OpenAt[T]) -> AsyncGenerator[T]:
+    async def follow(
+        self, stream: Hashable, beginning: Hashable, open_at: OpenAt[T]
+    ) -> AsyncGenerator[T, None]:
         """The items of a stream, each once and in order, until it ends.
 
         Two callers with the same ``stream`` must mean the same items wherever both come to the same cursor, and with
@@ -72,7 +74,7 @@ class Feeds(Generic[T]):
                 while (item := await feed.item(number)) is not None:
                     yield item
                     place, number = (stream, item.cursor), number + 1
-                    if feed.waits_at(number) and self._standing.get(place) is not feed:
+                    if feed.waits_at(number) and self._standing.setdefault(place, feed) is not feed:
                         break  # another one is here already
                 else:
                     return

@@ -33,6 +33,9 @@ from app.graphql.place import Place
 from app.graphql.schema import Schema
 from app.graphql.subscriptions import BEGINNING_ARGUMENTS
 
+MESSAGE_BYTES = 500
+"""What a message takes besides its payload."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -53,7 +56,7 @@ class Message:
 
     @property
     def size_bytes(self) -> int:
-        return len(self.payload)
+        return MESSAGE_BYTES + len(self.payload)
 
 
 class SharedSubscriptions:

@@ -131,6 +131,25 @@ async def test_a_late_follower_catches_up_alone_and_shares_from_then_on(feeds: F
         await follower.items.aclose()
 
 
+async def test_who_just_missed_the_others_goes_on_with_his_own_feed(feeds: Feeds[Item]) -> None:
+    numbers = Numbers()
+    numbers.add(5)
+    early, late = Follower(feeds, numbers), Follower(feeds, numbers, "later")
+    await early.take()
+    await late.take()
+    numbers.add()
+    await early.take()
+    assert await late.take_up_to(6) == list(range(1, 7))
+    assert numbers.opened == 2
+    waiting = [asyncio.create_task(follower.take()) for follower in (early, late)]
+    await settled()
+    numbers.add()
+    one, other = await asyncio.gather(*waiting)
+    assert one is other
+    for follower in (early, late):
+        await follower.items.aclose()
+
+
 async def test_nobody_is_given_what_was_made_before_he_came(feeds: Feeds[Item]) -> None:
     numbers = Numbers()
     numbers.add()
