@@ -244,7 +244,11 @@ def explain_run(
     )
     if run.status is RunStatus.COMPLETED:
         late = " The cancel came too late to stop any of them." if run.cancel_requested_at else ""
-        return Explanation(Cause.SUCCEEDED, f"Every stage succeeded, or failed where that is allowed.{late}")
+        hits = [stage for stage in stages if stage.cache_hit]
+        cached = f" Taken from the cache: {_names(hits)}." if hits else ""
+        return Explanation(
+            Cause.SUCCEEDED, f"Every stage succeeded, or failed where that is allowed.{late}{cached}"
+        )
     if run.status is RunStatus.CANCELLED:
         return Explanation(Cause.CANCELLED, f"It was cancelled: {run.cancel_reason or run.error_message}.")
     return Explanation(Cause.FAILED, f"It failed: {run.error_message or 'no message'}.", failed)

@@ -6,9 +6,9 @@ from typing import Any
 
 from app.domain.cache_keys import key_changes
 from app.domain.cache_misses import CacheMiss, MissReason, changed_since
-from app.domain.statuses import Phase, RunStatus, StageStatus
+from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
 from app.graphql.ids import global_id
-from tests.factories import Factory
+from tests.factories import NOON, Factory
 from tests.graphql.conftest import Graph
 
 QUERY = """query($id: ID!) { run(id: $id) { stageRuns {
@@ -40,6 +40,45 @@ async def test_a_hit_names_the_execution_it_came_from(graph: Graph, make: Factor
             "cacheMiss": None,
         },
     }
+
+
+async def test_the_end_of_a_hit_says_that_no_attempt_decided(graph: Graph, make: Factory) -> None:
+    pipeline_id = await make.pipeline()
+    stage_id = await make.stage(pipeline_id)
+    source = await make.stage_run(await make.run(pipeline_id), stage_id)
+    run_id = await make.run(pipeline_id)
+    hit = await make.stage_run(
+        run_id, stage_id, cache_hit=True, reused_from_id=source, finish_reason=FinishReason.EXITED
+    )
+    await make.attempt(hit, finished_at=NOON)
+    query = """query($id: ID!) { run(id: $id) { explanation { summary }
+      stageRuns { end { finishReason summary attempt } attempts { attempt finishReason end { attempt } } } } }"""
+    run = (await graph.data(query, id=str(run_id)))["run"]
+    assert run["explanation"]["summary"] == (
+        "Every stage succeeded, or failed where that is allowed. Taken from the cache: 'train'."
+    )
+    (stage_run,) = run["stageRuns"]
+    assert stage_run["end"]["attempt"] is None
+    assert "taken from the cache" in stage_run["end"]["summary"]
+    assert stage_run["attempts"] == [{"attempt": 1, "finishReason": None, "end": None}]
+
+
+async def test_the_event_of_a_hit_names_the_execution_it_came_from(graph: Graph, make: Factory) -> None:
+    pipeline_id = await make.pipeline()
+    stage_id = await make.stage(pipeline_id)
+    source = await make.stage_run(await make.run(pipeline_id), stage_id)
+    run_id = await make.run(pipeline_id, last_event_seq=2)
+    stage_run_id = await make.stage_run(run_id, stage_id)
+    for seq, payload in enumerate(({"reusedFromId": str(source)}, {}), 1):
+        told = {"stage_run_id": stage_run_id, "payload": {"status": "COMPLETED", **payload}}
+        await make.event(run_id, seq, "STAGE_FINISHED", **told)
+    query = """query($id: ID!) { run(id: $id) { events { events {
+      ... on StageFinished { cacheHit reusedFromId } } } } }"""
+    events = (await graph.data(query, id=str(run_id)))["run"]["events"]["events"]
+    assert events == [
+        {"cacheHit": True, "reusedFromId": global_id("StageRun", source)},
+        {"cacheHit": False, "reusedFromId": None},
+    ]
 
 
 async def test_a_miss_says_what_changed_and_never_the_value_of_a_variable(
