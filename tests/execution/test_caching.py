@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from app.broker.postgres import Broker
 from app.database.engine import create_engine
 from app.database.models import blobs, pipeline_runs
+from app.domain.attempts import AttemptKey
 from app.domain.statuses import FinishReason, RunStatus, StageStatus
 from app.execution import drive, supervisor, worker
 from app.execution.executors.local import LocalExecutor
@@ -349,7 +350,8 @@ async def test_a_crash_between_the_claim_and_the_decision_loses_nothing(idle: En
     host_id = idle.home.host_id()
     dead = (idle.database, idle.broker, await worker.register(idle.database, host_id, slots=1))
     assert await claiming.start_next_run(*dead, running_limit=9, default_timeout_seconds=60) == second
-    assert await claiming.claim_next_stage(*dead, host_id) == (await idle.stages(second))["only"].id
+    only = (await idle.stages(second))["only"]
+    assert await claiming.claim_next_stage(*dead, host_id) == AttemptKey(second, only.id, 1)
     async with idle.supervised():
         assert (await idle.finished(second)).status is RunStatus.COMPLETED
     only = (await idle.stages(second))["only"]
