@@ -82,7 +82,8 @@ def print_report(console: Console, report: RunReport) -> None:
 def print_links(console: Console, report: RunReport) -> None:
     """The addresses of pictures and pages, one per line."""
     for artifact in report.artifacts:
-        if artifact["artifactType"] == ArtifactType.PLOT or artifact["relativePath"].endswith(".html"):
+        is_page = artifact["relativePath"].endswith(".html")
+        if (is_page or artifact["artifactType"] == ArtifactType.PLOT) and artifact["downloadUrl"]:
             name = printable(f"{artifact['stageRun']['name']}/{artifact['relativePath']}")
             console.print(Text(f"  {name:<42}  {report.url}{artifact['downloadUrl']}"), soft_wrap=True)
 
