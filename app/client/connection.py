@@ -20,7 +20,7 @@ from gql.transport.exceptions import (
     TransportQueryError,
     TransportServerError,
 )
-from graphql import DocumentNode
+from graphql import DocumentNode, OperationDefinitionNode, OperationType
 
 from app.client.errors import ClientError, Refused, Unreachable
 
@@ -33,6 +33,7 @@ _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 5.0
 _GRAPHQL_PATH = "/graphql"
 _UNAUTHENTICATED = "UNAUTHENTICATED"
+_UNAVAILABLE = "UNAVAILABLE"
 
 _Lost = (
     TransportConnectionFailed,
@@ -70,23 +71,27 @@ class Connection:
         self._sockets = sockets
 
     async def execute(self, document: DocumentNode, **variables: Any) -> dict[str, Any]:
-        """The data of a query or mutation."""
-        try:
-            return await self._session.execute(GraphQLRequest(document, variable_values=variables))
-        except TransportQueryError as error:
-            raise self._failure(error) from None
-        except TransportServerError as error:
-            raise Unreachable(f"{self.url} answers with an error: {error}") from None
-        except _Lost as error:
-            raise self._unreachable(error) from None
+        """The data of a query or mutation. A query waits for a minute while the server's database is away."""
+        outage = _Outage()
+        while True:
+            try:
+                return await self._session.execute(GraphQLRequest(document, variable_values=variables))
+            except TransportQueryError as error:
+                may_repeat = _is_outage(error) and not _changes_something(document)
+                if not (may_repeat and await outage.wait()):
+                    raise self._failure(error) from None
+            except TransportServerError as error:
+                raise Unreachable(f"{self.url} answers with an error: {error}") from None
+            except _Lost as error:
+                raise self._unreachable(error) from None
 
     async def subscribe(
         self, document: DocumentNode, variables: Callable[[], Values]
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The data of each message until the server completes the subscription.
 
-        When the connection is lost it subscribes anew with what ``variables`` says then, after a while which grows
-        from try to try; ``Unreachable`` after a minute without success.
+        When the connection is lost, or the server's database is away, it subscribes anew with what ``variables``
+        says then, after a while which grows from try to try; it gives up after a minute without success.
         """
         outage = _Outage()
         while True:
@@ -97,7 +102,8 @@ class Connection:
                         yield message
                 return
             except TransportQueryError as error:
-                raise self._failure(error) from None
+                if not (_is_outage(error) and await outage.wait()):
+                    raise self._failure(error) from None
             except _Lost as error:
                 if not await outage.wait():
                     raise self._unreachable(error) from None
@@ -154,6 +160,17 @@ class _Outage:
         await asyncio.sleep(self._wait_seconds)
         self._wait_seconds = min(2 * self._wait_seconds, _LONGEST_WAIT_SECONDS)
         return True
+
+
+def _is_outage(error: TransportQueryError) -> bool:
+    """Whether the server says that all it lacks is something it depends on."""
+    codes = [entry.get("extensions", {}).get("code") for entry in error.errors or ()]
+    return bool(codes) and set(codes) == {_UNAVAILABLE}
+
+
+def _changes_something(document: DocumentNode) -> bool:
+    operations = (node for node in document.definitions if isinstance(node, OperationDefinitionNode))
+    return any(node.operation is OperationType.MUTATION for node in operations)
 
 
 def base_url(url: str) -> str:

@@ -14,6 +14,7 @@ from app.client.connection import connected
 from app.client.errors import Refused, Unreachable
 from app.client.pipeline_file import read_pipeline_file
 from app.client.runs import RunRequest, cancel_run, read_run, register, start_run
+from app.database.postmaster import find_postmaster
 from tests.cli.conftest import MLP, TOKEN, Mlp, PipelineWriter, Server
 
 HELLO = Path(__file__).parents[2] / "app" / "examples" / "hello" / "pipeline.yaml"
@@ -51,6 +52,24 @@ def test_parameters_reach_the_stages(server: Server, pipeline: PipelineWriter) -
         {"lr": 0.01, "word": "on"},
         {"lr": 2, "word": "on"},
     ]
+
+
+def test_the_death_of_the_built_in_database_costs_a_run_and_who_follows_it_some_time_only(
+    server: Server, pipeline: PipelineWriter, tmp_path: Path
+) -> None:
+    over = tmp_path / "over"
+    path = pipeline("survivor", a=f"until test -e {over}; do sleep 0.1; done", b="true")
+    running = server.mlp.start("run", path, "--url", server.url)
+    try:
+        running.line_with("a: RUNNING")
+        database = find_postmaster(server.mlp.home / "postgres" / "data")
+        assert database is not None
+        database.process.kill()
+        over.touch()
+        assert running.end() == 0, running.errors
+        assert "b: COMPLETED" in running.output
+    finally:
+        running.kill()
 
 
 def test_a_stage_that_has_not_changed_comes_from_the_cache_unless_it_must_not(
