@@ -13,7 +13,7 @@ from app.database.columns import new_id
 from app.database.models import pipeline_runs, pipeline_stages, pipelines, stage_runs
 from app.domain.parsing import parse_pipeline
 from app.domain.specs import PipelineSpec, StageSpec
-from app.domain.statuses import RunStatus
+from app.domain.statuses import RUN_FINAL, RunStatus
 from app.errors import DomainError, ErrorCode, NotFound
 
 
@@ -45,6 +45,8 @@ async def update_pipeline(engine: AsyncEngine, pipeline_id: uuid.UUID, changes: 
 async def delete_pipeline(engine: AsyncEngine, pipeline_id: uuid.UUID, *, delete_runs: bool = False) -> None:
     """Removes a pipeline; its runs go with it only if asked, and never while one of them is active."""
     async with engine.begin() as connection:
+        if delete_runs:
+            await _lock_ended_runs(connection, pipeline_id)
         await load_draft(connection, pipeline_id, lock=True)
         active = RunStatus.PENDING, RunStatus.RUNNING
         statement = sa.select(
@@ -56,6 +58,14 @@ async def delete_pipeline(engine: AsyncEngine, pipeline_id: uuid.UUID, *, delete
         if runs and not delete_runs:
             raise _in_use(f"it has {runs} runs; pass deleteRuns: true to delete them and their artifacts too")
         await connection.execute(sa.delete(pipelines).where(pipelines.c.id == pipeline_id))
+
+
+async def _lock_ended_runs(connection: AsyncConnection, pipeline_id: uuid.UUID) -> None:
+    """Before the pipeline, as whoever deletes one of them does; those that are active forbid the deletion."""
+    ended = sa.select(pipeline_runs.c.id).where(
+        pipeline_runs.c.pipeline_id == pipeline_id, pipeline_runs.c.status.in_(RUN_FINAL)
+    )
+    await connection.execute(ended.order_by(pipeline_runs.c.id).with_for_update())
 
 
 def _in_use(why: str) -> DomainError:

@@ -276,6 +276,22 @@ async def test_starts_changes_and_ends_at_once_do_not_deadlock(by_hand: ByHand) 
             await by_hand.cancel(waiting.id)
 
 
+async def test_deleting_a_pipeline_with_its_runs_takes_locks_in_the_order_of_who_deletes_one(
+    by_hand: ByHand,
+) -> None:
+    run_id = await by_hand.started(stage("only"))
+    await by_hand.complete_all()
+    pipeline_id = (await by_hand.run(run_id)).pipeline_id
+    async with asyncio.TaskGroup() as tasks, by_hand.engine.begin() as connection:
+        run = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == run_id)
+        await connection.execute(run.with_for_update())
+        tasks.create_task(delete_pipeline(by_hand.engine, pipeline_id, delete_runs=True))
+        await waiters(by_hand, 1)
+        this = sa.select(pipelines.c.id).where(pipelines.c.id == pipeline_id)
+        await connection.execute(this.with_for_update(key_share=True, nowait=True))
+    assert await count(by_hand, pipelines) == 0
+
+
 async def test_5000_stages_are_replaced_in_seconds(by_hand: ByHand) -> None:
     stages = [stage(f"s{n}") for n in range(5000)]
     pipeline_id = await by_hand.pipeline(*stages)
