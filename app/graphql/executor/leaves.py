@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from graphql import (
     GraphQLBoolean,
@@ -14,6 +15,7 @@ from graphql import (
     GraphQLFloat,
     GraphQLID,
     GraphQLInt,
+    GraphQLNonNull,
     GraphQLSchema,
     GraphQLString,
     GraphQLType,
@@ -21,6 +23,7 @@ from graphql import (
     is_object_type,
 )
 from graphql.execution import Executor
+from strawberry.schema.types.scalar import DEFAULT_SCALAR_REGISTRY
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.enum import StrawberryEnumDefinition
 
@@ -33,10 +36,9 @@ _UNCHANGED: dict[object, type] = {
     GraphQLID.coerce_output_value: str,
     GraphQLBoolean.coerce_output_value: bool,
 }
-_COERCED: dict[object, type] = {
-    GraphQLInt.coerce_output_value: int,
-    GraphQLFloat.coerce_output_value: float,
-}
+_MIN_INT, _MAX_INT = -(2**31), 2**31 - 1
+
+Shortcut: TypeAlias = tuple[frozenset[type], Callable[[Any], Any] | None]
 
 
 def plain_classes(schema: GraphQLSchema) -> frozenset[type]:
@@ -63,33 +65,43 @@ def is_plain(cls: type) -> bool:
     return not hasattr(cls, "__await__") and not issubclass(cls, Exception)
 
 
-def unchanged(value: Any) -> Any:
-    return value
+def leaf_shortcut(output: GraphQLType) -> Shortcut:
+    """(classes, function): what turns values of these classes into what the response shows, without a closer look.
 
-
-def leaf_shortcut(output: GraphQLType) -> tuple[Callable[[Any], Any], frozenset[type]]:
-    """(function, classes): what turns values of these classes into what the response shows, without a closer look.
-
-    The function raises what graphql-core would. There are no classes for an output that is not a scalar or enum.
+    Without a function they are shown as they are. It raises what graphql-core would. There are no classes for an
+    output that is not a scalar or enum.
     """
+    if isinstance(output, GraphQLNonNull):
+        return value_shortcut(output.of_type)
+    classes, serialise = value_shortcut(output)
+    if not classes or serialise is None:
+        return (classes | {type(None)} if classes else classes), None
+    return classes | {type(None)}, lambda value: None if value is None else serialise(value)
+
+
+def value_shortcut(output: GraphQLType) -> Shortcut:
+    """The same for values that are not null."""
     if not is_leaf_type(output):
-        return unchanged, frozenset()
+        return frozenset(), None
     coerce = output.coerce_output_value
     if coerce in _UNCHANGED:
-        return unchanged, frozenset([_UNCHANGED[coerce]])
-    if coerce in _COERCED:
-        return coerce, frozenset([_COERCED[coerce]])
+        return frozenset([_UNCHANGED[coerce]]), None
+    if coerce is GraphQLInt.coerce_output_value:
+        return frozenset([int]), lambda value: value if _MIN_INT <= value <= _MAX_INT else coerce(value)
+    if coerce is GraphQLFloat.coerce_output_value:
+        return frozenset([float]), lambda value: value if math.isfinite(value) else coerce(value)
+    if coerce is DEFAULT_SCALAR_REGISTRY[dt.datetime].serialize:
+        return frozenset([dt.datetime]), dt.datetime.isoformat
     if isinstance(output, GraphQLEnumType):
         return enum_shortcut(output)
-    return partial(Executor.complete_leaf_value, output), frozenset(_PLAIN) - {type(None)}
+    return frozenset(_PLAIN) - {type(None)}, partial(Executor.complete_leaf_value, output)
 
 
-def enum_shortcut(leaf: GraphQLEnumType) -> tuple[Callable[[Any], Any], frozenset[type]]:
+def enum_shortcut(leaf: GraphQLEnumType) -> Shortcut:
     origin = origin_of(leaf)
     if origin is None or not is_plain(origin):
-        return unchanged, frozenset()
+        return frozenset(), None
     # By identity: an enum's own hash is a Python function, and its members are never freed.
-    names = {id(member): leaf.coerce_output_value(member) for member in origin}  # type: ignore[attr-defined]
-    return lambda value: names.get(id(value)) or Executor.complete_leaf_value(leaf, value), frozenset(
-        [origin]
-    )
+    coerce = leaf.coerce_output_value
+    names = {id(member): coerce(member) for member in origin}  # type: ignore[attr-defined]
+    return frozenset([origin]), lambda value: names.get(id(value)) or coerce(value)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import uuid
+from binascii import b2a_base64
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -121,7 +121,7 @@ def global_id(field: Field, resolver: StrawberryResolver[Any], otherwise: Resolv
         if source.__class__ is cls:
             key = getattr(source, attribute)
             if isinstance(key, (uuid.UUID, str, int)):
-                return base64.b64encode(f"{prefix}{key}".encode()).decode()
+                return b2a_base64(f"{prefix}{key}".encode(), newline=False).decode("ascii")
         return otherwise(source, place, run)
 
     return resolve

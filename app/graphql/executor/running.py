@@ -115,6 +115,7 @@ class Run:
         self.executor = executor
         self.propagates = executor.error_propagation
         self.is_awaitable = executor.is_awaitable
+        self._errors = executor.collected_errors.errors
         self.arguments: dict[Any, dict[str, Any]] = {}
         """Arguments that depend on variables, kept for all objects with the same field."""
         self._begun: list[tuple[Awaitable[Any], Slot]] = []
@@ -161,10 +162,13 @@ class Run:
     def _watch(self) -> None:
         begun, self._begun = self._begun, []
         for awaitable, slot in begun:
-            slot.future = future = asyncio.ensure_future(awaitable)
-            self._open += 1
-            if future is not awaitable:
+            if asyncio.isfuture(awaitable):
+                future = awaitable
+            else:
+                future = asyncio.ensure_future(awaitable)
                 self._tasks.append(future)
+            slot.future = future
+            self._open += 1
             if future.done():
                 self._arrived.append(slot)
             else:
@@ -192,8 +196,7 @@ class Run:
         return located_error(error, field.nodes, keys_of(place))
 
     def is_nulled(self, place: Place) -> bool:
-        errors = self.executor.collected_errors
-        return bool(errors.errors) and errors.has_nulled_position(path_of(place))
+        return bool(self._errors) and self.executor.collected_errors.has_nulled_position(path_of(place))
 
     def resolve_info(self, field: Field, place: Place) -> GraphQLResolveInfo[Any]:
         path = path_of(place)

@@ -4,55 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from graphql import (
     GraphQLField,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
-    GraphQLType,
-    get_nullable_type,
 )
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 
 from app.graphql.executor.completing import completer
-from app.graphql.executor.leaves import leaf_shortcut, plain_classes, unchanged
+from app.graphql.executor.leaves import leaf_shortcut, plain_classes
 from app.graphql.executor.resolving import Resolve, attribute_of, resolver
 from app.graphql.executor.running import Anchor, Complete, Field, Later, Place, Run, Slot, as_completed
 
 Execute: TypeAlias = Callable[[Any, Place, Run, dict[str, Any], Anchor], Any]
-"""(object, its place, run, container of the value, anchor) -> the completed value, or null for now."""
+"""(object or its attribute, place of the object, run, container of the value, anchor) -> the completed value, or null
+for now."""
+
+
+class Step(NamedTuple):
+    """A field of a selection set."""
+
+    field: Field
+    execute: Execute
+    attribute: str | None
+    """The attribute of the object which it shows, if it does just that."""
+    sure: frozenset[type]
+    """Classes of attributes that ``serialise`` may be given without a closer look."""
+    serialise: Callable[[Any], Any] | None
+    """``None``: such an attribute is shown as it is."""
 
 
 class Selection:
     """What an operation wants of the objects of one type at one place of the document."""
 
-    def __init__(self, parent: GraphQLObjectType, steps: list[tuple[str, Execute, Field]]) -> None:
-        self.parent_name = parent.name
-        self.steps = steps
+    def __init__(self, parent: GraphQLObjectType, steps: list[Step]) -> None:
+        self._parent = parent
+        self._steps = steps
+        self._unpacked = [(step.field.key, *step) for step in steps]
 
     def execute(self, source: Any, place: Place, run: Run, anchor: Anchor) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        for key, execute, field in self.steps:
+        for key, field, execute, attribute, sure, serialise in self._unpacked:
             try:
-                result[key] = execute(source, place, run, result, anchor)
+                if attribute is None:
+                    result[key] = execute(source, place, run, result, anchor)
+                    continue
+                # Most fields are columns of a row: a call for each would take as long as everything else.
+                value = getattr(source, attribute)
+                if value.__class__ not in sure:
+                    result[key] = execute(value, place, run, result, anchor)
+                else:
+                    result[key] = value if serialise is None else serialise(value)
             except Exception as error:
-                here = (place, key, self.parent_name)
+                here = (place, key, self._parent.name)
                 result[key] = run.failed(error, field, here, required=field.required)
         return result
 
     async def execute_serially(self, source: Any, run: Run) -> dict[str, Any]:
         """The roots of a mutation: each is complete before the next one begins."""
         result: dict[str, Any] = {}
-        for key, execute, field in self.steps:
-            try:
-                result[key] = execute(source, None, run, result, None)
-            except Exception as error:
-                here = (None, key, self.parent_name)
-                result[key] = run.failed(error, field, here, required=field.required)
+        for step in self._steps:
+            part = Selection(self._parent, [step]).execute(source, None, run, None)
             await run.fill_slots()
+            result |= part
         return result
 
 
@@ -88,7 +106,7 @@ def selection(
         definition = executor.schema.get_field(parent, details[0].node.name.value)
         if definition is not None:
             field = field_of(key, details, definition, parent)
-            steps.append((key, execution(executor.schema, field, size), field))
+            steps.append(step_of(executor.schema, field, size))
     size.fields += len(steps)
     return Selection(parent, steps)
 
@@ -100,15 +118,16 @@ def field_of(
     return Field(key, details, nodes, definition, parent, isinstance(definition.type, GraphQLNonNull))
 
 
-def execution(schema: GraphQLSchema, field: Field, size: Size) -> Execute:
+def step_of(schema: GraphQLSchema, field: Field, size: Size) -> Step:
     if field.nodes[0].name.value == "__typename":
-        return constant(field.parent.name)
-    output, leaf = field.definition.type, get_nullable_type(field.definition.type)
+        return Step(field, constant(field.parent.name), None, frozenset(), None)
+    output = field.definition.type
     finish = finishing(field, completer(output, field, Selections(field, size), schema), schema)
+    sure, serialise = leaf_shortcut(output)
     attribute = attribute_of(field, schema)
-    if attribute is None:
-        return resolved(resolver(field, schema), leaf, finish)
-    return of_attribute(attribute, leaf, finish)
+    if attribute is not None:
+        return Step(field, finish, attribute, sure, serialise)
+    return Step(field, resolved(resolver(field, schema), sure, serialise, finish), None, sure, serialise)
 
 
 def constant(value: str) -> Execute:
@@ -136,32 +155,13 @@ def finishing(field: Field, complete: Complete, schema: GraphQLSchema) -> Execut
     return finish
 
 
-def resolved(resolve: Resolve, output: GraphQLType, finish: Execute) -> Execute:
-    serialise, sure = leaf_shortcut(output)
-
+def resolved(
+    resolve: Resolve, sure: frozenset[type], serialise: Callable[[Any], Any] | None, finish: Execute
+) -> Execute:
     def execute(source: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
         value = resolve(source, place, run)
-        if value.__class__ in sure:
-            return serialise(value)
-        return finish(value, place, run, result, anchor)
+        if value.__class__ not in sure:
+            return finish(value, place, run, result, anchor)
+        return value if serialise is None else serialise(value)
 
     return execute
-
-
-def of_attribute(name: str, output: GraphQLType, finish: Execute) -> Execute:
-    """The same for an attribute of the object, without a call: most fields are scalars read from a row."""
-    serialise, sure = leaf_shortcut(output)
-
-    def execute(source: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
-        value = getattr(source, name)
-        if value.__class__ in sure:
-            return serialise(value)
-        return finish(value, place, run, result, anchor)
-
-    def execute_unchanged(source: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
-        value = getattr(source, name)
-        if value.__class__ in sure:
-            return value
-        return finish(value, place, run, result, anchor)
-
-    return execute_unchanged if serialise is unchanged else execute
