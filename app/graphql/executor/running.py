@@ -20,11 +20,15 @@ from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import Path
 
+from app.graphql.batching import Loaded
+
 Place: TypeAlias = "tuple[Place, str | int, str | None] | None"
 """Where a value lies in the response: graphql-core's ``Path``, but as a plain tuple, which is made much faster."""
 
 Anchor: TypeAlias = "tuple[Any, str | int, Place] | None"
 """(container, key, place) of the nearest position around a value that may be null; ``None`` is the data as a whole."""
+
+Future: TypeAlias = asyncio.Future[Any] | Loaded[Any]
 
 Complete: TypeAlias = "Callable[[Any, Place, Run, Anchor], Any]"
 """(value, its place, run, anchor of what is below it) -> what the response shows of it."""
@@ -55,7 +59,7 @@ class Slot:
     """A position of the response whose value is awaited; called when it is there."""
 
     __slots__ = ("anchor", "complete", "container", "field", "future", "key", "place", "required", "run")
-    future: asyncio.Future[Any]
+    future: Future
 
     def __init__(
         self,
@@ -77,7 +81,7 @@ class Slot:
         self.required = required
         self.anchor = anchor
 
-    def __call__(self, future: asyncio.Future[Any]) -> None:
+    def __call__(self, future: Future) -> None:
         self.run.arrive(self)
 
     def fill(self) -> None:
@@ -162,17 +166,19 @@ class Run:
     def _watch(self) -> None:
         begun, self._begun = self._begun, []
         for awaitable, slot in begun:
-            if asyncio.isfuture(awaitable):
-                future = awaitable
-            else:
-                future = asyncio.ensure_future(awaitable)
-                self._tasks.append(future)
-            slot.future = future
+            slot.future = future = self._future(awaitable)
             self._open += 1
             if future.done():
                 self._arrived.append(slot)
             else:
                 future.add_done_callback(slot)
+
+    def _future(self, awaitable: Awaitable[Any]) -> Future:
+        if isinstance(awaitable, Loaded) or asyncio.isfuture(awaitable):
+            return awaitable
+        task = asyncio.ensure_future(awaitable)
+        self._tasks.append(task)
+        return task
 
     def abandon(self) -> None:
         """Stop everything that is still at work, for nobody needs its values."""
@@ -219,11 +225,11 @@ def discard(awaitable: Any) -> None:
     """Nobody will await ``awaitable``."""
     if asyncio.iscoroutine(awaitable):
         awaitable.close()
-    elif asyncio.isfuture(awaitable):
+    elif isinstance(awaitable, Loaded) or asyncio.isfuture(awaitable):
         awaitable.add_done_callback(see)
 
 
-def see(future: asyncio.Future[Any]) -> None:
+def see(future: Future) -> None:
     """Keep asyncio from complaining about an error that does not matter any more."""
     if not future.cancelled():
         future.exception()
