@@ -13,6 +13,8 @@ _LENGTH = (len(_FIELDS) + 4).to_bytes(4, "big")
 _FAREWELL = b"N" + _LENGTH + _FIELDS + b"E" + _LENGTH + _FIELDS
 """What PostgreSQL says before it closes a connection in a shutdown, after a notice that a client can wait for."""
 
+_STARTING_UP = _FAREWELL[len(_FAREWELL) // 2 :].replace(b"57P01", b"57P03")
+
 
 class PostgresProxy:
     """Listens on a port of 127.0.0.1 and forwards bytes to the server of a URL; ``url`` leads through it."""
@@ -25,6 +27,8 @@ class PostgresProxy:
         self._flowing.set()
         self._port = 0
         self.connections = 0
+        self.refusals = 0
+        """How many of the next connections are told that the server is starting up."""
 
     async def __aenter__(self) -> Self:
         await self.reopen()
@@ -67,6 +71,12 @@ class PostgresProxy:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if self.refusals:
+            self.refusals -= 1
+            await reader.read(1)
+            writer.write(_STARTING_UP)
+            writer.close()
+            return
         upstream_reader, upstream_writer = await self._open_upstream()
         self._writers += [writer, upstream_writer]
         self._clients.append(writer)

@@ -54,10 +54,13 @@ def work() -> None:
 
 async def _serve(settings: Settings, interrupts: Interrupts) -> int:
     stop = asyncio.Event()
-    async with running_server(settings, worker=settings.worker) as server:
-        with interrupts.answered_by(stop.set):
-            typer.echo(f"ML Pipeline Thing is ready: {server.graphql_url}")
-            await until_any(stop.wait, server.wait_stopped)
+    try:
+        async with running_server(settings, worker=settings.worker) as server:
+            with interrupts.answered_by(stop.set):
+                typer.echo(f"ML Pipeline Thing is ready: {server.graphql_url}")
+                await until_any(stop.wait, server.wait_stopped)
+    except asyncio.CancelledError:  # told to stop before it was ready
+        return 0
     return 0 if stop.is_set() else 1
 
 

@@ -33,6 +33,7 @@ _TCP_OPTIONS = {
 
 OLDEST_SERVER_VERSION = 130000
 _RECONNECT_SECONDS = 0.25
+_RESTART_SECONDS = 60.0
 _POOL_RECYCLE_SECONDS = 1800
 _FACTS = text(
     "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), pg_is_in_recovery()"
@@ -114,9 +115,11 @@ def _end_with_the_network(connection: asyncpg.Connection) -> None:
 async def check_reachable(engine: AsyncEngine, *, wait_seconds: float = 0.0) -> None:
     """Refuse a database which can't be used with a ``StartupError`` of one line, free of passwords.
 
-    For ``wait_seconds`` a server which does not answer (yet) is asked again.
+    For ``wait_seconds`` a server which does not answer (yet) is asked again; one that says that it is starting or
+    stopping is there, and gets a minute.
     """
-    deadline = asyncio.get_running_loop().time() + wait_seconds
+    began = asyncio.get_running_loop().time()
+    deadline = began + wait_seconds
     while True:
         try:
             async with engine.connect() as connection:
@@ -124,6 +127,8 @@ async def check_reachable(engine: AsyncEngine, *, wait_seconds: float = 0.0) -> 
             break
         except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
             cause = _cause(error)
+            if isinstance(cause, asyncpg.CannotConnectNowError):
+                deadline = max(deadline, began + _RESTART_SECONDS)
             if not _may_pass(cause) or asyncio.get_running_loop().time() >= deadline:
                 raise StartupError(
                     f"the database {masked(engine.url)} can't be used: {_remedy(cause)}"

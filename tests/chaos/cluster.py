@@ -87,18 +87,28 @@ class Cluster:
         for target in self.targets:
             target.begin_stop()
         for target in self.targets:
-            if (code := target.end_stop()) != 0:
+            if (code := target.end_stop()) not in (
+                0,
+                -signal.SIGTERM,
+            ):  # the latter before it has any handler
                 self.unexpected.append(f"{target.home.name} ended with {code} when it was told to stop")
 
     async def _keep_running(self) -> None:
         while True:
             for target in self.targets:
-                code = target.revive()
-                if code == WRONG_SETTINGS:
-                    self.done["start without a database"] += 1
-                elif code is not None:
-                    self.unexpected.append(f"{target.home.name} ended by itself with {code}")
+                self._revive(target)
             await anyio.sleep(REVIVE_SECONDS)
+
+    def _revive(self, target: Target) -> None:
+        """What an init system does: starts it again if it ended by itself, which it should not."""
+        code = target.process.poll()
+        if code is None:
+            return
+        if code == WRONG_SETTINGS:
+            self.done["start without a database"] += 1
+        else:
+            self.unexpected.append(f"{target.home.name} ended by itself with {code}")
+        target.start()
 
     async def rage(self, faults: Sequence[Fault]) -> None:
         """Every fault at its time; when this returns, nothing stands still any more."""
@@ -115,6 +125,7 @@ class Cluster:
         target = side[int(fault.lot * len(side))]
         match fault.kind:
             case FaultKind.KILL_SERVER | FaultKind.KILL_WORKER:
+                self._revive(target)
                 target.kill()
                 target.start()
                 happened = True

@@ -48,13 +48,13 @@ class Target:
             "MLP_GRACE_SECONDS": "0.5",
             "MLP_DISK_RESERVE_BYTES": "0",
         }
+        self.is_frozen = False
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([MLP, *self.arguments], env=env, stdout=log, stderr=log)
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.is_frozen = False
 
     def freeze(self) -> subprocess.Popen[bytes]:
         """As if the host stood still: connections stay open, leases run out, and it does not know."""
@@ -67,13 +67,6 @@ class Target:
         if self.process is frozen:
             self.process.send_signal(signal.SIGCONT)
             self.is_frozen = False
-
-    def revive(self) -> int | None:
-        """What an init system does: starts it again if it ended by itself; the exit code then."""
-        code = self.process.poll()
-        if code is not None:
-            self.start()
-        return code
 
     def begin_stop(self) -> None:
         """In good order."""

@@ -57,7 +57,7 @@ class Storm:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._keep_looking)
             async with anyio.create_task_group() as requests:
-                tasks.start_soon(self._send_requests, requests)
+                requests.start_soon(self._send_requests, requests)
                 await self.cluster.rage(self.plan.faults)
                 ended = time.monotonic()
                 requests.cancel_scope.deadline = anyio.current_time() + PATIENCE_SECONDS
@@ -67,7 +67,7 @@ class Storm:
 
     async def _make_ready(self) -> None:
         """Faults of processes that are still starting would prove little."""
-        with anyio.fail_after(PATIENCE_SECONDS):
+        with anyio.fail_after(2 * PATIENCE_SECONDS):
             while not await self._all_work():  # noqa: ASYNC110 (other processes)
                 await anyio.sleep(0.1)
             for name in PIPELINES:

@@ -45,7 +45,7 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(SECONDS + 6 * PATIENCE_SECONDS)
+@pytest.mark.timeout(SECONDS + 10 * PATIENCE_SECONDS)
 @pytest.mark.parametrize("seed", seeds())
 async def test_no_fault_loses_a_run_or_completes_a_stage_twice(seed: int, cluster: Cluster) -> None:
     engine = create_engine(cluster.database_url)

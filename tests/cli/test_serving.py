@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.models import workers
-from tests.cli.conftest import Mlp, Running, Server
+from tests.cli.conftest import DEADLINE_SECONDS, Mlp, Running, Server
+from tests.postgres_proxy import PostgresProxy
 
 
 def test_serve_prints_one_line_and_answers_at_the_address_in_it(server: Server) -> None:
@@ -35,6 +36,20 @@ def test_serve_stops_in_good_order(
         assert running.output == ready
     finally:
         running.kill()
+
+
+async def test_serve_stops_in_good_order_while_it_is_still_starting(mlp: Mlp, database_url: str) -> None:
+    async with PostgresProxy(database_url) as proxy:
+        proxy.refusals = 1_000_000
+        running = mlp.start("serve", "--port", 0, DATABASE_URL=proxy.url)
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while not proxy.connections:  # noqa: ASYNC110 (another process)
+                    await asyncio.sleep(0.02)
+            running.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(running.end) == 0
+        finally:
+            await asyncio.to_thread(running.kill)
 
 
 def test_a_second_signal_ends_serve_at_once(mlp: Mlp, database_url: str) -> None:

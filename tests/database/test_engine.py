@@ -228,3 +228,12 @@ async def test_check_waits_for_a_server_which_comes_up_later(mlp_home: Path) -> 
     async with EmbeddedPostgres(mlp_home):
         await check
         await engine.dispose()
+
+
+async def test_check_waits_for_a_server_which_says_that_it_is_starting(database_url: str) -> None:
+    async with PostgresProxy(database_url) as proxy:
+        proxy.refusals = 3
+        engine = create_engine(proxy.url)
+        await check_reachable(engine)
+        assert proxy.refusals == 0
+        await engine.dispose()
