@@ -53,7 +53,13 @@ async def connected(url: str, token: str | None = None) -> AsyncIterator[Connect
     """The graph of the server at ``url``, which is its address with or without ``/graphql``."""
     address = base_url(url)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    transport = AIOHTTPTransport(address + _GRAPHQL_PATH, headers, timeout=REQUEST_SECONDS)
+    transport = AIOHTTPTransport(
+        address + _GRAPHQL_PATH,
+        headers,
+        timeout=REQUEST_SECONDS,
+        # A kept connection may be closed by the server just when a mutation goes out, which must not be sent twice.
+        client_session_args={"connector": aiohttp.TCPConnector(force_close=True)},
+    )
     # The websockets share a session of ours: one that gql makes stays open when it can't connect.
     async with Client(transport=transport) as session, aiohttp.ClientSession() as sockets:
         yield Connection(address, headers, session, sockets)
