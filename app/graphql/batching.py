@@ -10,6 +10,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Sequence
 from functools import partial
+from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 from app.errors import NotFound
@@ -25,13 +26,14 @@ class Loaded(Generic[V]):
     by one, and an error that nobody asks for is nobody's business.
     """
 
-    __slots__ = ("_callbacks", "_error", "_is_done", "_value")
+    __slots__ = ("_callbacks", "_error", "_is_done", "_traceback", "_value")
 
     def __init__(self) -> None:
         self._callbacks: list[Callable[[Loaded[V]], object]] = []
         self._is_done = False
         self._value: V | None = None
         self._error: BaseException | None = None
+        self._traceback: TracebackType | None = None
 
     def __await__(self) -> Generator[Any, None, V]:
         if not self._is_done:
@@ -51,7 +53,8 @@ class Loaded(Generic[V]):
 
     def result(self) -> V:
         if self._error is not None:
-            raise self._error
+            # Many raise the same error: its traceback must not grow with each of them.
+            raise self._error.with_traceback(self._traceback)
         return cast(V, self._value)
 
     def add_done_callback(self, callback: Callable[[Loaded[V]], object]) -> None:
@@ -65,6 +68,7 @@ class Loaded(Generic[V]):
         if self._is_done:
             return
         self._is_done, self._value, self._error = True, value, error
+        self._traceback = error.__traceback__ if error is not None else None
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback(self)

@@ -41,6 +41,16 @@ async def test_all_of_a_failed_batch_get_its_error() -> None:
     assert [str(result) for result in results] == ["13", "13"]
 
 
+async def test_an_error_does_not_grow_with_those_who_get_it() -> None:
+    loader = DataLoader(Squares().load)
+    lengths = set()
+    for _ in range(3):
+        with pytest.raises(ValueError, match="13") as raised:
+            await loader.load(13)
+        lengths.add(len(raised.traceback))
+    assert len(lengths) == 1
+
+
 async def test_a_wrong_number_of_values_is_an_error() -> None:
     async def none(keys: list[int]) -> list[int]:
         return []

@@ -23,7 +23,7 @@ from graphql.execution import Executor
 from graphql.execution.executor import invalid_return_type_error
 from graphql.pyutils import Undefined, is_iterable
 
-from app.graphql.executor.leaves import origin_of, plain_classes
+from app.graphql.executor.leaves import BACKREF, is_plain, origin_of, plain_classes
 from app.graphql.executor.running import (
     Anchor,
     Complete,
@@ -80,16 +80,24 @@ def leaf_completer(leaf: GraphQLLeafType, field: Field, required: bool) -> Compl
 def object_completer(
     object_type: GraphQLObjectType, field: Field, required: bool, selections: Selections
 ) -> Complete:
-    origin = origin_of(object_type)
+    sure = sure_class(object_type)
 
     def complete(value: Any, place: Place, run: Run, anchor: Anchor) -> Any:
-        if value.__class__ is not origin:
+        if value.__class__ is not sure:
             if is_nothing(value, field, required):
                 return None
             check_type(object_type, value, place, run, field)
         return selections.of(object_type, run).execute(value, place, run, anchor)
 
     return complete
+
+
+def sure_class(object_type: GraphQLObjectType) -> type | None:
+    """The class whose instances need no look to know that they are of ``object_type``."""
+    origin = origin_of(object_type)
+    if origin is None or not is_plain(origin) or object_type.extensions[BACKREF].is_type_of is not None:
+        return None
+    return origin
 
 
 def check_type(object_type: GraphQLObjectType, value: Any, place: Place, run: Run, field: Field) -> None:

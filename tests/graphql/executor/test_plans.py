@@ -102,6 +102,28 @@ async def test_an_error_that_nulls_everything_waits_for_nobody() -> None:
     assert ended == ["cancelled"]
 
 
+@strawberry.type
+class Picky:
+    name: str = "picky"
+
+    @classmethod
+    def is_type_of(cls, value: object, info: object) -> bool:
+        return False
+
+
+@strawberry.type
+class Root:
+    picky: Picky = strawberry.field(default_factory=Picky)
+
+
+async def test_a_type_of_its_own_mind_is_asked() -> None:
+    schema = strawberry.Schema(Root, execution_context_class=CompiledExecutor)
+    result = await schema.execute("{ picky { name } }", root_value=Root())
+    assert [error.message.split(" but")[0] for error in result.errors or ()] == [
+        "Expected value of type 'Picky'"
+    ]
+
+
 async def test_extensions_that_look_at_each_field_still_see_each() -> None:
     schema = strawberry.Schema(Slow, execution_context_class=CompiledExecutor, extensions=[Traced])
     seen: list[str] = []
