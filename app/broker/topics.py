@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 RUNS = "runs"
-"""Any run changed its status."""
+"""Any run changed, or is gone."""
 
 WORK = "work"
 """Supervisors have something to claim or to stop."""

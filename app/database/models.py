@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.database.columns import choice, id_column, instant, json_column, reference, timestamps
+from app.database.deleted_runs import DELETED_RUNS_RECORD
 from app.database.status_guard import STATUS_GUARD
 from app.domain.events import EventKind
 from app.domain.statuses import (
@@ -414,8 +415,18 @@ webhooks = sa.Table(
     sa.UniqueConstraint("pipeline_id", "name"),
 )
 
+deleted_runs = sa.Table(
+    "deleted_runs",
+    metadata,
+    # no references: the run is gone, and its pipeline may be
+    sa.Column("run_id", sa.Uuid, primary_key=True),
+    sa.Column("pipeline_id", sa.Uuid, nullable=False),
+    instant("deleted_at", nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Index(None, "deleted_at"),
+)
+
 
 @sa.event.listens_for(metadata, "after_create")
-def _guard_status_changes(_: sa.MetaData, connection: sa.Connection, **__: object) -> None:
-    for statement in STATUS_GUARD:
+def _make_triggers(_: sa.MetaData, connection: sa.Connection, **__: object) -> None:
+    for statement in (*STATUS_GUARD, *DELETED_RUNS_RECORD):
         connection.exec_driver_sql(statement)

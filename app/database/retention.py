@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.database.models import (
     artifacts,
     blobs,
+    deleted_runs,
     pipeline_runs,
     pipeline_stages,
     resource_samples,
@@ -191,4 +192,12 @@ async def remove_retired_stages(connection: AsyncConnection, limit: int) -> int:
     used = sa.exists().where(stage_runs.c.stage_id == pipeline_stages.c.id)
     retired = sa.select(pipeline_stages.c.id).where(~pipeline_stages.c.is_active, ~used).limit(limit)
     statement = sa.delete(pipeline_stages).where(pipeline_stages.c.id.in_(retired.correlate(None)))
+    return (await connection.execute(statement)).rowcount
+
+
+async def forget_deleted_runs(connection: AsyncConnection, deleted_for: dt.timedelta, limit: int) -> int:
+    """Removes notes of runs that were deleted that long ago."""
+    notes = deleted_runs.c
+    old = sa.select(notes.run_id).where(notes.deleted_at < sa.func.now() - deleted_for).limit(limit)
+    statement = sa.delete(deleted_runs).where(notes.run_id.in_(old.correlate(None)))
     return (await connection.execute(statement)).rowcount

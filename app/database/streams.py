@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.models import (
     artifacts,
+    deleted_runs,
     metric_points,
     pipeline_runs,
     resource_samples,
@@ -67,18 +68,21 @@ async def _numbered_after(
 
 
 async def database_clock(connection: AsyncConnection) -> dt.datetime:
-    """Now, by the clock which writes ``updated_at``."""
+    """Now, by the clock which writes ``updated_at`` and ``deleted_at``."""
     now: dt.datetime = (await connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
     return now
 
 
-async def runs_updated_since(connection: AsyncConnection, since: dt.datetime) -> Rows:
-    """``(id, updated_at)`` of runs written since then, oldest first."""
-    runs = pipeline_runs.c
-    statement = (
-        sa.select(runs.id, runs.updated_at).where(runs.updated_at >= since).order_by(runs.updated_at, runs.id)
-    )
-    return (await connection.execute(statement)).all()
+async def run_changes_since(connection: AsyncConnection, since: dt.datetime) -> Rows:
+    """``(run_id, at, deleted_from)`` of runs written or deleted since then, oldest change first. ``deleted_from`` is
+    the pipeline of a deleted run, else None."""
+    runs, gone = pipeline_runs.c, deleted_runs.c
+    written = sa.select(
+        runs.id.label("run_id"), runs.updated_at.label("at"), sa.null().cast(sa.Uuid).label("deleted_from")
+    ).where(runs.updated_at >= since)
+    deleted = sa.select(gone.run_id, gone.deleted_at, gone.pipeline_id).where(gone.deleted_at >= since)
+    # One statement, so one moment: no run is in both parts, and none in neither.
+    return (await connection.execute(written.union_all(deleted).order_by("at", "run_id"))).all()
 
 
 async def which_match(

@@ -27,6 +27,8 @@ FIRST_PASS_SECONDS = 20.0
 DATABASE_INTERVAL_SECONDS = 300.0
 FILES_INTERVAL_SECONDS = 3600.0
 DEAD_WORKER_GRACE = timedelta(days=7)
+# Much longer than any reader of a stream may lag behind.
+DELETED_RUN_NOTES_KEPT = timedelta(days=1)
 ROWS_PER_BATCH = 5_000
 RUNS_PER_READ = 500
 WORKERS_PER_BATCH = 20
@@ -139,8 +141,12 @@ class Janitor:
         async def stages(connection: AsyncConnection) -> int:
             return await retention.remove_retired_stages(connection, ROWS_PER_BATCH)
 
+        async def notes(connection: AsyncConnection) -> int:
+            return await retention.forget_deleted_runs(connection, DELETED_RUN_NOTES_KEPT, ROWS_PER_BATCH)
+
         await self._until_all_are_gone(workers, WORKERS_PER_BATCH, "workers", removed)
         await self._until_all_are_gone(stages, ROWS_PER_BATCH, "retired stages", removed)
+        await self._until_all_are_gone(notes, ROWS_PER_BATCH, "notes of deleted runs", removed)
 
     async def _until_all_are_gone(
         self,

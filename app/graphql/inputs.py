@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import enum
 import math
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -93,18 +94,19 @@ class RunFilter:
 
     def conditions(self) -> Conditions:
         refuse_unstorable([given(self.tags), given(self.environment)], "filter")
-        pipeline_id = given(self.pipeline_id)
         return run_conditions(
             status=given(self.status),
-            pipeline_id=required_key(pipeline_id, "Pipeline", "filter", "pipelineId")
-            if pipeline_id
-            else None,
+            pipeline_id=self.pipeline_key(),
             tags=given(self.tags),
             environment=given(self.environment),
             trigger_type=given(self.trigger_type),
             created_after=given(self.created_after),
             created_before=given(self.created_before),
         )
+
+    def pipeline_key(self) -> uuid.UUID | None:
+        pipeline_id = given(self.pipeline_id)
+        return required_key(pipeline_id, "Pipeline", "filter", "pipelineId") if pipeline_id else None
 
 
 @strawberry.input(description="Narrows a list of pipelines; everything given must hold.")

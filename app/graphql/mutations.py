@@ -102,7 +102,9 @@ class Mutation:
         self, info: Info, request: Annotated[DeletePipelineInput, INPUT]
     ) -> DeletePipelinePayload:
         pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
-        await pipelines.delete_pipeline(info.context.engine, pipeline_id, delete_runs=request.delete_runs)
+        await pipelines.delete_pipeline(
+            info.context.engine, info.context.broker, pipeline_id, delete_runs=request.delete_runs
+        )
         info.context.forget_loaded()
         return DeletePipelinePayload(deleted_pipeline_id=global_id("Pipeline", pipeline_id))
 

@@ -25,7 +25,7 @@ from app.graphql.types.events import (
 )
 from app.graphql.types.logs import LogChunk
 from app.services.logs import LogCursor
-from app.services.streams import ChangedRuns
+from app.services.streams import ChangedRuns, WantedRuns
 
 if TYPE_CHECKING:
     from app.graphql.loaders import Loaders
@@ -100,10 +100,11 @@ async def runs_changed(
     info: Info,
     filter: RunFilterArgument = NOT_GIVEN,  # noqa: A002 - the name in the graph
 ) -> AsyncGenerator[RunsChangedBatch, None]:
-    wanted = given(filter) or RunFilter()
+    chosen = given(filter) or RunFilter()
     # These three may change while a run exists: a run which no longer has them must leave the client's list.
-    lasting = replace(wanted, status=NOT_GIVEN, tags=NOT_GIVEN, environment=NOT_GIVEN)
-    stream = partial(info.context.streams.changed_runs, wanted.conditions(), lasting.conditions())
+    lasting = replace(chosen, status=NOT_GIVEN, tags=NOT_GIVEN, environment=NOT_GIVEN)
+    wanted = WantedRuns(chosen.conditions(), lasting.conditions(), chosen.pipeline_key())
+    stream = partial(info.context.streams.changed_runs, wanted)
     async with aclosing(follow(info, stream, None)) as batches:
         async for batch in batches:
             yield await _runs_changed_batch(info.context.loaders, batch)
@@ -120,6 +121,7 @@ async def _runs_changed_batch(loaders: Loaders, batch: ChangedRuns) -> RunsChang
     return RunsChangedBatch(
         runs=[run for run in runs if run is not None],
         other_run_ids=[global_id("Run", run_id) for run_id in batch.others],
+        deleted_run_ids=[global_id("Run", run_id) for run_id in batch.deleted],
     )
 
 
@@ -148,7 +150,9 @@ class Subscription:
     )
     runs_changed = strawberry.subscription(
         resolver=runs_changed,
-        description="Runs which are new or change from now on, for lists: subscribe first, then query the list.",
+        description="Runs which are new, change or are deleted from now on, for lists: subscribe first, then query the "
+        "list, and apply to it what was told meanwhile too; then no change is missed. The stream begins a few seconds "
+        "in the past, so its first batches may repeat what the list shows already.",
     )
     system_samples = strawberry.subscription(
         resolver=system_samples, description="CPU and memory of the server's host, once per second."

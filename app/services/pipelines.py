@@ -9,12 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.broker.topics import RUNS
 from app.database.columns import new_id
 from app.database.models import pipeline_runs, pipeline_stages, pipelines, stage_runs
 from app.domain.parsing import parse_pipeline
 from app.domain.specs import PipelineSpec, StageSpec
 from app.domain.statuses import RUN_FINAL, RunStatus
 from app.errors import DomainError, ErrorCode, NotFound
+from app.services.run_change import Publisher
 
 
 async def create_pipeline(engine: AsyncEngine, draft: Mapping[str, Any]) -> uuid.UUID:
@@ -42,7 +44,9 @@ async def update_pipeline(engine: AsyncEngine, pipeline_id: uuid.UUID, changes: 
             await _replace_stages(connection, pipeline_id, spec.stages)
 
 
-async def delete_pipeline(engine: AsyncEngine, pipeline_id: uuid.UUID, *, delete_runs: bool = False) -> None:
+async def delete_pipeline(
+    engine: AsyncEngine, hints: Publisher, pipeline_id: uuid.UUID, *, delete_runs: bool = False
+) -> None:
     """Removes a pipeline; its runs go with it only if asked, and never while one of them is active."""
     async with engine.begin() as connection:
         if delete_runs:
@@ -58,6 +62,7 @@ async def delete_pipeline(engine: AsyncEngine, pipeline_id: uuid.UUID, *, delete
         if runs and not delete_runs:
             raise _in_use(f"it has {runs} runs; pass deleteRuns: true to delete them and their artifacts too")
         await connection.execute(sa.delete(pipelines).where(pipelines.c.id == pipeline_id))
+    hints.publish(RUNS)
 
 
 async def _lock_ended_runs(connection: AsyncConnection, pipeline_id: uuid.UUID) -> None:

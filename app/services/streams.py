@@ -30,8 +30,8 @@ from app.database.streams import (
     database_clock,
     events_after,
     metrics_after,
+    run_changes_since,
     run_tail,
-    runs_updated_since,
     samples_after,
     stage_run_tail,
     which_match,
@@ -46,6 +46,9 @@ _LOG_POLL_SECONDS = 0.5
 _RUNS_PER_BATCH = 100
 _RUNS_INTERVAL_SECONDS = 0.25
 _LONGEST_TRANSACTION = dt.timedelta(seconds=10)
+# Who subscribes and then queries a list may have its answer before the first read of the stream, which waits its turn
+# for a core and a connection. What is committed between the two is told because the stream begins before both.
+_BEGINS_BEFORE = dt.timedelta(seconds=5)
 _OUTAGE_SECONDS = 60.0
 _OUTAGE_POLL_SECONDS = 0.5
 
@@ -79,24 +82,39 @@ class _Position:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Changes:
-    """Runs and when they were written, from a little before the last read up to this one: what has been told."""
+    """The last change of each run from a little before the last read up to this one: what has been told."""
 
     read_at: dt.datetime
-    updated: Mapping[UUID, dt.datetime]
+    by_run: Mapping[UUID, Row]
 
-    def and_also(self, updated: Mapping[UUID, dt.datetime]) -> Changes:
-        return replace(self, updated={**self.updated, **updated})
+    def and_also(self, changes: Sequence[Row]) -> Changes:
+        return replace(self, by_run={**self.by_run, **{change.run_id: change for change in changes}})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WantedRuns:
+    """Which runs somebody follows: those which are ``matching``.
+
+    ``candidates`` is the part of that which never changes for a run: others are not reported at all. Of a deleted run
+    only its pipeline is known: ``pipeline_id`` None is any.
+    """
+
+    matching: Conditions = ()
+    candidates: Conditions = ()
+    pipeline_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedRuns:
-    """Ids of runs which were written: those which match a filter now, and those which don't, but may have.
+    """Ids of runs which were written, those which match a filter now and those which don't, but may have; and of runs
+    which were deleted and may have matched.
 
     ``cursor`` is what to go on after.
     """
 
     matching: list[UUID]
     others: list[UUID]
+    deleted: list[UUID]
     cursor: Changes
 
 
@@ -149,26 +167,27 @@ class Streams:
                     await hints.wait(min(_LOG_POLL_SECONDS, self._broker.poll_seconds))
 
     async def changed_runs(
-        self, matching: Conditions, candidates: Conditions, after: Changes | None = None
+        self, wanted: WantedRuns, after: Changes | None = None
     ) -> AsyncGenerator[ChangedRuns, None]:
-        """Runs whose rows were written since ``after``, or since the call; oldest change first, a few batches per
-        second.
-
-        ``candidates``: the part of the filter which never changes for a run; others are not reported at all.
+        """Runs which were written or deleted since ``after``, or since a few seconds before the call; oldest change
+        first, a few batches per second. No change is left out; one of before the call may be told.
         """
         with self._broker.listen(RUNS) as hints:
-            if after is not None:
-                hints.add()
-            told = after or await self._changes(None)
+            hints.add()
+            told = after or await self._shortly_before_now()
             while True:
                 await hints.wait(self._broker.poll_seconds)
-                window = await self._changes(told.read_at)
-                fresh = [run_id for run_id, at in window.updated.items() if told.updated.get(run_id) != at]
+                window = await self._ask(
+                    ("runs", told.read_at), partial(_changes_since, last_read_at=told.read_at)
+                )
+                fresh = [
+                    change for run_id, change in window.by_run.items() if told.by_run.get(run_id) != change
+                ]
                 for first in range(0, len(fresh), _RUNS_PER_BATCH):
-                    run_ids = fresh[first : first + _RUNS_PER_BATCH]
-                    told = told.and_also({run_id: window.updated[run_id] for run_id in run_ids})
-                    batch = await self._sort_out(run_ids, told, matching, candidates)
-                    if batch.matching or batch.others:
+                    changes = fresh[first : first + _RUNS_PER_BATCH]
+                    told = told.and_also(changes)
+                    batch = await self._sort_out(changes, wanted, told)
+                    if batch.matching or batch.others or batch.deleted:
                         yield batch
                 told = window
                 await asyncio.sleep(_RUNS_INTERVAL_SECONDS)
@@ -213,20 +232,29 @@ class Streams:
             raise NotFound(f"there is no stage run {stage_run_id}", path=("stageRunId",))
         return stage_run
 
-    async def _changes(self, last_read_at: dt.datetime | None) -> Changes:
-        return await self._ask(("runs", last_read_at), partial(_changes_since, last_read_at=last_read_at))
+    async def _shortly_before_now(self) -> Changes:
+        """Nothing has been told, from a few seconds before the call on, however long the database is away."""
+        called_at = time.monotonic()
+        now = await self._ask("clock", database_clock)
+        waited = dt.timedelta(seconds=time.monotonic() - called_at)
+        return Changes(now - waited - _BEGINS_BEFORE, {})
 
-    async def _sort_out(
-        self, run_ids: Sequence[UUID], told: Changes, matching: Conditions, candidates: Conditions
-    ) -> ChangedRuns:
+    async def _sort_out(self, changes: Sequence[Row], wanted: WantedRuns, told: Changes) -> ChangedRuns:
+        written = [change.run_id for change in changes if change.deleted_from is None]
+
         async def read() -> dict[UUID, bool]:
             async with self._engine.connect() as connection:
-                return await which_match(connection, run_ids, matching, candidates)
+                return await which_match(connection, written, wanted.matching, wanted.candidates)
 
-        matches = await _patiently(read)
+        matches = await _patiently(read) if written else {}
         return ChangedRuns(
-            matching=[run_id for run_id in run_ids if matches.get(run_id) is True],
-            others=[run_id for run_id in run_ids if matches.get(run_id) is False],
+            matching=[run_id for run_id in written if matches.get(run_id) is True],
+            others=[run_id for run_id in written if matches.get(run_id) is False],
+            deleted=[
+                change.run_id
+                for change in changes
+                if change.deleted_from is not None and wanted.pipeline_id in (None, change.deleted_from)
+            ],
             cursor=told,
         )
 
@@ -259,11 +287,11 @@ def _batch(cursor: int, position: _Position) -> RowBatch:
     return RowBatch(last, rows, missed)
 
 
-async def _changes_since(connection: AsyncConnection, last_read_at: dt.datetime | None) -> Changes:
+async def _changes_since(connection: AsyncConnection, last_read_at: dt.datetime) -> Changes:
     # ``updated_at`` is when a transaction began: one which was open at the last read may have committed since.
     read_at = await database_clock(connection)
-    rows = await runs_updated_since(connection, (last_read_at or read_at) - _LONGEST_TRANSACTION)
-    return Changes(read_at, {row.id: row.updated_at for row in rows})
+    rows = await run_changes_since(connection, last_read_at - _LONGEST_TRANSACTION)
+    return Changes(read_at, {row.run_id: row for row in rows})
 
 
 async def _patiently(read: Callable[[], Awaitable[_Answer]]) -> _Answer:

@@ -27,6 +27,7 @@ from app.database.models import (
     artifacts,
     blobs,
     datasets,
+    deleted_runs,
     metadata,
     metric_points,
     models,
@@ -45,7 +46,7 @@ from app.execution.janitor import Janitor, RetentionDays
 from app.execution.leftovers import BLOB_GRACE, Leftovers
 from app.execution.paths import WorkerHome
 from app.services.logs import LogReader
-from app.services.streams import Streams
+from app.services.streams import Streams, WantedRuns
 from app.storage.base import StoredBlob
 from app.storage.local import LocalStore
 from tests.execution.conftest import Engine, python, stage
@@ -218,6 +219,35 @@ async def test_a_run_goes_with_everything_that_hangs_on_it(site: Site) -> None:
     assert [await site.count(table) for table in OF_A_RUN] == [2, 3, 1, 1, 6, 4, 2]
     assert await site.count(pipelines) == 3
     assert old not in await site.ids(run_events.c.run_id)
+
+
+async def test_followers_of_runs_are_told_which_ones_are_gone(site: Site) -> None:
+    old = await site.ended_run(31)
+    await site.ended_run(29)
+    logs = LogReader(site.home.attempts, site.store, site.engine)
+    async with contextlib.aclosing(
+        Streams(site.engine, site.broker, logs).changed_runs(WantedRuns())
+    ) as changes:
+        await site.janitor(runs=30).clean_database()
+        with anyio.fail_after(10):
+            told = await anext(changes)
+    assert (told.matching, told.others, told.deleted) == ([], [], [old])
+
+
+async def test_notes_of_deleted_runs_go_after_a_day_in_batches(
+    site: Site, monkeypatch: pytest.MonkeyPatch, deleted_rows: list[int]
+) -> None:
+    monkeypatch.setattr(janitor, "ROWS_PER_BATCH", 3)
+    young, *old = [uuid.uuid4() for _ in range(8)]
+    hours = {young: 23, **dict.fromkeys(old, 25)}
+    rows = [
+        {"run_id": run_id, "pipeline_id": uuid.uuid4(), "deleted_at": days_ago(age / 24)}
+        for run_id, age in hours.items()
+    ]
+    await site.execute(sa.insert(deleted_runs).values(rows))
+    assert await site.janitor().clean_database() == {"notes of deleted runs": 7}
+    assert await site.ids(deleted_runs.c.run_id) == {young}
+    assert [count for count in deleted_rows if count] == [3, 3, 1]
 
 
 async def test_a_run_whose_notes_were_edited_lately_stays(site: Site) -> None:

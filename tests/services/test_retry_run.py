@@ -181,7 +181,7 @@ async def test_retry_and_delete_at_once_leave_all_or_nothing(by_hand: ByHand) ->
         pipeline_id = (await by_hand.run(run_id)).pipeline_id
         results = await asyncio.gather(
             retried(by_hand, run_id),
-            delete_pipeline(by_hand.engine, pipeline_id, delete_runs=True),
+            delete_pipeline(by_hand.engine, by_hand.broker, pipeline_id, delete_runs=True),
             return_exceptions=True,
         )
         errors = [result for result in results if isinstance(result, BaseException)]

@@ -239,7 +239,7 @@ async def test_a_schedule_goes_with_its_pipeline_and_outlives_its_runs(by_hand: 
     await delete_run(by_hand.engine, by_hand.broker, run_id)
     row = await row_of(by_hand, schedule_id)
     assert row.last_run_id is None
-    await delete_pipeline(by_hand.engine, row.pipeline_id)
+    await delete_pipeline(by_hand.engine, by_hand.broker, row.pipeline_id)
     assert await by_hand.rows(sa.select(schedules)) == []
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from graph_client import PATIENCE_SECONDS, Graph
-from hand_made_run import HandMadeRun
+from hand_made_run import HandMadeRun, let_time_pass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
 from app.domain.events import EventKind
 from app.domain.statuses import Phase, StageStatus
 from app.graphql.place import Place
@@ -88,20 +87,15 @@ async def test_the_log_of_several_attempts(
         assert await in_parts(graph, query, variables, count) == whole
 
 
-async def test_changed_runs(
-    graph: Graph, engine: AsyncEngine, broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_changed_runs(graph: Graph, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "_RUNS_PER_BATCH", 2)
     query = "subscription { runsChanged { runs { notes } } }"
     runs = [await HandMadeRun.insert(engine) for _ in range(6)]
+    await let_time_pass(engine)
     place = Place()
-    first = asyncio.create_task(taken(graph, query, {}, place, 1))
-    # Nobody can see a task wait: this is long enough for the read with which it begins.
-    await asyncio.sleep(0.3)
     for number, run in enumerate(runs):
         await run.update_run(notes=str(number))
-    broker.publish("runs")
-    told = [await first]
+    told = [await taken(graph, query, {}, place, 1)]
     for number in range(6, 8):
         await runs[0].update_run(notes=str(number))
         told.append(await taken(graph, query, {}, place, 1))

@@ -3,22 +3,53 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from graph_client import Graph, Subscriber
-from hand_made_run import HandMadeRun
+import pytest
+import sqlalchemy as sa
+from graph_client import Graph, Subscriber, graph_over
+from hand_made_run import HandMadeRun, let_time_pass
+from postgres_proxy import PostgresProxy
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
+from app.database.columns import new_id
+from app.database.engine import create_engine
 from app.database.models import pipeline_runs
 from app.graphql.ids import global_id
+from app.graphql.schema import Schema
+from app.services import streams
+from app.services.logs import LogReader
+from app.services.pipelines import delete_pipeline
+from app.services.run_records import delete_run
 
-RUNS = "subscription ($filter: RunFilter) { runsChanged(filter: $filter) { runs { id status notes } otherRunIds } }"
+RUNS = """subscription ($filter: RunFilter) {
+    runsChanged(filter: $filter) { runs { id status notes } otherRunIds deletedRunIds } }"""
+
+
+@pytest.fixture(autouse=True)
+async def quiet_past(engine: AsyncEngine) -> None:
+    await let_time_pass(engine)
+
+
+async def ended_run(engine: AsyncEngine) -> HandMadeRun:
+    """A run which ended long ago."""
+    run = await HandMadeRun.insert(engine)
+    await run.finish()
+    await let_time_pass(engine)
+    return run
 
 
 def run_gid(run: HandMadeRun) -> str:
     return global_id("Run", run.run_id)
+
+
+def deletion_of(*runs: HandMadeRun) -> dict[str, Any]:
+    """The message which tells that these runs are gone, and nothing else."""
+    return {"runs": [], "otherRunIds": [], "deletedRunIds": [run_gid(run) for run in runs]}
 
 
 async def begun(subscriber: Subscriber) -> asyncio.Task[dict[str, Any]]:
@@ -35,14 +66,17 @@ async def test_a_new_run_and_its_changes_are_told(graph: Graph, engine: AsyncEng
         run = await HandMadeRun.insert(engine)
         broker.publish("runs")
         told = {"id": run_gid(run), "status": "RUNNING", "notes": None}
-        assert await waiting == {"runs": [told], "otherRunIds": []}
+        assert await waiting == {"runs": [told], "otherRunIds": [], "deletedRunIds": []}
         waiting = asyncio.create_task(subscriber.next())
         await run.finish()
         broker.publish("runs")
-        assert await waiting == {"runs": [told | {"status": "COMPLETED"}], "otherRunIds": []}
+        assert (await waiting)["runs"] == [told | {"status": "COMPLETED"}]
 
 
-async def test_what_was_there_before_is_not_told(graph: Graph, run: HandMadeRun, broker: Broker) -> None:
+async def test_what_was_there_long_before_is_not_told(
+    graph: Graph, run: HandMadeRun, engine: AsyncEngine, broker: Broker
+) -> None:
+    await let_time_pass(engine)
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
         broker.publish("runs")
@@ -57,6 +91,7 @@ async def test_many_changes_of_many_runs_become_few_messages(
     graph: Graph, engine: AsyncEngine, broker: Broker
 ) -> None:
     runs = [await HandMadeRun.insert(engine) for _ in range(5)]
+    await let_time_pass(engine)
     messages: list[dict[str, Any]] = []
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
@@ -79,6 +114,7 @@ async def test_a_run_which_no_longer_matches_is_named_so_that_a_list_can_drop_it
 ) -> None:
     run = await HandMadeRun.insert(engine, environment="test")
     other = await HandMadeRun.insert(engine)
+    await let_time_pass(engine)
     wanted = {"status": ["RUNNING"], "pipelineId": str(run.pipeline_id)}
     async with graph.subscribe(RUNS, filter=wanted) as subscriber:
         waiting = await begun(subscriber)
@@ -89,7 +125,7 @@ async def test_a_run_which_no_longer_matches_is_named_so_that_a_list_can_drop_it
         waiting = asyncio.create_task(subscriber.next())
         await run.finish()
         broker.publish("runs")
-        assert await waiting == {"runs": [], "otherRunIds": [run_gid(run)]}
+        assert await waiting == {"runs": [], "otherRunIds": [run_gid(run)], "deletedRunIds": []}
 
 
 async def test_a_transaction_which_commits_late_is_not_missed(
@@ -97,6 +133,7 @@ async def test_a_transaction_which_commits_late_is_not_missed(
 ) -> None:
     """Its ``updated_at`` is older than rows which were read before it became visible."""
     later = await HandMadeRun.insert(engine)
+    await let_time_pass(engine)
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
         async with engine.connect() as slow:
@@ -111,6 +148,176 @@ async def test_a_transaction_which_commits_late_is_not_missed(
             await slow.commit()
         broker.publish("runs")
         assert [run["notes"] for run in (await waiting)["runs"]] == ["late"]
+
+
+async def test_a_change_between_the_answer_of_a_query_and_the_first_read_is_told(
+    graph: Graph, run: HandMadeRun, engine: AsyncEngine
+) -> None:
+    deleted = await ended_run(engine)
+    async with graph.subscribe(RUNS) as subscriber:
+        await run.update_run(notes="after the query")
+        await delete_by_hand(deleted)
+        told = await subscriber.next()
+        assert [run["notes"] for run in told["runs"]] == ["after the query"]
+        assert told["deletedRunIds"] == [run_gid(deleted)]
+
+
+async def test_a_transaction_which_was_open_at_the_first_read_is_not_missed(
+    graph: Graph, run: HandMadeRun, engine: AsyncEngine, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began before all that the stream goes back for those who query a list."""
+    await let_time_pass(engine)
+    monkeypatch.setattr(streams, "_BEGINS_BEFORE", dt.timedelta(0))
+    async with engine.connect() as slow:
+        await slow.execute(
+            sa.update(pipeline_runs).where(pipeline_runs.c.id == run.run_id).values(notes="late")
+        )
+        async with graph.subscribe(RUNS) as subscriber:
+            waiting = await begun(subscriber)
+            await slow.commit()
+            broker.publish("runs")
+            assert [run["notes"] for run in (await waiting)["runs"]] == ["late"]
+
+
+async def test_a_change_is_told_although_the_first_read_had_to_wait_for_the_database(
+    schema: Schema, database_url: str, logs: LogReader, run: HandMadeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await let_time_pass(run.engine)
+    for name in ("_BEGINS_BEFORE", "_LONGEST_TRANSACTION"):
+        monkeypatch.setattr(streams, name, dt.timedelta(seconds=0.1))
+    async with PostgresProxy(database_url) as proxy, Broker(proxy.url, poll_seconds=0.05) as broker:
+        engine = create_engine(proxy.url)
+        await proxy.close()
+        async with graph_over(schema, engine, broker, logs).subscribe(RUNS) as subscriber:
+            waiting = await begun(subscriber)
+            await run.update_run(notes="meanwhile")
+            # Longer than the stream goes back.
+            await asyncio.sleep(0.5)
+            await proxy.reopen()
+            assert [run["notes"] for run in (await waiting)["runs"]] == ["meanwhile"]
+        await engine.dispose()
+
+
+async def delete_by_hand(run: HandMadeRun) -> None:
+    async with run.engine.begin() as connection:
+        await connection.execute(sa.delete(pipeline_runs).where(pipeline_runs.c.id == run.run_id))
+
+
+async def delete_the_run(run: HandMadeRun, broker: Broker) -> None:
+    await delete_run(run.engine, broker, run.run_id)
+
+
+async def delete_the_pipeline(run: HandMadeRun, broker: Broker) -> None:
+    await delete_pipeline(run.engine, broker, run.pipeline_id, delete_runs=True)
+
+
+@pytest.mark.parametrize("delete", [delete_the_run, delete_the_pipeline])
+async def test_a_deleted_run_is_told_at_once_and_once(
+    graph: Graph,
+    engine: AsyncEngine,
+    broker: Broker,
+    delete: Callable[[HandMadeRun, Broker], Awaitable[None]],
+) -> None:
+    run, other = await ended_run(engine), await ended_run(engine)
+    async with graph.subscribe(RUNS) as subscriber:
+        waiting = await begun(subscriber)
+        await delete(run, broker)
+        assert await waiting == deletion_of(run)
+        waiting = asyncio.create_task(subscriber.next())
+        await delete(other, broker)
+        assert await waiting == deletion_of(other)
+
+
+async def test_a_run_which_changes_and_is_deleted_is_told_as_deleted_only(
+    graph: Graph, engine: AsyncEngine
+) -> None:
+    run = await ended_run(engine)
+    async with graph.subscribe(RUNS) as subscriber:
+        await run.update_run(notes="last words")
+        await delete_by_hand(run)
+        assert await subscriber.next() == deletion_of(run)
+
+
+async def test_a_deletion_without_any_hint_costs_only_the_poll(
+    schema: Schema, engine: AsyncEngine, database_url: str, logs: LogReader
+) -> None:
+    run = await ended_run(engine)
+    async with (
+        Broker(database_url, poll_seconds=0.1) as broker,
+        graph_over(schema, engine, broker, logs).subscribe(RUNS) as subscriber,
+    ):
+        waiting = await begun(subscriber)
+        await delete_by_hand(run)
+        assert await waiting == deletion_of(run)
+
+
+async def test_a_deletion_is_told_after_a_new_hint_connection(graph: Graph, engine: AsyncEngine) -> None:
+    run = await ended_run(engine)
+    async with graph.subscribe(RUNS) as subscriber:
+        waiting = await begun(subscriber)
+        await delete_by_hand(run)
+        kill = text(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'mlp-broker' AND datname = current_database()"
+        )
+        async with engine.begin() as connection:
+            await connection.execute(kill)
+        assert await waiting == deletion_of(run), "the new connection is a hint; nobody published one"
+
+
+async def test_a_deletion_which_commits_late_is_not_missed(
+    graph: Graph, engine: AsyncEngine, broker: Broker
+) -> None:
+    run, later = await ended_run(engine), await ended_run(engine)
+    async with graph.subscribe(RUNS) as subscriber:
+        waiting = await begun(subscriber)
+        async with engine.connect() as slow:
+            await slow.execute(sa.delete(pipeline_runs).where(pipeline_runs.c.id == run.run_id))
+            await delete_run(engine, broker, later.run_id)
+            assert await waiting == deletion_of(later)
+            waiting = asyncio.create_task(subscriber.next())
+            await slow.commit()
+        broker.publish("runs")
+        assert await waiting == deletion_of(run)
+
+
+async def test_of_a_deleted_run_only_the_pipeline_is_compared_with_the_filter(
+    graph: Graph, engine: AsyncEngine, broker: Broker
+) -> None:
+    run, other = await ended_run(engine), await ended_run(engine)
+    wanted = {
+        "pipelineId": str(run.pipeline_id),
+        "status": ["FAILED"],
+        "createdBefore": "2020-01-01T00:00:00Z",
+    }
+    async with graph.subscribe(RUNS, filter=wanted) as subscriber:
+        waiting = await begun(subscriber)
+        await delete_run(engine, broker, other.run_id)
+        await delete_run(engine, broker, run.run_id)
+        assert await waiting == deletion_of(run)
+
+
+async def test_all_runs_of_a_deleted_pipeline_are_told_in_several_messages(
+    graph: Graph, run: HandMadeRun, engine: AsyncEngine, broker: Broker
+) -> None:
+    await run.finish()
+    run_ids = {run.run_id, *(new_id() for _ in range(249))}
+    rows = [
+        {"id": run_id, "pipeline_id": run.pipeline_id, "status": "FAILED", "definition": {}}
+        for run_id in run_ids - {run.run_id}
+    ]
+    async with engine.begin() as connection:
+        await connection.execute(sa.insert(pipeline_runs).values(completed_at=sa.func.now()), rows)
+    await let_time_pass(engine)
+    told: list[str] = []
+    async with graph.subscribe(RUNS) as subscriber:
+        waiting = await begun(subscriber)
+        await delete_the_pipeline(run, broker)
+        told += (await waiting)["deletedRunIds"]
+        assert len(told) < len(run_ids)
+        while len(told) < len(run_ids):
+            told += (await subscriber.next())["deletedRunIds"]
+    assert sorted(told) == sorted(global_id("Run", run_id) for run_id in run_ids)
 
 
 async def test_a_filter_with_a_wrong_id_is_a_typed_error(graph: Graph) -> None:
