@@ -219,14 +219,10 @@ async def retry_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, fr
 
 
 async def _ended_run(connection: AsyncConnection, run_id: uuid.UUID) -> sa.Row[Any]:
-    """The run, which nobody deletes until the commit; its pipeline is locked first, as for its deletion."""
-    of_pipeline = sa.select(pipeline_runs.c.pipeline_id).where(pipeline_runs.c.id == run_id)
-    pipeline_id = (await connection.execute(of_pipeline)).scalar_one_or_none()
+    """The run, which nobody deletes until the commit; it is locked before its pipeline, as for their deletion."""
     statement = sa.select(pipeline_runs).where(pipeline_runs.c.id == run_id)
-    run = None
-    if pipeline_id is not None and await is_kept(connection, pipeline_id):
-        run = (await connection.execute(statement.with_for_update(read=True, key_share=True))).one_or_none()
-    if run is None:
+    run = (await connection.execute(statement.with_for_update(read=True, key_share=True))).one_or_none()
+    if run is None or not await is_kept(connection, run.pipeline_id):
         raise NotFound(f"there is no run {run_id}", path=("runId",))
     if run.status not in RUN_FINAL:
         raise DomainError(
