@@ -57,8 +57,10 @@ async def mirror_run(connection: AsyncConnection, run_id: uuid.UUID) -> None:
 async def mirror_stages(connection: AsyncConnection, stage_run_ids: Collection[uuid.UUID]) -> None:
     """Copies stage runs' outcomes to their stages, unless the pipeline has a newer run."""
     if len(stage_run_ids) > MANY:
-        # Rows written a moment ago are not in the planner's statistics: it would compare all pairs of them.
+        # Rows written a moment ago are not in the planner's statistics: it would compare all pairs of them. So would
+        # a plan of this statement that was kept when it had few rows to change.
         await connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
+        await connection.execute(sa.text("SET LOCAL plan_cache_mode = force_custom_plan"))
     source = stage_runs.c
     await connection.execute(
         sa.update(pipeline_stages)

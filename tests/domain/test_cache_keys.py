@@ -122,6 +122,6 @@ def test_the_same_key_that_may_not_be_taken_means_that_its_files_changed_meanwhi
     assert changed_since(key(), key()).reason is MissReason.FILES_CHANGED_MEANWHILE
 
 
-@pytest.mark.parametrize("reason", set(MissReason) - {MissReason.CHANGED})
+@pytest.mark.parametrize("reason", sorted(set(MissReason) - {MissReason.CHANGED}))
 def test_every_reason_has_a_sentence(reason: MissReason) -> None:
     assert len(CacheMiss(reason).summary) > 20

@@ -51,6 +51,9 @@ mutation ($input: UpdateArtifactInput!) {
 }
 """
 
+NOBODY = str(uuid.UUID(int=1))
+"""An id which nothing has."""
+
 
 @pytest.fixture
 async def stage_run(make: Factory) -> uuid.UUID:
@@ -302,7 +305,7 @@ async def test_an_address_must_be_plain(graph: Graph, stage_run: uuid.UUID, loca
 @pytest.mark.parametrize(
     ("more", "where"),
     [
-        ({"stageRunId": str(uuid.uuid4())}, ("NOT_FOUND", "stageRunId")),
+        ({"stageRunId": NOBODY}, ("NOT_FOUND", "stageRunId")),
         ({"stageRunId": "?"}, ("NOT_FOUND", "stageRunId")),
         ({"name": " "}, ("BAD_INPUT", "name")),
         ({"name": "n" * 256}, ("BAD_INPUT", "name")),
@@ -313,7 +316,7 @@ async def test_an_address_must_be_plain(graph: Graph, stage_run: uuid.UUID, loca
         ({"dataset": {"schema": {"a": 1}}}, ("BAD_INPUT", "dataset.schema")),
         ({"model": {"metrics": 1}}, ("BAD_INPUT", "model.metrics")),
         ({"model": {"algorithm": "a" * 101}}, ("BAD_INPUT", "model.algorithm")),
-        ({"model": {"trainingDatasetId": str(uuid.uuid4())}}, ("NOT_FOUND", "model.trainingDatasetId")),
+        ({"model": {"trainingDatasetId": NOBODY}}, ("NOT_FOUND", "model.trainingDatasetId")),
     ],
     ids=str,
 )
@@ -353,7 +356,7 @@ async def test_more_can_be_said_about_an_artifact_until_it_is_withdrawn(
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
-        ({"artifactId": str(uuid.uuid4())}, ("NOT_FOUND", ["artifactId"])),
+        ({"artifactId": NOBODY}, ("NOT_FOUND", ["artifactId"])),
         ({"artifactId": "x"}, ("NOT_FOUND", ["artifactId"])),
         ({"artifactMetadata": 1}, ("BAD_INPUT", ["artifactMetadata"])),
         ({"description": "d" * 10_001}, ("BAD_INPUT", ["description"])),

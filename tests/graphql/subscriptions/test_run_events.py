@@ -233,7 +233,7 @@ async def test_a_cursor_of_another_run_is_a_typed_error(graph: Graph, run: HandM
     assert (error["code"], error["argumentPath"]) == ("BAD_INPUT", ["after"])
 
 
-@pytest.mark.parametrize("run_id", [str(uuid.uuid4()), "no id"])
+@pytest.mark.parametrize("run_id", [str(uuid.UUID(int=1)), "no id"])
 async def test_a_run_which_does_not_exist_is_a_typed_error(graph: Graph, run_id: str) -> None:
     error = await graph.error(EVENTS, id=run_id)
     assert (error["code"], error["argumentPath"]) == ("NOT_FOUND", ["runId"])
