@@ -2,7 +2,7 @@
 
 Two API servers and two workers on one PostgreSQL: processes are killed and frozen, connections cut, the database
 stopped in good order and without. ``MLP_CHAOS_SEEDS`` (such as ``1,2,3`` or ``1-20``) and ``MLP_CHAOS_SECONDS`` make
-it longer; ``-s`` shows the figures.
+it longer; ``-n 0 -s`` shows the figures.
 """
 
 from __future__ import annotations
