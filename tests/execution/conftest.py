@@ -106,8 +106,8 @@ class Engine:
         return run
 
     async def stages(self, run_id: uuid.UUID) -> dict[str, Any]:
-        rows = await self.rows(sa.select(stage_runs).where(stage_runs.c.pipeline_run_id == run_id))
-        return {row.name: row for row in rows}
+        statement = sa.select(stage_runs).where(stage_runs.c.pipeline_run_id == run_id)
+        return {row.name: row for row in await self.rows(statement.order_by(stage_runs.c.position))}
 
     async def attempts(self, stage_run_id: uuid.UUID) -> Sequence[sa.Row[Any]]:
         statement = sa.select(stage_attempts).where(stage_attempts.c.stage_run_id == stage_run_id)

@@ -180,9 +180,9 @@ class ByHand:
         return row
 
     async def stages(self, run_id: uuid.UUID) -> dict[str, Any]:
-        """Stage runs by name."""
-        rows = await self.rows(sa.select(stage_runs).where(stage_runs.c.pipeline_run_id == run_id))
-        return {row.name: row for row in rows}
+        """Stage runs by name, in the order of the pipeline."""
+        statement = sa.select(stage_runs).where(stage_runs.c.pipeline_run_id == run_id)
+        return {row.name: row for row in await self.rows(statement.order_by(stage_runs.c.position))}
 
     async def statuses(self, run_id: uuid.UUID) -> dict[str, str]:
         return {name: str(row.status) for name, row in (await self.stages(run_id)).items()}
