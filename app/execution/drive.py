@@ -184,8 +184,8 @@ class AttemptDriver:
         return await to_thread.run_sync(log_tail, self.executor.folder(attempt.id))
 
     async def _publish(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
-        await self._check_current(attempt)
-        await transitions.stage_collecting(self.engine, self.hints, attempt.key)
+        if not await transitions.stage_collecting(self.engine, self.hints, attempt.key):
+            await self._check_current(attempt)  # it may also have come this far before
         try:
             outputs = await collect_outputs(self.executor.folder(attempt.id), self.store, self.limits)
         except (OutputRefused, InvalidInput) as refusal:

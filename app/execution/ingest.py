@@ -10,6 +10,7 @@ from pathlib import Path
 from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.broker.topics import log_topic
 from app.database.attempts import Attempt
 from app.domain.stage_reports import METRIC_LINE_LIMIT_BYTES, MetricPoint, parse_metric_lines
 from app.execution.executors.base import Executor
@@ -86,7 +87,7 @@ class Ingest:
         sizes = [event.data["logBytes"] for event in events if "logBytes" in event.data]
         if sizes and sizes[-1] != self._log_bytes:
             self._log_bytes = sizes[-1]
-            self.hints.publish_local(f"log:{self.attempt.stage_run_id}")
+            self.hints.publish_local(log_topic(self.attempt.stage_run_id))
 
 
 def _samples(events: list[JournalEvent]) -> list[Sample]:

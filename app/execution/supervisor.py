@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
+from app.broker.topics import WORK
 from app.database.attempts import Attempt, attempts_to_stop, lost_attempts, unfit_stages
 from app.database.claims import Work, work_at_hand
 from app.domain.attempts import AttemptKey
@@ -89,7 +90,7 @@ class Supervisor:
         async with self._home.supervised(), anyio.create_task_group() as tasks, self._registered():
             tasks.start_soon(self._keep_lease)
             await self._until_done("adopt attempts", self._adopt, tasks)
-            with self._broker.listen("work") as hints:
+            with self._broker.listen(WORK) as hints:
                 while True:
                     await self._until_done("look for work", self._pass, tasks)
                     await hints.wait(self._pause_seconds)
@@ -144,7 +145,7 @@ class Supervisor:
             return
         logger.warning("the lease of worker %s ran out; coming back under a new id", self._id)
         await self._register()
-        self._broker.publish_local("work")
+        self._broker.publish_local(WORK)
 
     async def _take_over(self) -> list[Attempt]:
         """Not a task of whoever renews the lease: it waits for the locks of the runs."""
@@ -278,4 +279,4 @@ class Supervisor:
             await self._driver.drive(attempt_id)
         finally:
             self._driven.discard(attempt_id)
-            self._broker.publish_local("work")
+            self._broker.publish_local(WORK)

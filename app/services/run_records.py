@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.broker.topics import RUNS, run_topic
 from app.database.models import pipeline_runs, stage_runs
 from app.domain.statuses import RUN_FINAL
 from app.errors import DomainError, ErrorCode
@@ -26,7 +27,7 @@ async def update_run(
     values = {name: changes[name] or None for name in ("tags", "notes") if name in changes}
     async with changing(engine, hints, run_id) as change:
         change.set_run(**values)
-    hints.publish(f"run:{run_id}", "runs")
+    hints.publish(run_topic(run_id), RUNS)
 
 
 async def delete_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -> None:
@@ -43,7 +44,7 @@ async def delete_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -
         await lock_pipeline(connection, run.pipeline_id)
         await connection.execute(sa.delete(pipeline_runs).where(pipeline_runs.c.id == run_id))
         await mirror_latest_run(connection, run.pipeline_id, [stage.stage_id for stage in stages])
-    hints.publish(f"run:{run_id}", "runs")
+    hints.publish(run_topic(run_id), RUNS)
 
 
 async def _locked_stages(connection: AsyncConnection, run_id: uuid.UUID) -> Sequence[sa.Row[Any, Any]]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.broker.topics import metrics_topic, samples_topic
 from app.database.models import metric_points, pipeline_runs, resource_samples, stage_attempts
 from app.domain.attempts import AttemptKey
 from app.domain.stage_reports import MetricPoint
@@ -60,9 +61,9 @@ async def store_report(
         if report.points:
             await _insert_points(connection, key, report.points)
     if report.samples:
-        hints.publish_local(f"samples:{key.run_id}")
+        hints.publish_local(samples_topic(key.run_id))
     if report.points:
-        hints.publish_local(f"metrics:{key.run_id}")
+        hints.publish_local(metrics_topic(key.run_id))
     return True
 
 
