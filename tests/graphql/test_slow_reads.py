@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -60,6 +61,14 @@ async def until_nothing_is_stuck(engine: AsyncEngine) -> None:
             await asyncio.sleep(0.02)
 
 
+async def answer_in_the_end(graph: Graph, query: str) -> Any:
+    """The data of a query whose server is impatient: on a busy machine also what nobody locks may take too long."""
+    async with asyncio.timeout(30):
+        while (result := await graph.result(query)).errors:
+            assert [error.extensions for error in result.errors] == [{"code": "TIMEOUT"}]
+        return result.data
+
+
 async def test_reads_have_connections_of_their_own_which_wait_eight_seconds(
     database_url: str, mlp_home: object
 ) -> None:
@@ -84,7 +93,9 @@ async def test_a_statement_that_takes_too_long_fails_its_field_only(
     assert [(part.path, part.extensions) for part in error] == [
         (["pipelines", "nodes", 0, "latestRun"], {"code": "TIMEOUT"})
     ]
-    assert await slow.data(query) == {"pipelines": {"nodes": [{"name": "penguins", "latestRun": None}]}}
+    assert await answer_in_the_end(slow, query) == {
+        "pipelines": {"nodes": [{"name": "penguins", "latestRun": None}]}
+    }
 
 
 async def test_the_pool_is_whole_after_many_timeouts(
@@ -97,7 +108,7 @@ async def test_the_pool_is_whole_after_many_timeouts(
     codes = {error.extensions["code"] for result in results for error in result.errors or ()}
     assert codes == {"TIMEOUT"}
     assert impatient.pool.checkedout() == 0  # type: ignore[attr-defined]
-    answers = await asyncio.gather(*(slow.data(RUNS) for _ in range(2 * READ_SLOTS)))
+    answers = await asyncio.gather(*(answer_in_the_end(slow, RUNS) for _ in range(2 * READ_SLOTS)))
     assert answers == [{"runs": {"nodes": []}, "pipelines": {"nodes": [{"name": "penguins"}]}}] * len(answers)
 
 
