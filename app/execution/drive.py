@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import anyio
 from anyio import to_thread
@@ -22,6 +23,7 @@ from app.execution.declared_files import FilesUnreadable
 from app.execution.executors.base import AttemptResult, AttemptState, Executor
 from app.execution.ingest import Ingest, instant
 from app.execution.launch import AttemptLimits, prepare_attempt
+from app.execution.reports import ReportWriter
 from app.runner.outputs import OutputRefused
 from app.services import transitions
 from app.services.artifacts import StageOutputs
@@ -33,6 +35,7 @@ from app.storage.local import LocalStore
 logger = logging.getLogger(__name__)
 
 INGEST_INTERVAL_SECONDS = 1.0
+LOOKS_TOGETHER_SECONDS = 0.25
 START_POLL_SECONDS = 0.02
 RECONNECT_SECONDS = 1.0
 ROOM_POLL_SECONDS = 5.0
@@ -114,6 +117,10 @@ class AttemptDriver:
         except (NotFound, _Superseded):
             await self._abandon(attempt.id)
 
+    @cached_property
+    def _reports(self) -> ReportWriter:
+        return ReportWriter(self.engine, self.hints)
+
     @property
     def _cache(self) -> StageCache:
         return StageCache(self.engine, self.hints, self.store)
@@ -155,10 +162,10 @@ class AttemptDriver:
             raise _Superseded
 
     async def _follow(self, attempt: Attempt, state: AttemptState) -> AttemptState:
-        ingest = Ingest(self.engine, self.hints, self.executor, attempt)
+        ingest = Ingest(self.engine, self.hints, self.executor, self._reports, attempt)
         while state is AttemptState.RUNNING:
             await ingest.catch_up()
-            pause = INGEST_INTERVAL_SECONDS if ingest.has_started else START_POLL_SECONDS
+            pause = _until_next_look() if ingest.has_started else START_POLL_SECONDS
             with anyio.move_on_after(pause):
                 state = await self.executor.wait(attempt.id)
         if state is not AttemptState.NEW:
@@ -211,6 +218,11 @@ class AttemptDriver:
         outcome = AttemptOutcome(reason, error=_public_text(error))
         await self._fail(attempt, outcome, StageOutputs())
         await self.executor.forget(attempt.id)
+
+
+def _until_next_look() -> float:
+    """Seconds, so that many attempts are looked at together: what they report is then stored together, too."""
+    return INGEST_INTERVAL_SECONDS - anyio.current_time() % LOOKS_TOGETHER_SECONDS
 
 
 def _will_pass(error: Exception) -> bool:

@@ -14,10 +14,11 @@ from app.broker.topics import log_topic
 from app.database.attempts import Attempt
 from app.domain.stage_reports import METRIC_LINE_LIMIT_BYTES, MetricPoint, parse_metric_lines
 from app.execution.executors.base import Executor
+from app.execution.reports import ReportWriter
 from app.runner.journal import JournalEvent
 from app.services import transitions
 from app.services.run_change import Publisher
-from app.services.samples import Report, Sample, store_report
+from app.services.samples import Offsets, Report, Sample
 
 _METRICS_READ_BYTES = 1 << 20
 _METRICS_PER_READ = 20_000
@@ -35,13 +36,13 @@ class Ingest:
     engine: AsyncEngine
     hints: Publisher
     executor: Executor
+    reports: ReportWriter
     attempt: Attempt
 
     def __post_init__(self) -> None:
-        self._journal_offset = self.attempt.journal_offset
-        self._metrics_offset = self.attempt.metrics_offset
+        self._read = Offsets(self.attempt.journal_offset, self.attempt.metrics_offset)
         self._log_bytes = 0
-        self.has_started = self._journal_offset > 0
+        self.has_started = self._read.journal > 0
 
     async def catch_up(self, *, to_the_end: bool = False) -> None:
         """Stores everything reported since the last call; ``to_the_end`` also takes an unfinished last line."""
@@ -50,13 +51,15 @@ class Ingest:
             more = await self._step(to_the_end)
 
     async def _step(self, to_the_end: bool) -> bool:
-        events, journal_offset = await self.executor.journal(self.attempt.id, self._journal_offset)
+        events, journal_offset = await self.executor.journal(self.attempt.id, self._read.journal)
         points, metrics_offset = await to_thread.run_sync(self._read_metrics, to_the_end)
-        if (journal_offset, metrics_offset) == (self._journal_offset, self._metrics_offset):
+        until = Offsets(journal_offset, metrics_offset)
+        if until == self._read:
             return False
         await self._note_start(events)
-        report = Report(_samples(events), points, journal_offset, metrics_offset)
-        await self._store(report)
+        # Of an attempt that was given up meanwhile nothing is stored any more, and nobody misses it.
+        await self.reports.store(Report(self.attempt.key, self._read, until, _samples(events), points))
+        self._read = until
         self._announce_log(events)
         return True
 
@@ -67,21 +70,15 @@ class Ingest:
                 started = (self.attempt.key, instant(event.at), _pid(event))
                 await transitions.stage_started(self.engine, self.hints, *started)
 
-    async def _store(self, report: Report) -> None:
-        """Of an attempt that was given up meanwhile nothing is stored any more, and nobody misses it."""
-        since = (self._journal_offset, self._metrics_offset)
-        await store_report(self.engine, self.hints, self.attempt.key, since, report)
-        self._journal_offset, self._metrics_offset = report.journal_offset, report.metrics_offset
-
     def _read_metrics(self, to_the_end: bool) -> tuple[tuple[MetricPoint, ...], int]:
         path = self.executor.folder(self.attempt.id) / "metrics.jsonl"
-        data = _read_from(path, self._metrics_offset, _METRICS_READ_BYTES)
+        data = _read_from(path, self._read.metrics, _METRICS_READ_BYTES)
         complete = data.rfind(b"\n") + 1
         is_tail = len(data) < _METRICS_READ_BYTES
         if (to_the_end and is_tail) or (not complete and len(data) > METRIC_LINE_LIMIT_BYTES):
             complete = len(data)
         lines = parse_metric_lines(data[:complete].split(b"\n"), max_points=_METRICS_PER_READ)
-        return lines.points, self._metrics_offset + complete
+        return lines.points, self._read.metrics + complete
 
     def _announce_log(self, events: list[JournalEvent]) -> None:
         sizes = [event.data["logBytes"] for event in events if "logBytes" in event.data]

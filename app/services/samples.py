@@ -1,11 +1,14 @@
-"""Stores what an attempt reports while it runs: resource samples and metric points, each report once."""
+"""Stores what attempts report while they run: resource samples and metric points, each report once."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -29,79 +32,122 @@ class Sample:
     write_bytes: int | None = None
 
 
+class Offsets(NamedTuple):
+    """How far the files of an attempt have been read, in bytes."""
+
+    journal: int
+    metrics: int
+
+
 @dataclass(frozen=True)
 class Report:
-    """What was read from an attempt's files, and up to which byte (``journal_offset``, ``metrics_offset``)."""
+    """What an attempt's files hold between two places in them."""
 
-    samples: Sequence[Sample]
-    points: Sequence[MetricPoint]
-    journal_offset: int
-    metrics_offset: int
+    attempt: AttemptKey
+    since: Offsets
+    until: Offsets
+    samples: Sequence[Sample] = ()
+    points: Sequence[MetricPoint] = ()
+
+    @property
+    def row_count(self) -> int:
+        """How many rows it becomes."""
+        return len(self.samples) + len(self.points)
 
 
-async def store_report(
-    engine: AsyncEngine,
-    hints: Publisher,
-    key: AttemptKey,
-    since: tuple[int, int],
-    report: Report,
-) -> bool:
-    """Advances the attempt's offsets from ``since`` (journal, metrics) and stores what lies between.
+async def store_reports(
+    engine: AsyncEngine, hints: Publisher, reports: Collection[Report]
+) -> set[AttemptKey]:
+    """Advances the offsets of attempts, of which each has one report, and stores what lies between; all or nothing.
 
-    False, with nothing stored, when the offsets are no longer there (another supervisor read these bytes) or the
-    attempt is over, because it was given up as lost.
+    The answer lacks attempts of which nothing was stored: their offsets were no longer there (another supervisor read
+    these bytes), or they are over, because they were given up as lost.
     """
     async with engine.begin() as connection:
-        if report.samples or report.points:
-            await _lock_run(connection, key.run_id)
-        if not await _advance(connection, key, since, report):
-            return False
-        if report.samples:
-            await _insert_samples(connection, key, report.samples)
-        if report.points:
-            await _insert_points(connection, key, report.points)
-    if report.samples:
-        hints.publish_local(samples_topic(key.run_id))
-    if report.points:
-        hints.publish_local(metrics_topic(key.run_id))
-    return True
+        await _lock_runs(connection, {report.attempt.run_id for report in reports})
+        current = await _advance(connection, reports)
+        stored = [report for report in reports if report.attempt in current]
+        sampled = [report for report in stored if report.samples]
+        measured = [report for report in stored if report.points]
+        if sampled or measured:
+            numbers = await _take_numbers(connection, stored)
+            await _insert(connection, resource_samples, _sample_rows(sampled, numbers.samples))
+            await _insert(connection, metric_points, _point_rows(measured, numbers.points))
+    hints.publish_local(
+        *{samples_topic(report.attempt.run_id) for report in sampled},
+        *{metrics_topic(report.attempt.run_id) for report in measured},
+    )
+    return current
 
 
-async def _lock_run(connection: AsyncConnection, run_id: uuid.UUID) -> None:
-    """Before the attempt's row, as everybody does who needs both."""
-    statement = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == run_id)
+async def _lock_runs(connection: AsyncConnection, run_ids: Collection[uuid.UUID]) -> None:
+    """Before the attempts' rows, as everybody does who needs both, and in one order."""
+    runs = pipeline_runs.c
+    statement = sa.select(runs.id).where(runs.id == sa.any_(_array(run_ids, sa.Uuid))).order_by(runs.id)
     await connection.execute(statement.with_for_update(key_share=True))
 
 
-async def _advance(
-    connection: AsyncConnection, key: AttemptKey, since: tuple[int, int], report: Report
-) -> bool:
+async def _advance(connection: AsyncConnection, reports: Collection[Report]) -> set[AttemptKey]:
+    """The attempts whose rows stood where their report begins."""
+    columns = ("run_id", "stage_run_id", "number", "since_journal", "since_metrics", "journal", "metrics")
+    rows = [(*report.attempt, *report.since, *report.until) for report in reports]
+    kinds = (sa.Uuid, sa.Uuid, sa.Integer, *[sa.BigInteger] * 4)
+    report = _table(columns, kinds, rows)
+    attempts = stage_attempts.c
     statement = (
         sa.update(stage_attempts)
         .where(
-            stage_attempts.c.stage_run_id == key.stage_run_id,
-            stage_attempts.c.attempt == key.number,
-            stage_attempts.c.journal_offset == since[0],
-            stage_attempts.c.metrics_offset == since[1],
-            stage_attempts.c.finished_at.is_(None),
+            attempts.stage_run_id == report.c.stage_run_id,
+            attempts.attempt == report.c.number,
+            attempts.journal_offset == report.c.since_journal,
+            attempts.metrics_offset == report.c.since_metrics,
+            attempts.finished_at.is_(None),
         )
-        .values(journal_offset=report.journal_offset, metrics_offset=report.metrics_offset)
+        .values(journal_offset=report.c.journal, metrics_offset=report.c.metrics)
+        .returning(report.c.run_id, report.c.stage_run_id, report.c.number)
     )
-    return (await connection.execute(statement)).rowcount == 1
+    return {AttemptKey(*row) for row in await connection.execute(statement)}
 
 
-async def _insert_samples(
-    connection: AsyncConnection,
-    key: AttemptKey,
-    samples: Sequence[Sample],
-) -> None:
-    first = await _take_numbers(connection, key.run_id, pipeline_runs.c.last_sample_seq, len(samples))
-    rows = [
+class _Numbers(NamedTuple):
+    """The numbers that follow in each run."""
+
+    samples: dict[uuid.UUID, Iterator[int]]
+    points: dict[uuid.UUID, Iterator[int]]
+
+
+async def _take_numbers(connection: AsyncConnection, reports: Sequence[Report]) -> _Numbers:
+    """As many as the runs need; their rows are locked, so a reader's cursor skips none."""
+    samples: Counter[uuid.UUID] = Counter()
+    points: Counter[uuid.UUID] = Counter()
+    for report in reports:
+        samples[report.attempt.run_id] += len(report.samples)
+        points[report.attempt.run_id] += len(report.points)
+    rows = [(run_id, samples[run_id], points[run_id]) for run_id in samples]
+    wanted = _table(("run_id", "samples", "points"), (sa.Uuid, sa.BigInteger, sa.BigInteger), rows)
+    runs = pipeline_runs.c
+    statement = (
+        sa.update(pipeline_runs)
+        .where(runs.id == wanted.c.run_id)
+        .values(
+            last_sample_seq=runs.last_sample_seq + wanted.c.samples,
+            last_metric_seq=runs.last_metric_seq + wanted.c.points,
+            updated_at=runs.updated_at,
+        )
+        .returning(runs.id, runs.last_sample_seq, runs.last_metric_seq)
+    )
+    taken = (await connection.execute(statement)).all()
+    return _Numbers(
+        {run_id: count(last - samples[run_id] + 1) for run_id, last, _ in taken},
+        {run_id: count(last - points[run_id] + 1) for run_id, _, last in taken},
+    )
+
+
+def _sample_rows(reports: Sequence[Report], numbers: dict[uuid.UUID, Iterator[int]]) -> list[dict[str, Any]]:
+    return [
         {
-            "run_id": key.run_id,
-            "seq": first + index,
-            "stage_run_id": key.stage_run_id,
-            "attempt": key.number,
+            **_origin(report),
+            "seq": next(numbers[report.attempt.run_id]),
             "at": sample.at,
             "cpu_percent": sample.cpu_percent,
             "memory_bytes": sample.memory_bytes,
@@ -109,43 +155,45 @@ async def _insert_samples(
             "read_bytes": sample.read_bytes,
             "write_bytes": sample.write_bytes,
         }
-        for index, sample in enumerate(samples)
+        for report in reports
+        for sample in report.samples
     ]
-    await connection.execute(sa.insert(resource_samples), rows)
 
 
-async def _insert_points(
-    connection: AsyncConnection,
-    key: AttemptKey,
-    points: Sequence[MetricPoint],
-) -> None:
-    first = await _take_numbers(connection, key.run_id, pipeline_runs.c.last_metric_seq, len(points))
+def _point_rows(reports: Sequence[Report], numbers: dict[uuid.UUID, Iterator[int]]) -> list[dict[str, Any]]:
     read_at = datetime.now(UTC)
-    rows = [
+    return [
         {
-            "run_id": key.run_id,
-            "seq": first + index,
-            "stage_run_id": key.stage_run_id,
-            "attempt": key.number,
+            **_origin(report),
+            "seq": next(numbers[report.attempt.run_id]),
             "name": point.name,
             "step": point.step,
             "value": point.value,
             "at": point.at or read_at,
         }
-        for index, point in enumerate(points)
+        for report in reports
+        for point in report.points
     ]
-    await connection.execute(sa.insert(metric_points), rows)
 
 
-async def _take_numbers(
-    connection: AsyncConnection, run_id: uuid.UUID, last: sa.Column[int], count: int
-) -> int:
-    """The first of ``count`` numbers of the run; its row is locked by it, so a reader's cursor skips none."""
-    statement = (
-        sa.update(pipeline_runs)
-        .where(pipeline_runs.c.id == run_id)
-        .values({last: last + count, pipeline_runs.c.updated_at: pipeline_runs.c.updated_at})
-        .returning(last)
-    )
-    taken: int = (await connection.execute(statement)).scalar_one()
-    return taken - count + 1
+def _origin(report: Report) -> dict[str, Any]:
+    run_id, stage_run_id, number = report.attempt
+    return {"run_id": run_id, "stage_run_id": stage_run_id, "attempt": number}
+
+
+async def _insert(connection: AsyncConnection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        await connection.execute(sa.insert(table), rows)
+
+
+def _array(values: Collection[Any], kind: type[sa.types.TypeEngine[Any]]) -> sa.ColumnElement[Any]:
+    return sa.literal(list(values), sa.ARRAY(kind))
+
+
+def _table(
+    names: Sequence[str], kinds: Sequence[type[sa.types.TypeEngine[Any]]], rows: Sequence[Sequence[Any]]
+) -> sa.TableValuedAlias:
+    """Rows as a table of the statement, so that it stays the same however many there are."""
+    columns = [_array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
+    typed = [sa.column(name, kind) for name, kind in zip(names, kinds, strict=True)]
+    return sa.func.unnest(*columns).table_valued(*typed).render_derived()

@@ -20,7 +20,7 @@ from app.domain.stage_reports import MetricPoint
 from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
 from app.execution import worker
 from app.services import claiming
-from app.services.samples import Report, store_report
+from app.services.samples import Offsets, Report, store_reports
 from tests.services.conftest import ByHand, key_of, output, stage
 
 LOST_AFTER_SECONDS = 600.0
@@ -132,11 +132,12 @@ async def test_whatever_a_lost_attempt_reports_later_changes_nothing(by_hand: By
     await silence(by_hand, by_hand.host_id, LOST_AFTER_SECONDS + 1)
     await declare_all_lost(by_hand, judge)
     before = await by_hand.events(run_id)
-    report = Report([], [MetricPoint("loss", 1, 0.5, datetime.now(UTC))], 10, 10)
+    points = [MetricPoint("loss", 1, 0.5, datetime.now(UTC))]
+    report = Report(key_of(late), Offsets(0, 0), Offsets(10, 10), points=points)
     assert not await by_hand.run_stage(late)
     assert not await by_hand.complete(late, output("models/late.bin"))
     assert not await by_hand.fail(late)
-    assert not await store_report(by_hand.engine, by_hand.broker, key_of(late), (0, 0), report)
+    assert not await store_reports(by_hand.engine, by_hand.broker, [report])
     assert await by_hand.events(run_id) == before
 
 

@@ -14,7 +14,7 @@ from app.database.models import metric_points, resource_samples, stage_attempts
 from app.domain.stage_reports import MetricPoint
 from app.execution import worker
 from app.services import transitions
-from app.services.samples import Report, Sample, store_report
+from app.services.samples import Offsets, Report, Sample, store_reports
 from tests.services.conftest import ByHand, key_of, stage
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -29,8 +29,8 @@ async def reported(
     samples: int = 1,
     points: Sequence[MetricPoint] = (),
 ) -> bool:
-    report = Report([SAMPLE] * samples, points, *until)
-    return await store_report(by_hand.engine, by_hand.broker, key_of(row), since, report)
+    report = Report(key_of(row), Offsets(*since), Offsets(*until), [SAMPLE] * samples, points)
+    return bool(await store_reports(by_hand.engine, by_hand.broker, [report]))
 
 
 async def numbers(by_hand: ByHand, run_id: uuid.UUID) -> list[int]:
@@ -108,3 +108,32 @@ async def test_points_of_stages_side_by_side_are_numbered_within_their_run(by_ha
     stored = await by_hand.rows(statement.order_by(metric_points.c.seq))
     assert [row.seq for row in stored] == list(range(1, 41))
     assert (await by_hand.run(run_id)).last_metric_seq == 40
+
+
+async def test_reports_of_many_runs_are_stored_together_each_numbered_in_its_own(by_hand: ByHand) -> None:
+    runs = [await by_hand.started(stage("a"), stage("b")) for _ in range(3)]
+    rows = [row for _ in range(6) if (row := await by_hand.claim())]
+    points = [MetricPoint("loss", 1, 0.5)]
+    reports = [Report(key_of(row), Offsets(0, 0), Offsets(9, 9), [SAMPLE] * 2, points) for row in rows]
+    late = Report(key_of(rows[0])._replace(number=7), Offsets(0, 0), Offsets(9, 9), [SAMPLE])
+    stored = await store_reports(by_hand.engine, by_hand.broker, [late, *reports])
+    assert stored == {key_of(row) for row in rows}
+    for run_id in runs:
+        assert await numbers(by_hand, run_id) == [1, 2, 3, 4]
+        assert (await by_hand.run(run_id)).last_metric_seq == 2
+
+
+async def test_two_workers_with_reports_of_the_same_runs_do_not_deadlock(by_hand: ByHand) -> None:
+    for _ in range(4):
+        await by_hand.started(stage("a"), stage("b"))
+    rows = [row for _ in range(8) if (row := await by_hand.claim())]
+    mine, theirs = rows[:4] + rows[6:], rows[4:6]
+    for step in range(10):
+        since, until = Offsets(step, 0), Offsets(step + 1, 0)
+        batches = [
+            [Report(key_of(row), since, until, [SAMPLE]) for row in part] for part in (mine, theirs[::-1])
+        ]
+        stored = await asyncio.gather(
+            *[store_reports(by_hand.engine, by_hand.broker, batch) for batch in batches]
+        )
+        assert [len(part) for part in stored] == [6, 2]

@@ -1,0 +1,90 @@
+"""Stores the reports of all attempts of a worker together: a hundred of them a second in a few transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database.outages import is_outage
+from app.services.run_change import Publisher
+from app.services.samples import Report, store_reports
+
+ROWS_PER_TRANSACTION = 20_000
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    report: Report
+    stored: asyncio.Future[None] = field(default_factory=asyncio.Future)
+
+    def succeed(self) -> None:
+        if not self.stored.done():  # whoever waited was cancelled
+            self.stored.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if not self.stored.done():
+            self.stored.set_exception(error)
+
+
+class ReportWriter:
+    """Belongs to one event loop. Nobody waits for company: what comes in while others are stored goes with the next."""
+
+    def __init__(self, engine: AsyncEngine, hints: Publisher) -> None:
+        self._engine = engine
+        self._hints = hints
+        self._waiting: list[_Waiting] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def store(self, report: Report) -> None:
+        """Returns when the report is stored, or dropped because its attempt no longer counts.
+
+        An attempt stores one report at a time.
+        """
+        waiting = _Waiting(report)
+        self._waiting.append(waiting)
+        if self._task is None:
+            self._task = asyncio.create_task(self._write(), name="store reports")
+        await waiting.stored
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                await self._write_together(self._next_batch())
+        finally:
+            self._task = None
+
+    def _next_batch(self) -> list[_Waiting]:
+        """At least one, and no more than a transaction should hold."""
+        rows = size = 0
+        for waiting in self._waiting:
+            rows += waiting.report.row_count
+            if size and rows > ROWS_PER_TRANSACTION:
+                break
+            size += 1
+        batch, self._waiting = self._waiting[:size], self._waiting[size:]
+        return batch
+
+    async def _write_together(self, batch: list[_Waiting]) -> None:
+        try:
+            await store_reports(self._engine, self._hints, [waiting.report for waiting in batch])
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].fail(error)
+            elif is_outage(error):
+                for waiting in batch:
+                    waiting.fail(_copy(error))
+            else:
+                for waiting in batch:  # one report that can't be stored is no reason to lose the others
+                    await self._write_together([waiting])
+        else:
+            for waiting in batch:
+                waiting.succeed()
+
+
+def _copy(error: Exception) -> Exception:
+    """For one of many: an exception that is raised in many places collects the tracebacks of all."""
+    outage = ConnectionError("reports could not be stored")
+    outage.__cause__ = error
+    return outage
