@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,6 +31,7 @@ class Attempt:
     phase: Phase
     deadline_at: datetime | None
     stop_requested_at: datetime | None
+    cancel_requested_at: datetime | None
     journal_offset: int
     metrics_offset: int
 
@@ -37,6 +39,11 @@ class Attempt:
     def key(self) -> AttemptKey:
         """What names it in the database."""
         return AttemptKey(self.run_id, self.stage_run_id, self.number)
+
+    @property
+    def is_asked_to_stop(self) -> bool:
+        """Whether somebody asked for the end of the stage run, or of its run."""
+        return self.stop_requested_at is not None or self.cancel_requested_at is not None
 
     @property
     def id(self) -> str:
@@ -54,6 +61,7 @@ _COLUMNS: list[sa.ColumnElement[Any]] = [
     stage_runs.c.phase,
     pipeline_runs.c.deadline_at,
     stage_runs.c.stop_requested_at,
+    pipeline_runs.c.cancel_requested_at,
     stage_attempts.c.journal_offset,
     stage_attempts.c.metrics_offset,
 ]
@@ -71,9 +79,16 @@ def _in_hand() -> sa.Select[Any]:
 async def attempt_in_hand(connection: AsyncConnection, attempt_id: str) -> Attempt | None:
     """The attempt, as long as what it does counts: it is not over, and no other took its place."""
     stage_run_id, _, number = attempt_id.partition(".")
-    this = (stage_runs.c.id == uuid.UUID(stage_run_id), stage_runs.c.attempt_number == int(number))
-    row = (await connection.execute(_in_hand().where(*this))).one_or_none()
+    this = {"stage_run_id": uuid.UUID(stage_run_id), "number": int(number)}
+    row = (await connection.execute(_attempt_in_hand(), this)).one_or_none()
     return None if row is None else Attempt(*row)
+
+
+@cache
+def _attempt_in_hand() -> sa.Select[Any]:
+    return _in_hand().where(
+        stage_runs.c.id == sa.bindparam("stage_run_id"), stage_runs.c.attempt_number == sa.bindparam("number")
+    )
 
 
 async def attempts_of_host(connection: AsyncConnection, host_id: uuid.UUID) -> list[Attempt]:
@@ -158,19 +173,6 @@ async def unfit_stages(
     return [(row[0], row[1]) for row in await connection.execute(statement)]
 
 
-async def stop_is_requested(connection: AsyncConnection, stage_run_id: uuid.UUID) -> bool:
-    """Whether somebody asked for the end of a stage run, or of its run."""
-    asked = sa.or_(
-        stage_runs.c.stop_requested_at.is_not(None), pipeline_runs.c.cancel_requested_at.is_not(None)
-    )
-    statement = (
-        sa.select(asked)
-        .join(pipeline_runs, pipeline_runs.c.id == stage_runs.c.pipeline_run_id)
-        .where(stage_runs.c.id == stage_run_id)
-    )
-    return bool((await connection.execute(statement)).scalar_one_or_none())
-
-
 @dataclass(frozen=True)
 class InputFile:
     """A file an attempt finds at ``<inputs>/<dependency>/<relative_path>``."""
@@ -185,17 +187,22 @@ async def inputs_of(connection: AsyncConnection, depends_on: Sequence[uuid.UUID]
 
     A reused stage run answers the files of its source.
     """
+    rows = await connection.execute(_inputs(), {"depends_on": list(depends_on)})
+    return [InputFile(*row) for row in rows]
+
+
+@cache
+def _inputs() -> sa.Select[Any]:
     source = stage_runs.alias("source")
     columns: list[sa.Column[Any]] = [stage_runs.c.name, artifacts.c.relative_path, artifacts.c.sha256]
-    statement = (
+    return (
         sa.select(*columns)
         .join(source, source.c.id == sa.func.coalesce(stage_runs.c.reused_from_id, stage_runs.c.id))
         .join(artifacts, artifacts.c.stage_run_id == source.c.id)
         .where(
-            stage_runs.c.id == sa.any_(sa.literal(list(depends_on), sa.ARRAY(sa.Uuid))),
+            stage_runs.c.id == sa.any_(sa.bindparam("depends_on", type_=sa.ARRAY(sa.Uuid))),
             artifacts.c.attempt_number == source.c.attempt_number,
             artifacts.c.status == ArtifactStatus.READY,
             ~artifacts.c.is_captured_log,
         )
     )
-    return [InputFile(*row) for row in await connection.execute(statement)]

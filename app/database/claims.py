@@ -2,6 +2,8 @@
 
 All claims of a database are serialised by one advisory lock, taken as a statement of its own so that the claiming
 statement's snapshot comes after it. Whoever also locks a run's row takes the claims lock first.
+
+The statements of every turn of a supervisor are built once: building them takes longer than PostgreSQL needs.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import uuid
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -41,6 +45,13 @@ async def next_pending_run(connection: AsyncConnection, running_limit: int) -> u
 
     Limits are the ``running_limit`` of all runs, the run's own for its pipeline, and one RUNNING run per key.
     """
+    parameters = {"running_limit": running_limit}
+    found: uuid.UUID | None = (await connection.execute(_next_pending_run(), parameters)).scalar_one_or_none()
+    return found
+
+
+@cache
+def _next_pending_run() -> sa.Select[Any]:
     runs = pipeline_runs.c
     running = (
         sa.select(runs.pipeline_id, runs.concurrency_key)
@@ -51,11 +62,11 @@ async def next_pending_run(connection: AsyncConnection, running_limit: int) -> u
     of_pipeline = sa.select(sa.func.count()).where(running.c.pipeline_id == runs.pipeline_id)
     of_key = sa.select(sa.literal(1)).where(running.c.concurrency_key == runs.concurrency_key)
     limit = runs.max_concurrent_runs
-    statement = (
+    return (
         sa.select(runs.id)
         .where(
             runs.status == RunStatus.PENDING,
-            total < running_limit,
+            total < sa.bindparam("running_limit"),
             sa.or_(limit.is_(None), of_pipeline.correlate(pipeline_runs).scalar_subquery() < limit),
             sa.or_(runs.concurrency_key.is_(None), ~sa.exists(of_key.correlate(pipeline_runs))),
             sa.or_(runs.queue_deadline_at.is_(None), runs.queue_deadline_at > sa.func.now()),
@@ -63,8 +74,6 @@ async def next_pending_run(connection: AsyncConnection, running_limit: int) -> u
         .order_by(runs.priority.desc(), runs.id)
         .limit(1)
     )
-    found: uuid.UUID | None = (await connection.execute(statement)).scalar_one_or_none()
-    return found
 
 
 async def next_ready_stage(
@@ -74,8 +83,14 @@ async def next_ready_stage(
 
     Runs of the same priority take turns: the one with the fewest active stages comes first, then the oldest.
     """
+    row = (await connection.execute(_next_ready_stage(), {"worker_id": worker_id})).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+@cache
+def _next_ready_stage() -> sa.Select[Any]:
     runs = pipeline_runs.c
-    first = _first_due_stage(worker_id).lateral("first_due")
+    first = _first_due_stage().lateral("first_due")
     active = (
         sa.select(stage_runs.c.pipeline_run_id, sa.func.count().label("stages"))
         .where(stage_runs.c.phase.in_(ACTIVE_PHASES))
@@ -84,7 +99,7 @@ async def next_ready_stage(
     )
     count = sa.func.coalesce(active.c.stages, 0)
     limit = runs.max_concurrent_stages
-    statement = (
+    return (
         sa.select(first.c.id, runs.id)
         .select_from(pipeline_runs)
         .join(first, sa.true())
@@ -93,14 +108,12 @@ async def next_ready_stage(
         .order_by(runs.priority.desc(), count, runs.id)
         .limit(1)
     )
-    row = (await connection.execute(statement)).one_or_none()
-    return None if row is None else (row[0], row[1])
 
 
-def _first_due_stage(worker_id: uuid.UUID) -> sa.Select[tuple[uuid.UUID]]:
+def _first_due_stage() -> sa.Select[tuple[uuid.UUID]]:
     """Of one run; looked up per run, because a run may have thousands of ready stages."""
     now = sa.func.now()
-    free = _free_resources(worker_id)
+    free = _free_resources()
     free_cpus = sa.select(free.c.cpus).scalar_subquery()
     free_memory = sa.select(free.c.memory_mb).scalar_subquery()
     return (
@@ -118,7 +131,7 @@ def _first_due_stage(worker_id: uuid.UUID) -> sa.Select[tuple[uuid.UUID]]:
     )
 
 
-def _free_resources(worker_id: uuid.UUID) -> sa.CTE:
+def _free_resources() -> sa.CTE:
     """What the worker's host has left; memory is NULL when it is not limited."""
     taken = (
         sa.select(
@@ -135,7 +148,7 @@ def _free_resources(worker_id: uuid.UUID) -> sa.CTE:
             (workers.c.memory_mb - sa.func.coalesce(taken.c.mb, 0)).label("memory_mb"),
         )
         .select_from(workers.join(taken, sa.true()))
-        .where(workers.c.id == worker_id)
+        .where(workers.c.id == sa.bindparam("worker_id"))
         .cte("free")
     )
 
@@ -215,14 +228,23 @@ def is_overdue() -> sa.ColumnElement[bool]:
 
 async def work_at_hand(connection: AsyncConnection, host_id: uuid.UUID, lost_after_seconds: float) -> Work:
     """Whether there may be something to do; the claims themselves decide."""
+    statement = _work_at_hand(lost_after_seconds)
+    row = (await connection.execute(statement, {"host_id": host_id})).one()
+    pending, overdue, ready, unfit, stop, lost, attempt_ids, seconds = row
+    wait_seconds = None if seconds is None else float(seconds)
+    return Work(pending, overdue, ready, unfit, stop, lost, frozenset(attempt_ids or ()), wait_seconds)
+
+
+@cache
+def _work_at_hand(lost_after_seconds: float) -> sa.Select[Any]:
     now = sa.func.now()
     runs, stages = pipeline_runs.c, stage_runs.c
     wait = sa.extract("epoch", sa.func.min(stages.not_before) - now)
     in_hand = sa.and_(stages.phase.in_(ACTIVE_PHASES), IS_CURRENT)
-    of_host = sa.and_(in_hand, stage_attempts.c.host_id == host_id)
+    of_host = sa.and_(in_hand, stage_attempts.c.host_id == sa.bindparam("host_id"))
     due = sa.and_(stages.phase == Phase.READY, sa.func.coalesce(stages.not_before, now) <= now)
     attempt_id = sa.func.concat(stages.id, ".", stages.attempt_number)
-    statement = sa.select(
+    return sa.select(
         sa.exists().where(runs.status == RunStatus.PENDING),
         sa.exists().where(is_overdue()),
         sa.exists().where(due),
@@ -239,7 +261,3 @@ async def work_at_hand(connection: AsyncConnection, host_id: uuid.UUID, lost_aft
         sa.select(sa.func.array_agg(attempt_id)).where(of_host).scalar_subquery(),
         sa.select(wait).where(stages.phase == Phase.READY, stages.not_before > now).scalar_subquery(),
     )
-    row = (await connection.execute(statement)).one()
-    pending, overdue, ready, unfit, stop, lost, attempt_ids, seconds = row
-    wait_seconds = None if seconds is None else float(seconds)
-    return Work(pending, overdue, ready, unfit, stop, lost, frozenset(attempt_ids or ()), wait_seconds)

@@ -17,7 +17,7 @@ from app.database import json_codec
 from app.database.urls import driver_arguments, masked, normalised
 from app.errors import StartupError
 
-__all__ = ["check_reachable", "connect", "create_engine", "masked"]
+__all__ = ["check_reachable", "connect", "create_engine", "masked", "without_transactions"]
 
 APPLICATION_NAME = "ml-pipeline-thing"
 IDLE_TRANSACTION_SECONDS = 10.0
@@ -78,6 +78,11 @@ def create_engine(
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
     return engine
+
+
+def without_transactions(engine: AsyncEngine) -> AsyncEngine:
+    """The same pool for reads of a single statement: a transaction around each would triple its round trips."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 async def connect(

@@ -43,7 +43,7 @@ class StageCache:
         Safe to repeat. Of two attempts with the same key at the same time none waits for the other. Raises
         ``FilesUnreadable``.
         """
-        if attempt.stop_requested_at is not None:
+        if attempt.is_asked_to_stop:
             return False
         key, may_use = await self._key(attempt), attempt.spec["cache"]["use"]
         miss = await self._take_over(attempt, key) if may_use else CacheMiss(MissReason.BYPASSED)

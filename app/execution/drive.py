@@ -11,7 +11,8 @@ import anyio
 from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.attempts import Attempt, attempt_in_hand, stop_is_requested
+from app.database.attempts import Attempt, attempt_in_hand
+from app.database.engine import without_transactions
 from app.database.outages import is_outage
 from app.domain.outcomes import AttemptOutcome
 from app.domain.statuses import FinishReason, Phase
@@ -66,7 +67,8 @@ class AttemptDriver:
                 attempt = await self._in_hand(attempt_id)
                 if attempt is None:
                     await self._abandon(attempt_id)
-                elif lacks_room and await self._was_stopped(attempt):
+                elif lacks_room and attempt.is_asked_to_stop and not await self._runs(attempt):
+                    # Nobody needs the end of an attempt that runs no more, or not yet.
                     await self._end_unfinished(attempt)
                 elif len(failures) < POISON_LIMIT:
                     await self._drive(attempt)
@@ -84,7 +86,7 @@ class AttemptDriver:
 
     async def _in_hand(self, attempt_id: str) -> Attempt | None:
         """Read anew at each beginning: others may have stopped it, and some of its reports may be stored."""
-        async with self.engine.connect() as connection:
+        async with without_transactions(self.engine).connect() as connection:
             return await attempt_in_hand(connection, attempt_id)
 
     async def _abandon(self, attempt_id: str) -> None:
@@ -92,12 +94,8 @@ class AttemptDriver:
         await end_processes(self.executor, attempt_id)
         await self.executor.forget(attempt_id)
 
-    async def _was_stopped(self, attempt: Attempt) -> bool:
-        """Whether nobody needs the end of an attempt that runs no more, or not yet."""
-        if await self.executor.state(attempt.id) is AttemptState.RUNNING:
-            return False
-        async with self.engine.connect() as connection:
-            return await stop_is_requested(connection, attempt.stage_run_id)
+    async def _runs(self, attempt: Attempt) -> bool:
+        return await self.executor.state(attempt.id) is AttemptState.RUNNING
 
     async def _end_unfinished(self, attempt: Attempt) -> None:
         """A cancel reaches an attempt that waits for room, and its files make some."""
@@ -151,7 +149,7 @@ class AttemptDriver:
 
     async def _launch(self, attempt: Attempt) -> AttemptState:
         spec = await prepare_attempt(self.engine, self.executor, self.store, attempt, self.limits)
-        if attempt.stop_requested_at is not None:
+        if attempt.is_asked_to_stop:
             await self.executor.cancel(attempt.id)
         await self._check_current(attempt)
         return await self.executor.launch(spec)

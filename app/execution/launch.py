@@ -16,6 +16,7 @@ from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.attempts import Attempt, InputFile, inputs_of
+from app.database.engine import without_transactions
 from app.execution.executors.base import AttemptSpec, Executor
 from app.storage.base import ArtifactStore
 
@@ -42,7 +43,7 @@ async def prepare_attempt(
     """
     folder = await executor.prepare(attempt.id)
     await to_thread.run_sync(_write_params, folder, attempt.spec["params"])
-    async with engine.connect() as connection:
+    async with without_transactions(engine).connect() as connection:
         inputs = await inputs_of(connection, attempt.depends_on)
     await _place_inputs(folder / "inputs", inputs, store)
     memory_mb = attempt.spec["resources"]["memoryMb"]

@@ -21,6 +21,7 @@ from app.broker.postgres import Broker
 from app.broker.topics import WORK
 from app.database.attempts import Attempt, attempts_to_stop, lost_attempts, unfit_stages
 from app.database.claims import Work, work_at_hand
+from app.database.engine import without_transactions
 from app.domain.attempts import AttemptKey
 from app.execution import worker
 from app.execution.adopt import adopt_attempts, clear_leftover, leftovers
@@ -164,7 +165,7 @@ class Supervisor:
     async def _pass(self, tasks: TaskGroup) -> None:
         if self._adopted_as != self._id:
             await self._take_over()
-        async with self._engine.connect() as connection:
+        async with without_transactions(self._engine).connect() as connection:
             work = await work_at_hand(connection, self._home.host_id(), self._limits.lost_after_seconds)
         await self._reconcile(tasks, work)
         if work.overdue_runs:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
+from app.database.engine import without_transactions
 from app.graphql.info import Info
 from app.graphql.loaders import Loaders
 from app.graphql.rows import Reader
@@ -49,8 +50,7 @@ class ContextFactory:
 
     @cached_property
     def read_engine(self) -> AsyncEngine:
-        """Reads are single statements; a transaction around each would triple their round trips."""
-        return (self.reads or self.engine).execution_options(isolation_level="AUTOCOMMIT")
+        return without_transactions(self.reads or self.engine)
 
 
 class Context:

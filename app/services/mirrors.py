@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ _NO_STAGE_RUN: dict[str, Any] = {**_NOT_BEGUN, "metrics": None, "logs": None}
 MANY = 100
 
 
+@cache
 def _no_newer_run() -> sa.ColumnElement[bool]:
     newer = pipeline_runs.alias("newer")
     found = sa.select(sa.literal(1)).where(
@@ -39,10 +41,15 @@ async def lock_pipeline(connection: AsyncConnection, pipeline_id: uuid.UUID) -> 
 
 async def mirror_run(connection: AsyncConnection, run_id: uuid.UUID) -> None:
     """Copies a run's outcome to its pipeline, unless a newer run exists."""
+    await connection.execute(_mirrored_run(), {"run_id": run_id})
+
+
+@cache
+def _mirrored_run() -> sa.Update:
     runs = pipeline_runs.c
-    await connection.execute(
+    return (
         sa.update(pipelines)
-        .where(runs.id == run_id, pipelines.c.id == runs.pipeline_id, _no_newer_run())
+        .where(runs.id == sa.bindparam("run_id"), pipelines.c.id == runs.pipeline_id, _no_newer_run())
         .values(
             status=runs.status,
             started_at=runs.started_at,
@@ -61,11 +68,16 @@ async def mirror_stages(connection: AsyncConnection, stage_run_ids: Collection[u
         # a plan of this statement that was kept when it had few rows to change.
         await connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
         await connection.execute(sa.text("SET LOCAL plan_cache_mode = force_custom_plan"))
+    await connection.execute(_mirrored_stages(), {"stage_run_ids": list(stage_run_ids)})
+
+
+@cache
+def _mirrored_stages() -> sa.Update:
     source = stage_runs.c
-    await connection.execute(
+    return (
         sa.update(pipeline_stages)
         .where(
-            source.id == sa.any_(sa.literal(list(stage_run_ids), sa.ARRAY(sa.Uuid))),
+            source.id == sa.any_(sa.bindparam("stage_run_ids", type_=sa.ARRAY(sa.Uuid))),
             pipeline_stages.c.id == source.stage_id,
             pipeline_runs.c.id == source.pipeline_run_id,
             _no_newer_run(),

@@ -22,6 +22,7 @@ from app.broker.hints import Hints
 from app.broker.postgres import Broker
 from app.broker.sharing import SharedReads
 from app.broker.topics import RUNS, log_topic, metrics_topic, run_topic, samples_topic
+from app.database.engine import without_transactions
 from app.database.outages import is_outage
 from app.database.pages import Conditions
 from app.database.streams import (
@@ -122,8 +123,7 @@ class Streams:
     """The source of all subscriptions of this process."""
 
     def __init__(self, engine: AsyncEngine, broker: Broker, logs: LogReader) -> None:
-        # What is read is a question or two: a transaction around them would double the round trips.
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = without_transactions(engine)
         self._broker = broker
         self._logs = logs
         self._shared = SharedReads()
