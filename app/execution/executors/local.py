@@ -111,7 +111,11 @@ class LocalExecutor:
         if _state(folder) is AttemptState.RUNNING:
             raise ValueError(f"attempt {attempt_id} is running")
         with contextlib.suppress(FileNotFoundError):
-            _remove(folder)
+            try:
+                _remove(folder)
+            except PermissionError:
+                _make_writable(folder)
+                _remove(folder)
         _SHIMS.forget(folder)
 
 
@@ -199,7 +203,6 @@ def _touch_durably(path: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """The lock last: as long as it is there, half a folder can't be taken for an attempt which may be launched."""
-    _make_writable(folder)
     for path in sorted(folder.iterdir(), key=lambda path: path.name == files.LOCK):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
