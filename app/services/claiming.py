@@ -95,7 +95,8 @@ async def claim_next_stage(
                 attempt=attempt,
                 worker_id=worker_id,
                 host_id=host_id,
-                executor=stage.spec["executor"],
+                # What is wrong with the rest of a damaged specification is for whoever drives the attempt to say.
+                executor=stage.spec.get("executor", "LOCAL"),
             )
         )
         change.record(

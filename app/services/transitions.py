@@ -200,7 +200,7 @@ def _retry_wait_seconds(change: RunChange, stage: sa.Row[Any], outcome: AttemptO
         return None
     if outcome.reason is FinishReason.LOST:
         return 0.0 if stage.lost_count < LOST_LIMIT else None
-    policy = retry_from_json(stage.spec["retries"])
+    policy = retry_from_json(stage.spec.get("retries", {}))
     failures = stage.attempt_number - stage.lost_count
     return policy.wait_seconds(failures, random.random()) if policy.allows(outcome.reason, failures) else None
 

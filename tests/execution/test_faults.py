@@ -10,7 +10,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from app.database.models import pipeline_runs
+from app.database.models import pipeline_runs, stage_runs
 from app.domain.retry import LOST_LIMIT
 from app.domain.statuses import FinishReason, RunStatus, StageStatus
 from app.errors import DomainError
@@ -133,6 +133,21 @@ async def test_a_run_that_can_not_be_stopped_keeps_no_other_from_being_stopped_o
         assert (await idle.finished(await idle.start(stage("honest")))).status is RunStatus.COMPLETED
         await idle.cancel(damaged)
         await idle.finished(damaged)
+
+
+async def test_a_stage_whose_specification_is_damaged_fails_and_keeps_no_other_from_being_claimed(
+    idle: Engine,
+) -> None:
+    damaged = await idle.start(stage("a"))
+    async with idle.database.begin() as connection:
+        await connection.execute(sa.update(stage_runs).values(spec={}))
+    honest = await idle.start(stage("a"))
+    async with idle.supervised():
+        assert (await idle.finished(honest)).status is RunStatus.COMPLETED
+        assert (await idle.finished(damaged)).status is RunStatus.FAILED
+    failed = (await idle.stages(damaged))["a"]
+    assert failed.finish_reason is FinishReason.START_FAILED
+    assert "error id" in failed.error_message
 
 
 async def test_a_failing_stage_is_tried_again_until_it_succeeds(idle: Engine, tmp_path: Path) -> None:
