@@ -163,14 +163,12 @@ def _explain_wait(stage: StageFacts, around: Surroundings) -> Explanation:
         )
     if around.capacity.live_workers == 0:
         return Explanation(Cause.WAITS_FOR_WORKER, "No worker is alive.")
-    active = [
-        other for other in around.siblings if other.phase not in (Phase.BLOCKED, Phase.READY, Phase.FINAL)
-    ]
+    active = _at_work(around.siblings)
     if around.stage_limit is not None and len(active) >= around.stage_limit:
         return Explanation(
             Cause.WAITS_FOR_RUN_LIMIT,
             f"Its run may have {around.stage_limit} stages at work at a time: {_names(active)}.",
-            tuple(active),
+            active,
         )
     return Explanation(
         Cause.WAITS_FOR_CAPACITY,
@@ -197,10 +195,7 @@ def _explain_end(stage: StageFacts, siblings: Sequence[StageFacts], run: RunFact
         return Explanation(Cause.SKIPPED, f"It was not started: {message}.", _culprits(stage, siblings))
     if run.cancel_requested_at is not None:
         return Explanation(Cause.CANCELLED, f"The run was cancelled: {run.cancel_reason or message}.")
-    failed = tuple(
-        other for other in siblings if other.status is StageStatus.FAILED and not other.allow_failure
-    )
-    return Explanation(Cause.CANCELLED, f"It was stopped: {message}.", failed)
+    return Explanation(Cause.CANCELLED, f"It was stopped: {message}.", _failed(siblings))
 
 
 def _was_stopped_too_late(stage: StageFacts, run: RunFacts) -> bool:
@@ -233,9 +228,6 @@ def explain_run(
         return _explain_queue(capacity, place)
     if run.status is RunStatus.RUNNING:
         return _explain_running(run, stages)
-    failed = tuple(
-        stage for stage in stages if stage.status is StageStatus.FAILED and not stage.allow_failure
-    )
     if run.status is RunStatus.COMPLETED:
         late = " The cancel came too late to stop any of them." if run.cancel_requested_at else ""
         hits = [stage for stage in stages if stage.cache_hit]
@@ -245,7 +237,7 @@ def explain_run(
         )
     if run.status is RunStatus.CANCELLED:
         return Explanation(Cause.CANCELLED, f"It was cancelled: {run.cancel_reason or run.error_message}.")
-    return Explanation(Cause.FAILED, f"It failed: {run.error_message or 'no message'}.", failed)
+    return Explanation(Cause.FAILED, f"It failed: {run.error_message or 'no message'}.", _failed(stages))
 
 
 def _explain_queue(capacity: Capacity, place: QueuePlace) -> Explanation:
@@ -272,12 +264,21 @@ def _explain_running(run: RunFacts, stages: Sequence[StageFacts]) -> Explanation
         ended = tuple(stage for stage in still_open if stage.phase is Phase.COLLECTING)
         late = f" It comes too late for {_names(ended)}: the outputs are being stored." if ended else ""
         return Explanation(Cause.STOPPING, f"It is being stopped: {why}.{late}", still_open)
-    active = tuple(stage for stage in still_open if stage.phase not in (Phase.BLOCKED, Phase.READY))
+    active = _at_work(still_open)
     over = len(stages) - len(still_open)
     at_work = f"at work: {_names(active)}" if active else "none is at work right now"
     return Explanation(
         Cause.AT_WORK, f"{over} of {len(stages)} stages are over; {at_work}.", active or still_open
     )
+
+
+def _at_work(stages: Iterable[StageFacts]) -> tuple[StageFacts, ...]:
+    return tuple(stage for stage in stages if stage.phase in (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING))
+
+
+def _failed(stages: Iterable[StageFacts]) -> tuple[StageFacts, ...]:
+    """Those whose failure is not allowed."""
+    return tuple(stage for stage in stages if stage.status is StageStatus.FAILED and not stage.allow_failure)
 
 
 def _names(stages: Iterable[StageFacts]) -> str:
