@@ -42,7 +42,7 @@ def _clean(value: Any, levels: int) -> Any:
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, float) and not math.isfinite(value):
-        return _name_of(value)
+        return name_of_number(value)
     if isinstance(value, int) and not SMALLEST_NUMBER <= value <= LARGEST_NUMBER:
         return str(value)
     if isinstance(value, dict):
@@ -52,7 +52,8 @@ def _clean(value: Any, levels: int) -> Any:
     return value
 
 
-def _name_of(value: float) -> str:
+def name_of_number(value: float) -> str:
+    """The name of a number which JSON can't express."""
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"
