@@ -103,8 +103,7 @@ class RunFilter:
         )
 
     def pipeline_key(self) -> uuid.UUID | None:
-        pipeline_id = given(self.pipeline_id)
-        return required_key(pipeline_id, "Pipeline", "filter", "pipelineId") if pipeline_id else None
+        return key_in_filter(self.pipeline_id, "Pipeline", "pipelineId")
 
 
 @strawberry.input(description="Narrows a list of pipelines; everything given must hold.")
@@ -128,19 +127,20 @@ class ArtifactFilter:
 
     def conditions(self) -> Conditions:
         refuse_unstorable(given(self.name), "filter")
-        run_id, stage_run_id, pipeline_id = map(given, (self.run_id, self.stage_run_id, self.pipeline_id))
         return artifact_conditions(
             artifact_type=given(self.artifact_type),
             status=given(self.status),
             name=given(self.name),
-            run_id=required_key(run_id, "Run", "filter", "runId") if run_id else None,
-            stage_run_id=(
-                required_key(stage_run_id, "StageRun", "filter", "stageRunId") if stage_run_id else None
-            ),
-            pipeline_id=required_key(pipeline_id, "Pipeline", "filter", "pipelineId")
-            if pipeline_id
-            else None,
+            run_id=key_in_filter(self.run_id, "Run", "runId"),
+            stage_run_id=key_in_filter(self.stage_run_id, "StageRun", "stageRunId"),
+            pipeline_id=key_in_filter(self.pipeline_id, "Pipeline", "pipelineId"),
         )
+
+
+def key_in_filter(node_id: strawberry.ID | None, type_name: str, field: str) -> uuid.UUID | None:
+    """The key of a ``type_name`` in a field of a filter, or ``None`` if it has none."""
+    chosen = given(node_id)
+    return required_key(chosen, type_name, "filter", field) if chosen else None
 
 
 RunFilterArgument = Annotated[
