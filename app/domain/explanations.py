@@ -72,6 +72,20 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What decides about a stage run besides itself.
+
+    ``siblings``: all stage runs of the run; ``stage_limit``: how many of them may be at work at a time.
+    """
+
+    siblings: Sequence[StageFacts]
+    run: RunFacts
+    stage_limit: int | None
+    capacity: Capacity
+    now: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class QueuePlace:
     """Where a PENDING run stands, and whether runs it must not run beside are RUNNING."""
 
@@ -95,16 +109,8 @@ class Explanation:
     cache_miss: CacheMiss | None = None
 
 
-def explain_stage(
-    stage: StageFacts,
-    siblings: Sequence[StageFacts],
-    run: RunFacts,
-    stage_limit: int | None,
-    capacity: Capacity,
-    now: dt.datetime,
-) -> Explanation:
-    """``siblings``: all stage runs of the run; ``stage_limit``: how many of them may be at work at a time."""
-    explanation = _explain_state(stage, siblings, run, stage_limit, capacity, now)
+def explain_stage(stage: StageFacts, around: Surroundings) -> Explanation:
+    explanation = _explain_state(stage, around)
     if stage.cache_miss is None or explanation.cause not in _EXECUTED:
         return explanation
     miss = CacheMiss.from_json(stage.cache_miss)
@@ -115,20 +121,13 @@ def explain_stage(
 _EXECUTED = frozenset({Cause.AT_WORK, Cause.SUCCEEDED, Cause.FAILED})
 
 
-def _explain_state(
-    stage: StageFacts,
-    siblings: Sequence[StageFacts],
-    run: RunFacts,
-    stage_limit: int | None,
-    capacity: Capacity,
-    now: dt.datetime,
-) -> Explanation:
+def _explain_state(stage: StageFacts, around: Surroundings) -> Explanation:
     if stage.phase is Phase.FINAL:
-        return _explain_end(stage, siblings, run)
+        return _explain_end(stage, around.siblings, around.run)
     if stage.phase is Phase.BLOCKED:
-        return _explain_block(stage, siblings)
+        return _explain_block(stage, around.siblings)
     if stage.phase is Phase.READY:
-        return _explain_wait(stage, siblings, run, stage_limit, capacity, now)
+        return _explain_wait(stage, around)
     if stage.stop_requested_at is not None:
         return Explanation(Cause.STOPPING, "Its processes were told to stop and get time to end.")
     doing = {
@@ -150,17 +149,10 @@ def _is_done(stage: StageFacts) -> bool:
     return stage.status is StageStatus.COMPLETED or failed_harmlessly
 
 
-def _explain_wait(
-    stage: StageFacts,
-    siblings: Sequence[StageFacts],
-    run: RunFacts,
-    stage_limit: int | None,
-    capacity: Capacity,
-    now: dt.datetime,
-) -> Explanation:
-    if run.status is RunStatus.PENDING:
+def _explain_wait(stage: StageFacts, around: Surroundings) -> Explanation:
+    if around.run.status is RunStatus.PENDING:
         return Explanation(Cause.WAITS_FOR_RUN, "Its run has not been started yet.")
-    if stage.not_before is not None and stage.not_before > now:
+    if stage.not_before is not None and stage.not_before > around.now:
         number = stage.attempt_number
         because = f"Attempt {number} failed: {stage.error_message}" if stage.error_message else "It waits"
         when = stage.not_before.astimezone(dt.UTC).isoformat(timespec="seconds")
@@ -169,19 +161,19 @@ def _explain_wait(
             f"{because}. Attempt {number + 1} follows at {when}.",
             until=stage.not_before,
         )
-    if capacity.live_workers == 0:
+    if around.capacity.live_workers == 0:
         return Explanation(Cause.WAITS_FOR_WORKER, "No worker is alive.")
-    active = [other for other in siblings if other.phase not in (Phase.BLOCKED, Phase.READY, Phase.FINAL)]
-    if stage_limit is not None and len(active) >= stage_limit:
+    active = _at_work(around.siblings)
+    if around.stage_limit is not None and len(active) >= around.stage_limit:
         return Explanation(
             Cause.WAITS_FOR_RUN_LIMIT,
-            f"Its run may have {stage_limit} stages at work at a time: {_names(active)}.",
-            tuple(active),
+            f"Its run may have {around.stage_limit} stages at work at a time: {_names(active)}.",
+            active,
         )
     return Explanation(
         Cause.WAITS_FOR_CAPACITY,
-        f"It waits for a worker with room. Live workers: {capacity.live_workers}; "
-        f"stage runs in their hands: {capacity.active_stage_runs}.",
+        f"It waits for a worker with room. Live workers: {around.capacity.live_workers}; "
+        f"stage runs in their hands: {around.capacity.active_stage_runs}.",
     )
 
 
@@ -203,10 +195,7 @@ def _explain_end(stage: StageFacts, siblings: Sequence[StageFacts], run: RunFact
         return Explanation(Cause.SKIPPED, f"It was not started: {message}.", _culprits(stage, siblings))
     if run.cancel_requested_at is not None:
         return Explanation(Cause.CANCELLED, f"The run was cancelled: {run.cancel_reason or message}.")
-    failed = tuple(
-        other for other in siblings if other.status is StageStatus.FAILED and not other.allow_failure
-    )
-    return Explanation(Cause.CANCELLED, f"It was stopped: {message}.", failed)
+    return Explanation(Cause.CANCELLED, f"It was stopped: {message}.", _failed(siblings))
 
 
 def _was_stopped_too_late(stage: StageFacts, run: RunFacts) -> bool:
@@ -239,9 +228,6 @@ def explain_run(
         return _explain_queue(capacity, place)
     if run.status is RunStatus.RUNNING:
         return _explain_running(run, stages)
-    failed = tuple(
-        stage for stage in stages if stage.status is StageStatus.FAILED and not stage.allow_failure
-    )
     if run.status is RunStatus.COMPLETED:
         late = " The cancel came too late to stop any of them." if run.cancel_requested_at else ""
         hits = [stage for stage in stages if stage.cache_hit]
@@ -251,7 +237,7 @@ def explain_run(
         )
     if run.status is RunStatus.CANCELLED:
         return Explanation(Cause.CANCELLED, f"It was cancelled: {run.cancel_reason or run.error_message}.")
-    return Explanation(Cause.FAILED, f"It failed: {run.error_message or 'no message'}.", failed)
+    return Explanation(Cause.FAILED, f"It failed: {run.error_message or 'no message'}.", _failed(stages))
 
 
 def _explain_queue(capacity: Capacity, place: QueuePlace) -> Explanation:
@@ -278,12 +264,21 @@ def _explain_running(run: RunFacts, stages: Sequence[StageFacts]) -> Explanation
         ended = tuple(stage for stage in still_open if stage.phase is Phase.COLLECTING)
         late = f" It comes too late for {_names(ended)}: the outputs are being stored." if ended else ""
         return Explanation(Cause.STOPPING, f"It is being stopped: {why}.{late}", still_open)
-    active = tuple(stage for stage in still_open if stage.phase not in (Phase.BLOCKED, Phase.READY))
+    active = _at_work(still_open)
     over = len(stages) - len(still_open)
     at_work = f"at work: {_names(active)}" if active else "none is at work right now"
     return Explanation(
         Cause.AT_WORK, f"{over} of {len(stages)} stages are over; {at_work}.", active or still_open
     )
+
+
+def _at_work(stages: Iterable[StageFacts]) -> tuple[StageFacts, ...]:
+    return tuple(stage for stage in stages if stage.phase in (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING))
+
+
+def _failed(stages: Iterable[StageFacts]) -> tuple[StageFacts, ...]:
+    """Those whose failure is not allowed."""
+    return tuple(stage for stage in stages if stage.status is StageStatus.FAILED and not stage.allow_failure)
 
 
 def _names(stages: Iterable[StageFacts]) -> str:

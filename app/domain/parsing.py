@@ -270,9 +270,7 @@ def _check_dependencies(reader: Reader, stages: Sequence[StageSpec]) -> None:
             if other == stage.name:
                 reader.problem(path, f"stage {stage.name!r} depends on itself")
             elif other not in names:
-                meant = reader.meant(other, names)
-                hint = f"; did you mean {meant!r}?" if meant else ""
-                reader.problem(path, f"unknown stage {other!r}{hint}")
+                reader.problem(path, f"unknown stage {other!r}{_hint(reader, other, names)}")
         known[stage.name] = [name for name in stage.dependencies if name in names and name != stage.name]
     try:
         topological_order(known)
@@ -282,6 +280,11 @@ def _check_dependencies(reader: Reader, stages: Sequence[StageSpec]) -> None:
             ("stages", str(first), "dependencies"),
             f"the dependencies form a cycle: {cycle}",
         )
+
+
+def _hint(reader: Reader, name: str, known: Collection[str]) -> str:
+    meant = reader.meant(name, known)
+    return f"; did you mean {meant!r}?" if meant else ""
 
 
 def _check_cached_files(reader: Reader, pipeline: PipelineConfig, stages: Iterable[StageSpec]) -> None:
@@ -324,8 +327,7 @@ def _stage_params(
     found = {}
     for name, item in reader.mapping(value, path).items():
         if name not in known:
-            meant = reader.meant(name, known)
-            hint = f"; did you mean {meant!r}?" if meant else ""
+            hint = _hint(reader, name, known)
             reader.problem((*path, name), f"the pipeline has no stage of this name{hint}")
         params = reader.mapping(item, (*path, name), ("params",)).get("params")
         found[name] = reader.mapping(params, (*path, name, "params"))

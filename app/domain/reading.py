@@ -9,22 +9,20 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from app.domain.text import LARGEST_NUMBER, NESTING_LIMIT, SMALLEST_NUMBER, clean_text, is_storable
 from app.errors import DomainError, ErrorCode
 
 RESERVED_ENV_PREFIX = "MLP_"
 
-NESTING_LIMIT = 64
 VALUES_LIMIT = 1_000_000
 """More than any real pipeline has; YAML aliases can spell out more values than there are atoms."""
 
-_SMALLEST_NUMBER, _LARGEST_NUMBER = -(2**63), 2**64 - 1
 _FOLDER_NAME_LIMIT_BYTES = 255
 # Looking for the word that was meant takes time, so it is done for few words and among few.
 _GUESSES_LIMIT = 50
 _GUESS_AMONG_LIMIT = 200
 _GUESS_LENGTH_LIMIT = 100
 
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _UNSAFE_IN_PATH = re.compile(r"[\x00-\x1f\x7f/\\\ud800-\udfff]")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -39,7 +37,7 @@ class Reader:
         self.problems: list[DomainError] = []
 
     def problem(self, path: Path, message: str) -> None:
-        path = tuple(_UNSTORABLE.sub("\ufffd", part) for part in path)
+        path = tuple(map(clean_text, path))
         where = ".".join(path)
         text = f"{where}: {message}" if where else message
         self.problems.append(DomainError(text, path=path, code=ErrorCode.INVALID_SPECIFICATION))
@@ -176,11 +174,11 @@ class Reader:
 def _why_unstorable(value: Any) -> str | None:
     """What keeps a single value out of ``jsonb``."""
     if isinstance(value, str):
-        return "contains a NUL character or a lone surrogate" if _UNSTORABLE.search(value) else None
+        return None if is_storable(value) else "contains a NUL character or a lone surrogate"
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int):
-        fits = _SMALLEST_NUMBER <= value <= _LARGEST_NUMBER
+        fits = SMALLEST_NUMBER <= value <= LARGEST_NUMBER
         return None if fits else "is a whole number of more than 64 bits; write it as a text"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{value} can't be stored as JSON; write it as a text"

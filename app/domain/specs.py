@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.cache_policy import CachePolicy
-from app.domain.retry import DEFAULT_RETRY_ON, RetryPolicy
+from app.domain.retry import RetryPolicy
 from app.domain.statuses import FinishReason, StageType
 
 JsonObject = Mapping[str, Any]
@@ -158,12 +158,12 @@ def retry_to_json(policy: RetryPolicy) -> dict[str, Any]:
 def retry_from_json(value: JsonObject) -> RetryPolicy:
     """The inverse of ``retry_to_json``; absent keys take their defaults."""
     return RetryPolicy(
-        limit=value.get("limit", 0),
-        delay=value.get("delay", 1.0),
-        factor=value.get("factor", 2.0),
-        max_delay=value.get("maxDelay", 60.0),
-        jitter=value.get("jitter", True),
-        on=frozenset(map(FinishReason, value["on"])) if "on" in value else DEFAULT_RETRY_ON,
+        limit=value.get("limit", RetryPolicy.limit),
+        delay=value.get("delay", RetryPolicy.delay),
+        factor=value.get("factor", RetryPolicy.factor),
+        max_delay=value.get("maxDelay", RetryPolicy.max_delay),
+        jitter=value.get("jitter", RetryPolicy.jitter),
+        on=frozenset(map(FinishReason, value["on"])) if "on" in value else RetryPolicy.on,
     )
 
 

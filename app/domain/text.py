@@ -7,14 +7,22 @@ import math
 import re
 from typing import Any
 
-from app.domain.reading import NESTING_LIMIT
 from app.errors import DomainError, ErrorCode, InvalidInput
+
+NESTING_LIMIT = 64
+SMALLEST_NUMBER, LARGEST_NUMBER = -(2**63), 2**64 - 1
+"""Whole numbers of 64 bits, with a sign or without: orjson knows no others."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
+def is_storable(value: str) -> bool:
+    """Whether PostgreSQL takes a text: it refuses NUL and lone surrogates."""
+    return _UNSTORABLE.search(value) is None
+
+
 def clean_text(value: str) -> str:
-    """``value`` with NUL and lone surrogates, which PostgreSQL refuses, replaced by U+FFFD."""
+    """``value`` with what is not storable replaced by U+FFFD."""
     return _UNSTORABLE.sub("\ufffd", value)
 
 
@@ -34,8 +42,8 @@ def _clean(value: Any, levels: int) -> Any:
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, float) and not math.isfinite(value):
-        return _name_of(value)
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return name_of_number(value)
+    if isinstance(value, int) and not SMALLEST_NUMBER <= value <= LARGEST_NUMBER:
         return str(value)
     if isinstance(value, dict):
         return {clean_text(str(key)): _clean(item, levels - 1) for key, item in value.items()}
@@ -44,7 +52,8 @@ def _clean(value: Any, levels: int) -> Any:
     return value
 
 
-def _name_of(value: float) -> str:
+def name_of_number(value: float) -> str:
+    """The name of a number which JSON can't express."""
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"

@@ -16,7 +16,6 @@ from app.graphql.errors import UserError
 from app.graphql.ids import required_key
 from app.graphql.info import Info
 from app.graphql.inputs import changes_of, draft_of, optional
-from app.graphql.pages import given
 from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, storable
 from app.graphql.scalars import BigInt
 from app.graphql.types.artifact import Artifact
@@ -131,7 +130,7 @@ class ArtifactMutation:
 def registration_of(request: RegisterArtifactInput) -> Registration:
     draft = storable(draft_of(request))
     dataset, model = draft.get("dataset"), draft.get("model")
-    training = given(request.model.training_dataset_id) if given(request.model) and request.model else None
+    training = model and model.get("trainingDatasetId")
     return Registration(
         stage_run_id=required_key(request.stage_run_id, "StageRun", "stageRunId"),
         name=request.name,

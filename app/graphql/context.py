@@ -12,15 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
 from app.database.engine import without_transactions
-from app.graphql.info import Info
 from app.graphql.loaders import Loaders
 from app.graphql.rows import Reader
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
 from app.storage.imports import Imports
-
-__all__ = ["Context", "ContextFactory", "Info"]
 
 READ_SLOTS = 8
 """Statements of queries at the same time; no more than their engine has connections."""

@@ -24,6 +24,7 @@ from app.database.pages import (
     pipeline_conditions,
     run_conditions,
 )
+from app.domain.text import LARGEST_NUMBER, NESTING_LIMIT, SMALLEST_NUMBER, is_storable
 from app.errors import DomainError, InvalidInput
 from app.graphql.enums import (
     ArtifactStatus,
@@ -35,9 +36,6 @@ from app.graphql.enums import (
 )
 from app.graphql.ids import required_key
 from app.graphql.pages import NOT_GIVEN, given
-
-_MAX_JSON_DEPTH = 64
-_SMALLEST_NUMBER, _LARGEST_NUMBER = -(2**63), 2**64 - 1
 
 
 class PipelineOrder(enum.StrEnum):
@@ -105,8 +103,7 @@ class RunFilter:
         )
 
     def pipeline_key(self) -> uuid.UUID | None:
-        pipeline_id = given(self.pipeline_id)
-        return required_key(pipeline_id, "Pipeline", "filter", "pipelineId") if pipeline_id else None
+        return key_in_filter(self.pipeline_id, "Pipeline", "pipelineId")
 
 
 @strawberry.input(description="Narrows a list of pipelines; everything given must hold.")
@@ -130,19 +127,20 @@ class ArtifactFilter:
 
     def conditions(self) -> Conditions:
         refuse_unstorable(given(self.name), "filter")
-        run_id, stage_run_id, pipeline_id = map(given, (self.run_id, self.stage_run_id, self.pipeline_id))
         return artifact_conditions(
             artifact_type=given(self.artifact_type),
             status=given(self.status),
             name=given(self.name),
-            run_id=required_key(run_id, "Run", "filter", "runId") if run_id else None,
-            stage_run_id=(
-                required_key(stage_run_id, "StageRun", "filter", "stageRunId") if stage_run_id else None
-            ),
-            pipeline_id=required_key(pipeline_id, "Pipeline", "filter", "pipelineId")
-            if pipeline_id
-            else None,
+            run_id=key_in_filter(self.run_id, "Run", "runId"),
+            stage_run_id=key_in_filter(self.stage_run_id, "StageRun", "stageRunId"),
+            pipeline_id=key_in_filter(self.pipeline_id, "Pipeline", "pipelineId"),
         )
+
+
+def key_in_filter(node_id: strawberry.ID | None, type_name: str, field: str) -> uuid.UUID | None:
+    """The key of a ``type_name`` in a field of a filter, or ``None`` if it has none."""
+    chosen = given(node_id)
+    return required_key(chosen, type_name, "filter", field) if chosen else None
 
 
 RunFilterArgument = Annotated[
@@ -274,16 +272,16 @@ def refuse_unstorable(value: Any, *path: str) -> None:
 
 def unstorable(value: Any, path: tuple[str, ...], depth: int = 0) -> Iterator[tuple[tuple[str, ...], str]]:
     """Find NUL characters, lone surrogates, numbers without a JSON form, and too deep nesting."""
-    if depth > _MAX_JSON_DEPTH:
-        yield path, f"Nested more than {_MAX_JSON_DEPTH} levels deep."
+    if depth > NESTING_LIMIT:
+        yield path, f"Nested more than {NESTING_LIMIT} levels deep."
     elif isinstance(value, str):
-        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        if not is_storable(value):
             yield path, "Text must not contain NUL characters or lone surrogates."
     elif isinstance(value, float):
         if not math.isfinite(value):
             yield path, "Numbers must be finite."
     elif isinstance(value, int):
-        if not _SMALLEST_NUMBER <= value <= _LARGEST_NUMBER:
+        if not SMALLEST_NUMBER <= value <= LARGEST_NUMBER:
             yield path, "Integers must fit into 64 bits."
     elif isinstance(value, Mapping):
         for key, item in value.items():

@@ -180,17 +180,16 @@ class Scale:
         is_list = is_list_type(get_nullable_type(field.type))
         items = UNSIZED_LIST if is_list or size is None else size
         each = bounded(1 + self._bytes(node, field) + below.fixed + below.per_item * items)
-        fixed, per_item = (0, each) if is_list and size is None else (each, 0)
-        if is_list and size is not None:
-            fixed = bounded(each * size)
+        fixed, per_item = each, 0
+        if is_list:
+            fixed, per_item = (0, each) if size is None else (bounded(each * size), 0)
+        is_many = is_list or size is not None
         return Weight(
             fixed=fixed,
             per_item=per_item,
             depth=1 + below.depth,
             aliases=below.aliases,
-            heaviest=(node.name.value, *below.heaviest)
-            if below.heaviest or is_list or size is not None
-            else (),
+            heaviest=(node.name.value, *below.heaviest) if below.heaviest or is_many else (),
             heaviest_cost=bounded(fixed + per_item * UNSIZED_LIST),
         )
 

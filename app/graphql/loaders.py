@@ -111,12 +111,7 @@ class Loaders:
 
     @cached_property
     def latest_run_by_pipeline(self) -> NodeLoader[Run]:
-        async def load(keys: list[uuid.UUID]) -> list[Run | None]:
-            rows = await self._reader.rows(queries.latest_runs(), {KEYS: keys})
-            found = {run.pipeline_key: run for run in instances(Run, queries.RUNS, rows)}
-            return [found.get(key) for key in keys]
-
-        return NodeLoader(load)
+        return self._node(Run, queries.RUNS, "pipeline_id", queries.latest_runs())
 
     @cached_property
     def stages_by_pipeline(self) -> ListLoader[Stage]:
@@ -142,26 +137,12 @@ class Loaders:
     @cached_property
     def log_tails_by_stage_run(self) -> DataLoader[uuid.UUID, dict[int, str]]:
         """The last lines of its attempts' logs by the attempts' numbers."""
-
-        async def load(keys: list[uuid.UUID]) -> list[dict[int, str]]:
-            tails: dict[uuid.UUID, dict[int, str]] = defaultdict(dict)
-            for key, attempt, tail in await self._reader.rows(queries.log_tails(), {KEYS: keys}):
-                tails[key][attempt] = tail
-            return [tails[key] for key in keys]
-
-        return DataLoader(load)
+        return self._mapping(queries.log_tails(), str)
 
     @cached_property
     def stored_logs_by_stage_run(self) -> DataLoader[uuid.UUID, dict[int, StoredBlob]]:
         """The logs of its attempts which are in the store, by the attempts' numbers."""
-
-        async def load(keys: list[uuid.UUID]) -> list[dict[int, StoredBlob]]:
-            logs: dict[uuid.UUID, dict[int, StoredBlob]] = defaultdict(dict)
-            for key, attempt, *blob in await self._reader.rows(queries.stored_logs(), {KEYS: keys}):
-                logs[key][attempt] = StoredBlob(*blob)
-            return [logs[key] for key in keys]
-
-        return DataLoader(load)
+        return self._mapping(queries.stored_logs(), StoredBlob)
 
     @cached_property
     def datasets_by_stage_run(self) -> DataLoader[uuid.UUID, dict[str, Dataset]]:
@@ -180,29 +161,19 @@ class Loaders:
 
     @cached_property
     def stage_run_counts_by_run(self) -> DataLoader[uuid.UUID, dict[StageStatus, int]]:
-        async def load(keys: list[uuid.UUID]) -> list[dict[StageStatus, int]]:
-            counts: dict[uuid.UUID, dict[StageStatus, int]] = defaultdict(dict)
-            for run, status, number in await self._reader.rows(queries.stage_run_counts(), {KEYS: keys}):
-                counts[run][status] = number
-            return [counts[key] for key in keys]
-
-        return DataLoader(load)
+        return self._mapping(queries.stage_run_counts(), int)
 
     @cached_property
     def definition_by_run(self) -> DataLoader[uuid.UUID, JSON | None]:
-        return self._document(queries.run_definitions())
+        return self._value(queries.run_definitions(), None)
 
     @cached_property
     def spec_by_stage_run(self) -> DataLoader[uuid.UUID, JSON | None]:
-        return self._document(queries.stage_run_specs())
+        return self._value(queries.stage_run_specs(), None)
 
     @cached_property
     def stage_limit_by_run(self) -> DataLoader[uuid.UUID, int | None]:
-        async def load(keys: list[uuid.UUID]) -> list[int | None]:
-            found = await self._reader.pairs(queries.stage_limits(), {KEYS: keys})
-            return [found.get(key) for key in keys]
-
-        return DataLoader(load)
+        return self._value(queries.stage_limits(), None)
 
     @cached_property
     def capacity(self) -> DataLoader[None, Capacity]:
@@ -246,9 +217,9 @@ class Loaders:
 
     def events_by_run(self, window: Window) -> ListLoader[Row]:
         """Rows of ``run_events`` in order of ``seq``, one more than the window's limit if there are more."""
-        statement = page_per_parent(queries.EVENTS, run_events.c.run_id, window)
 
         async def load(keys: list[uuid.UUID]) -> list[list[Row]]:
+            statement = page_per_parent(queries.EVENTS, run_events.c.run_id, window)
             events: dict[uuid.UUID, list[Row]] = defaultdict(list)
             for row in await self._reader.rows(statement, {KEYS: keys}):
                 events[row.key].append(row)
@@ -288,11 +259,15 @@ class Loaders:
     def models_by_dataset(self, window: Window) -> PageLoader[Model]:
         return self._page(Model, queries.MODELS, models.c.training_dataset_id, window, ("models", window))
 
-    def _node(self, cls: type[T], selection: Selection, column: str) -> NodeLoader[T]:
+    def _node(
+        self, cls: type[T], selection: Selection, column: str, statement: sa.Select[Any] | None = None
+    ) -> NodeLoader[T]:
+        """``statement`` finds at most one node for each key in ``column``; it can be left out if that is unique."""
         attribute = attribute_of(column)
+        chosen = rows_by(selection, column) if statement is None else statement
 
         async def load(keys: list[uuid.UUID]) -> list[T | None]:
-            rows = await self._reader.rows(rows_by(selection, column), {KEYS: keys})
+            rows = await self._reader.rows(chosen, {KEYS: keys})
             found = {getattr(node, attribute): node for node in instances(cls, selection, rows)}
             return [found.get(key) for key in keys]
 
@@ -315,10 +290,25 @@ class Loaders:
 
         return DataLoader(load)
 
-    def _document(self, statement: sa.Select[Any]) -> DataLoader[uuid.UUID, JSON | None]:
-        async def load(keys: list[uuid.UUID]) -> list[JSON | None]:
+    def _value(self, statement: sa.Select[Any], missing: T) -> DataLoader[uuid.UUID, T]:
+        """Loads from rows of (key, value); ``missing`` is the value of a key without a row."""
+
+        async def load(keys: list[uuid.UUID]) -> list[T]:
             found = await self._reader.pairs(statement, {KEYS: keys})
-            return [found.get(key) for key in keys]
+            return [found.get(key, missing) for key in keys]
+
+        return DataLoader(load)
+
+    def _mapping(
+        self, statement: sa.Select[Any], make: Callable[..., T]
+    ) -> DataLoader[uuid.UUID, dict[Any, T]]:
+        """Loads from rows of (key, name, ...) what ``make`` makes of the rest, by the names."""
+
+        async def load(keys: list[uuid.UUID]) -> list[dict[Any, T]]:
+            found: dict[uuid.UUID, dict[Any, T]] = defaultdict(dict)
+            for key, name, *rest in await self._reader.rows(statement, {KEYS: keys}):
+                found[key][name] = make(*rest)
+            return [found[key] for key in keys]
 
         return DataLoader(load)
 
@@ -335,7 +325,9 @@ class Loaders:
         """The loader called ``name`` for one page of children of each key."""
         if made := self._with_arguments.get(name):
             return cast(PageLoader[T], made)
-        count = self._with(("count", name), lambda: self._count(count_per_parent(parent, conditions, source)))
+        count = self._with(
+            ("count", name), lambda: self._value(count_per_parent(parent, conditions, source), 0)
+        )
 
         async def load(keys: list[uuid.UUID]) -> list[Connection[T]]:
             statement = page_per_parent(selection, parent, window, conditions, source)
@@ -346,13 +338,6 @@ class Loaders:
             return [connection(children[key], window, partial(count.load, key)) for key in keys]
 
         return self._with(name, lambda: DataLoader(load))
-
-    def _count(self, statement: sa.Select[Any]) -> DataLoader[uuid.UUID, int]:
-        async def load(keys: list[uuid.UUID]) -> list[int]:
-            counts = await self._reader.pairs(statement, {KEYS: keys})
-            return [counts.get(key, 0) for key in keys]
-
-        return DataLoader(load)
 
     def _with(self, name: Hashable, make: Callable[[], T]) -> T:
         """The loader for these arguments: equal arguments share one, so that they share its statement."""

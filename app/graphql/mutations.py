@@ -1,4 +1,4 @@
-"""The verbs. Each takes one input and answers with what it changed, or with what was wrong as data."""
+"""Changing pipelines and runs: each verb takes one input and answers with what it changed, or what was wrong."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class DeleteRunPayload:
     errors: list[UserError] = no_errors()
 
 
-@strawberry.type(description="All changes. Expected failures are in the errors of the payload.")
+@strawberry.type(description="Changes of pipelines and runs.")
 class Mutation:
     @strawberry.mutation(description="Register a pipeline.")
     @expected_errors

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import strawberry
 
 from app.database.pages import NEWEST_FIRST, Order, Window
+from app.domain.text import is_storable
 from app.errors import DomainError
 
 MAX_PAGE = 200
@@ -154,8 +155,7 @@ def sequence_of(cursor: str | None, argument: str = "after") -> int:
 
 
 def is_text(part: object) -> bool:
-    """PostgreSQL's text has no NUL."""
-    return isinstance(part, str) and "\0" not in part
+    return isinstance(part, str) and is_storable(part)
 
 
 def signature(order: Order) -> str:

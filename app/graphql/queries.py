@@ -70,6 +70,21 @@ RunIds = Annotated[
 ]
 
 
+def newest_first(cls: type[T], selection: Selection, description: str) -> Any:
+    """A root field with all nodes of a type, without filter or order to choose."""
+
+    async def resolve(
+        info: Info,
+        first: First = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+    ) -> Connection[T]:
+        return await root_page(info.context, cls, selection, window_of(first, after, last, before))
+
+    return strawberry.field(resolver=resolve, description=description)
+
+
 @strawberry.type(description="The roots of all reads.")
 class Query:
     @strawberry.field(description="All pipelines.")
@@ -142,27 +157,9 @@ class Query:
     async def artifact(self, info: Info, node_id: NodeId) -> Artifact | None:
         return await node_or_none(info.context.loaders.artifact_by_id, node_id, "Artifact")
 
-    @strawberry.field(description="All datasets, newest first.")
-    async def datasets(
-        self,
-        info: Info,
-        first: First = NOT_GIVEN,
-        after: After = NOT_GIVEN,
-        last: Last = NOT_GIVEN,
-        before: Before = NOT_GIVEN,
-    ) -> Connection[Dataset]:
-        return await root_page(info.context, Dataset, queries.DATASETS, window_of(first, after, last, before))
+    datasets: Connection[Dataset] = newest_first(Dataset, queries.DATASETS, "All datasets, newest first.")
 
-    @strawberry.field(description="All models, newest first.")
-    async def models(
-        self,
-        info: Info,
-        first: First = NOT_GIVEN,
-        after: After = NOT_GIVEN,
-        last: Last = NOT_GIVEN,
-        before: Before = NOT_GIVEN,
-    ) -> Connection[Model]:
-        return await root_page(info.context, Model, queries.MODELS, window_of(first, after, last, before))
+    models: Connection[Model] = newest_first(Model, queries.MODELS, "All models, newest first.")
 
     @strawberry.field(description="Any node by its global id, or null.")
     async def node(self, info: Info, node_id: AnyId) -> relay.Node | None:

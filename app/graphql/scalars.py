@@ -9,6 +9,8 @@ import strawberry
 from graphql import FloatValueNode, GraphQLError, IntValueNode, StringValueNode, ValueNode
 from strawberry.types.scalar import ScalarDefinition
 
+from app.domain.text import name_of_number
+
 BigInt = NewType("BigInt", int)
 MetricValue = NewType("MetricValue", float)
 
@@ -37,11 +39,7 @@ def parse_big_int_literal(node: ValueNode, variables: dict[str, Any] | None = No
 
 def serialize_metric(value: float) -> float | str:
     """JSON has no NaN and no infinities: those travel by name."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value
+    return value if math.isfinite(value) else name_of_number(value)
 
 
 def parse_metric(value: Any) -> float:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from app.domain.explanations import Capacity, Cause, Explanation, QueuePlace, explain_run, explain_stage
+from app.domain.explanations import (
+    Capacity,
+    Cause,
+    Explanation,
+    QueuePlace,
+    Surroundings,
+    explain_run,
+    explain_stage,
+)
 from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
@@ -50,7 +58,7 @@ class Run:
 def explained(
     stage: Stage, *others: Stage, run: Run | None = None, limit: int | None = None, capacity: Capacity = IDLE
 ) -> Explanation:
-    return explain_stage(stage, [*others, stage], run or Run(), limit, capacity, NOON)
+    return explain_stage(stage, Surroundings([*others, stage], run or Run(), limit, capacity, NOON))
 
 
 def names(explanation: Explanation) -> list[str]:
@@ -109,7 +117,7 @@ def test_a_skipped_stage_names_what_failed_first_however_far_upstream() -> None:
         Stage("b", SKIPPED, depends_on=["a", "fine"]),
         Stage("c", SKIPPED, depends_on=["b"], error_message="stage 'a' ended FAILED"),
     ]
-    explanation = explain_stage(chain[-1], chain, Run(), None, IDLE, NOON)
+    explanation = explained(chain[-1], *chain[:-1])
     assert (explanation.cause, names(explanation)) == (Cause.SKIPPED, ["a"])
     assert "stage 'a' ended FAILED" in explanation.summary
 

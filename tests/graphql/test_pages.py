@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import json
+import uuid
 from typing import Any
 
 import pytest
@@ -18,6 +21,11 @@ PAGE = """query Page($first: Int, $after: String, $last: Int, $before: String, $
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor } totalCount
   }
 }"""
+
+
+def cursor_at(name: str) -> str:
+    position = [1, "+name,id", name, str(uuid.uuid4())]
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
 
 
 async def page(graph: Graph, **arguments: Any) -> dict[str, Any]:
@@ -102,6 +110,8 @@ async def test_the_total_is_counted_only_if_selected(graph: Graph, statements: l
         ({"after": "W10="}, "after"),
         ({"after": "eyJhIjogMX0="}, "after"),
         ({"after": "WzEsICIrbmFtZSxpZCIsICJhIiwgMV0="}, "after"),
+        ({"after": cursor_at("\0")}, "after"),
+        ({"after": cursor_at("\ud800")}, "after"),
     ],
 )
 async def test_wrong_paging_arguments_are_refused_by_name(

@@ -11,9 +11,8 @@ import strawberry
 from strawberry.scalars import JSON
 
 from app.domain.events import EventKind
-from app.domain.statuses import ArtifactType, FinishReason, RunStatus, StageStatus
 from app.graphql.batching import later
-from app.graphql.enums import describe
+from app.graphql.enums import ArtifactType, FinishReason, RunStatus, StageStatus, describe
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.inputs import camel_case

@@ -100,7 +100,6 @@ class Explanation:
         description="The stage runs which decide: those it waits for, which are at work, or which failed."
     )
     until: dt.datetime | None = strawberry.field(description="When the wait ends, if that is certain.")
-
     cache_miss: CacheMiss | None = strawberry.field(
         description="Of a stage run which has a cache and was executed: why nothing was taken from it."
     )

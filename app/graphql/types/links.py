@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 if TYPE_CHECKING:
-    from app.graphql.types.artifact import Artifact, Dataset, Model
+    from app.graphql.types.artifact import Artifact
     from app.graphql.types.pipeline import Pipeline, Stage
     from app.graphql.types.run import Run
     from app.graphql.types.schedule import Schedule
@@ -20,6 +20,4 @@ RunLink = Annotated["Run", strawberry.lazy("app.graphql.types.run")]
 ScheduleLink = Annotated["Schedule", strawberry.lazy("app.graphql.types.schedule")]
 StageRunLink = Annotated["StageRun", strawberry.lazy("app.graphql.types.stage_run")]
 ArtifactLink = Annotated["Artifact", strawberry.lazy("app.graphql.types.artifact")]
-DatasetLink = Annotated["Dataset", strawberry.lazy("app.graphql.types.artifact")]
-ModelLink = Annotated["Model", strawberry.lazy("app.graphql.types.artifact")]
 WebhookLink = Annotated["Webhook", strawberry.lazy("app.graphql.types.webhook")]

@@ -12,7 +12,7 @@ from strawberry import relay
 from strawberry.scalars import JSON
 
 from app.database.pages import OLDEST_FIRST
-from app.domain.explanations import explain_stage
+from app.domain.explanations import Surroundings, explain_stage
 from app.errors import DomainError
 from app.graphql.batching import later
 from app.graphql.enums import FinishReason, Phase, StageStatus
@@ -141,8 +141,8 @@ class StageRun(relay.Node):
             loaders.stage_limit_by_run.load(run_key),
             loaders.capacity.load(None),
         )
-        now = dt.datetime.now(dt.UTC)
-        return Explanation.of(explain_stage(self, siblings, run, stage_limit, capacity, now))
+        around = Surroundings(siblings, run, stage_limit, capacity, dt.datetime.now(dt.UTC))
+        return Explanation.of(explain_stage(self, around))
 
     @strawberry.field(description="What it made, oldest first.")
     def artifacts(
