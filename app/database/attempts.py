@@ -29,7 +29,8 @@ class Attempt:
     spec: dict[str, Any]
     depends_on: list[uuid.UUID]
     phase: Phase
-    deadline_at: datetime | None
+    seconds_to_deadline: float | None
+    """What was left of the run's time limit when this was read, on the database's clock."""
     stop_requested_at: datetime | None
     cancel_requested_at: datetime | None
     journal_offset: int
@@ -59,7 +60,7 @@ _COLUMNS: list[sa.ColumnElement[Any]] = [
     stage_runs.c.spec,
     stage_runs.c.depends_on,
     stage_runs.c.phase,
-    pipeline_runs.c.deadline_at,
+    sa.cast(sa.extract("epoch", pipeline_runs.c.deadline_at - sa.func.clock_timestamp()), sa.Double),
     stage_runs.c.stop_requested_at,
     pipeline_runs.c.cancel_requested_at,
     stage_attempts.c.journal_offset,

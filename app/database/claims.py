@@ -29,14 +29,23 @@ _ROUNDING = 1e-6
 """What sums of fractions of CPUs may be wrong by."""
 
 
+LOCK_TIMEOUT = "1s"
+
+
 async def take_claims_lock(connection: AsyncConnection) -> None:
-    """Waits until this transaction is the only one that claims."""
-    await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIMS_LOCK)))
+    """Waits until this transaction is the only one that claims.
+
+    For any further lock it waits a second only, then ends in an error that passes: all others wait for it.
+    """
+    patience = sa.func.set_config("lock_timeout", LOCK_TIMEOUT, True)
+    await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIMS_LOCK), patience))
 
 
 async def lease_is_live(connection: AsyncConnection, worker_id: uuid.UUID) -> bool:
     """Whether the worker may still claim, on the database's clock."""
-    live = sa.select(sa.literal(1)).where(workers.c.id == worker_id, workers.c.lease_until > sa.func.now())
+    live = sa.select(sa.literal(1)).where(
+        workers.c.id == worker_id, workers.c.lease_until > sa.func.clock_timestamp()
+    )
     return (await connection.execute(live)).first() is not None
 
 
@@ -69,7 +78,8 @@ def _next_pending_run() -> sa.Select[Any]:
             total < sa.bindparam("running_limit"),
             sa.or_(limit.is_(None), of_pipeline.correlate(pipeline_runs).scalar_subquery() < limit),
             sa.or_(runs.concurrency_key.is_(None), ~sa.exists(of_key.correlate(pipeline_runs))),
-            sa.or_(runs.queue_deadline_at.is_(None), runs.queue_deadline_at > sa.func.now()),
+            # Not the time at which this transaction began: it may have waited for the claims lock since.
+            sa.or_(runs.queue_deadline_at.is_(None), runs.queue_deadline_at > sa.func.clock_timestamp()),
         )
         .order_by(runs.priority.desc(), runs.id)
         .limit(1)

@@ -75,6 +75,8 @@ def create_engine(
         pool_recycle=_POOL_RECYCLE_SECONDS,
         json_serializer=json_codec.dumps,
         json_deserializer=json_codec.loads,
+        # Errors are logged, and parameters hold what stages print and the environments of their commands.
+        hide_parameters=True,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
     return engine

@@ -6,8 +6,9 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-_PASSING_SQLSTATE_CLASSES = ("08", "40", "53", "57")
-"""Lost connection, rolled back for another's sake (deadlock), lack of room or memory, shutdown or time-out."""
+_PASSING_SQLSTATES = ("08", "40", "53", "55P03", "57")
+"""Lost connection, rolled back for another's sake (deadlock), lack of room or memory, a lock that others hold,
+shutdown or time-out: codes, or classes of them."""
 _QUERY_CANCELED = "57014"
 
 
@@ -16,7 +17,7 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
         return True
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or _sqlstate(error).startswith(_PASSING_SQLSTATE_CLASSES)
+        return error.connection_invalidated or _sqlstate(error).startswith(_PASSING_SQLSTATES)
     # Errors of connecting reach us as they are, not wrapped; engine.py makes every OSError among them one of these.
     return isinstance(error, ConnectionError | TimeoutError | asyncpg.PostgresError | asyncpg.InterfaceError)
 

@@ -19,6 +19,7 @@ from app.database.models import (
     artifacts,
     blobs,
     deleted_runs,
+    metric_points,
     pipeline_runs,
     pipeline_stages,
     resource_samples,
@@ -65,6 +66,7 @@ _STAGE_RUNS = (
 
 SAMPLES = History("resource samples", resource_samples, resource_samples.c.run_id == _RUNS.c.run_id)
 EVENTS = History("events", run_events, run_events.c.run_id == _RUNS.c.run_id)
+POINTS = History("metric points", metric_points, metric_points.c.run_id == _RUNS.c.run_id)
 LOGS = History(
     "logs", artifacts, sa.and_(artifacts.c.is_captured_log, artifacts.c.stage_run_id.in_(_STAGE_RUNS))
 )

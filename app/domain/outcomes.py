@@ -14,6 +14,8 @@ from app.domain.statuses import FinishReason, RunStatus
 
 LAST_LINES = 20
 LAST_LINES_BYTES = 4096
+UNREADABLE_LINES = "unreadableMetricLines"
+"""Evidence: how many lines of its metrics were no points."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,12 @@ def memory_evidence(reason: FinishReason, host_kills: int, cgroup_kills: int) ->
 
 
 def end_summary(
-    message: str | None, *, wall_seconds: float | None, stop_came_too_late: bool, stragglers: int
+    message: str | None,
+    *,
+    wall_seconds: float | None,
+    stop_came_too_late: bool,
+    stragglers: int,
+    unreadable_lines: int,
 ) -> str:
     """The end of a stage run or an attempt for people; ``message``: what went wrong, None for a success."""
     what = message or "the command exited with code 0"
@@ -135,6 +142,9 @@ def end_summary(
             "process which it left behind was" if stragglers == 1 else "processes which it left behind were"
         )
         sentences.append(f"{stragglers} {processes} ended.")
+    if unreadable_lines:
+        lines = "line" if unreadable_lines == 1 else "lines"
+        sentences.append(f"{unreadable_lines} {lines} of its metrics could not be read.")
     return " ".join(sentences)
 
 

@@ -30,29 +30,25 @@ class MetricPoint:
 
 @dataclass(frozen=True, slots=True)
 class MetricLines:
-    """The points found in some lines, and how many lines were not points or came after the limit."""
+    """The points found in some lines, and how many lines were none."""
 
     points: tuple[MetricPoint, ...]
     bad_line_count: int
-    dropped_line_count: int
 
 
-def parse_metric_lines(lines: Iterable[bytes], *, max_points: int) -> MetricLines:
+def parse_metric_lines(lines: Iterable[bytes]) -> MetricLines:
     """The points of complete lines of ``metrics.jsonl``; blank lines are nothing, bad ones are counted."""
     points: list[MetricPoint] = []
-    bad = dropped = 0
+    bad = 0
     for line in lines:
         if not line.strip():
-            continue
-        if len(points) >= max_points:
-            dropped += 1
             continue
         point = parse_metric_line(line)
         if point is None:
             bad += 1
         else:
             points.append(point)
-    return MetricLines(tuple(points), bad, dropped)
+    return MetricLines(tuple(points), bad)
 
 
 def parse_metric_line(line: bytes) -> MetricPoint | None:
@@ -95,7 +91,8 @@ def _instant(value: Any) -> datetime | None:
         return None
     if isinstance(value, str):
         instant = datetime.fromisoformat(value)
-        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+        # Near the ends of the calendar a time may exist in its own zone only: OverflowError.
+        return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
     return datetime.fromtimestamp(_number(value), UTC)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from app.domain.statuses import ArtifactType
 from app.execution.launch import AttemptLimits
 from app.inspection.facts import Inspection
 from app.inspection.inspector import inspect_files
+from app.runner.files import OUTPUT, open_plain
 from app.runner.outputs import OutputFile, OutputWalk, walk_outputs
 from app.services.artifacts import StageOutputs, StoredFile
 from app.storage.base import StoredBlob, blob_key
@@ -62,13 +64,18 @@ async def collect_outputs(folder: Path, store: LocalStore, limits: AttemptLimits
 
 async def collect_log(folder: Path, store: LocalStore) -> StageOutputs:
     """The captured log only: all that is kept of an attempt that failed."""
-    path = folder / "output.log"
-    if not path.is_file() or path.stat().st_size == 0:
+    fd = open_plain(folder / OUTPUT)
+    if fd is None:
         return StageOutputs()
-    blob = await store.put_file(path)
+    try:
+        if os.fstat(fd).st_size == 0:
+            return StageOutputs()
+        blob = await store.put_fd(fd)
+    finally:
+        os.close(fd)
     log = StoredFile(
-        path="output.log",
-        name="output.log",
+        path=OUTPUT,
+        name=OUTPUT,
         artifact_type=ArtifactType.LOG,
         sha256=blob.sha256,
         size_bytes=blob.size_bytes,
@@ -82,13 +89,14 @@ async def collect_log(folder: Path, store: LocalStore) -> StageOutputs:
 
 def log_tail(folder: Path) -> str | None:
     """The last lines of the captured log, at most 8 KiB."""
-    try:
-        with (folder / "output.log").open("rb") as log:
-            size = log.seek(0, 2)
-            log.seek(max(0, size - _TAIL_BYTES))
-            data = log.read(_TAIL_BYTES)
-    except OSError:
+    fd = open_plain(folder / OUTPUT)
+    if fd is None:
         return None
+    try:
+        size = os.fstat(fd).st_size
+        data = os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+    finally:
+        os.close(fd)
     if size > _TAIL_BYTES:
         data = data.partition(b"\n")[2] or data
     return data.decode(errors="replace") or None

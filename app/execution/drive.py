@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.database.attempts import Attempt, attempt_in_hand
 from app.database.engine import without_transactions
 from app.database.outages import is_outage
-from app.domain.outcomes import AttemptOutcome
+from app.domain.outcomes import UNREADABLE_LINES, AttemptOutcome
 from app.domain.statuses import FinishReason, Phase
 from app.errors import InvalidInput, NotFound
 from app.execution.adopt import end_processes
@@ -24,6 +24,7 @@ from app.execution.declared_files import FilesUnreadable
 from app.execution.executors.base import AttemptResult, AttemptState, Executor
 from app.execution.ingest import Ingest, instant
 from app.execution.launch import AttemptLimits, prepare_attempt
+from app.execution.metric_file import MetricFile
 from app.execution.reports import ReportWriter
 from app.runner.outputs import OutputRefused
 from app.services import transitions
@@ -92,7 +93,14 @@ class AttemptDriver:
     async def _abandon(self, attempt_id: str) -> None:
         logger.warning("attempt %s is not current any more; nothing of it is published", attempt_id)
         await end_processes(self.executor, attempt_id)
-        await self.executor.forget(attempt_id)
+        await self._forget(attempt_id)
+
+    async def _forget(self, attempt_id: str) -> None:
+        """The attempt is over, whatever its folder is like: one that can't be removed keeps nothing waiting."""
+        try:
+            await self.executor.forget(attempt_id)
+        except (OSError, ValueError) as error:
+            logger.warning("the folder of attempt %s stays; the janitor tries again: %s", attempt_id, error)
 
     async def _runs(self, attempt: Attempt) -> bool:
         return await self.executor.state(attempt.id) is AttemptState.RUNNING
@@ -104,14 +112,15 @@ class AttemptDriver:
         if await self.executor.state(attempt.id) is AttemptState.DONE:
             outcome = replace(await self._outcome(attempt), reason=FinishReason.CANCELLED)
         await self._fail(attempt, outcome, StageOutputs())
-        await self.executor.forget(attempt.id)
+        await self._forget(attempt.id)
 
     async def _drive(self, attempt: Attempt) -> None:
         try:
             if not await self._is_spared(attempt):
-                state = await self._run(attempt)
-                await self._conclude(attempt, state)
-            await self.executor.forget(attempt.id)
+                ingest = Ingest(self.engine, self.hints, self.executor, self._reports, attempt)
+                state = await self._run(attempt, ingest)
+                await self._conclude(attempt, state, ingest.metrics)
+            await self._forget(attempt.id)
         except (NotFound, _Superseded):
             await self._abandon(attempt.id)
 
@@ -134,7 +143,7 @@ class AttemptDriver:
             await self._fail(attempt, outcome, StageOutputs())
             return True
 
-    async def _run(self, attempt: Attempt) -> AttemptState:
+    async def _run(self, attempt: Attempt, ingest: Ingest) -> AttemptState:
         """Starts the attempt unless it runs or ran already, and follows it to the end of its process."""
         state = await self.executor.state(attempt.id)
         if state is AttemptState.NEW and attempt.phase is not Phase.CLAIMED:
@@ -142,9 +151,11 @@ class AttemptDriver:
         for _ in range(STARTS_LIMIT):
             if state is AttemptState.NEW:
                 state = await self._launch(attempt)
-            state = await self._follow(attempt, state)
+            state = await self._follow(attempt, state, ingest)
             if state is not AttemptState.NEW:
                 return state
+            if ingest.has_started:
+                break  # a stage that replaced its lock looks as if nothing had been started
         return AttemptState.LOST
 
     async def _launch(self, attempt: Attempt) -> AttemptState:
@@ -159,8 +170,7 @@ class AttemptDriver:
         if await self._in_hand(attempt.id) is None:
             raise _Superseded
 
-    async def _follow(self, attempt: Attempt, state: AttemptState) -> AttemptState:
-        ingest = Ingest(self.engine, self.hints, self.executor, self._reports, attempt)
+    async def _follow(self, attempt: Attempt, state: AttemptState, ingest: Ingest) -> AttemptState:
         while state is AttemptState.RUNNING:
             await ingest.catch_up()
             pause = _until_next_look() if ingest.has_started else START_POLL_SECONDS
@@ -170,15 +180,15 @@ class AttemptDriver:
             await ingest.catch_up(to_the_end=True)
         return state
 
-    async def _conclude(self, attempt: Attempt, state: AttemptState) -> None:
+    async def _conclude(self, attempt: Attempt, state: AttemptState, metrics: MetricFile) -> None:
         if state is AttemptState.DONE:
-            outcome = await self._outcome(attempt)
+            outcome = _with_unreadable_lines(await self._outcome(attempt), metrics.unreadable_lines)
         else:
             killed = await self.executor.sweep(attempt.id)
             tail = await self._log_tail(attempt)
             outcome = AttemptOutcome(FinishReason.LOST, log_tail=tail, evidence={"processesSwept": killed})
         if outcome.succeeded:
-            await self._publish(attempt, outcome)
+            await self._publish(attempt, outcome, metrics)
         else:
             await self._report_failure(attempt, outcome)
 
@@ -188,7 +198,7 @@ class AttemptDriver:
     async def _log_tail(self, attempt: Attempt) -> str | None:
         return await to_thread.run_sync(log_tail, self.executor.folder(attempt.id))
 
-    async def _publish(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
+    async def _publish(self, attempt: Attempt, outcome: AttemptOutcome, metrics: MetricFile) -> None:
         if not await transitions.stage_collecting(self.engine, self.hints, attempt.key):
             await self._check_current(attempt)  # it may also have come this far before
         try:
@@ -199,6 +209,8 @@ class AttemptDriver:
             return
         if has_cache(attempt):
             await self._cache.confirm(attempt)
+        last_points = {name: point.value for name, point in metrics.last_points.items()}
+        outputs = replace(outputs, last_points=last_points)
         await transitions.complete_stage(self.engine, self.hints, attempt.key, outcome, outputs)
 
     async def _report_failure(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
@@ -215,7 +227,7 @@ class AttemptDriver:
         reason = FinishReason.OUTPUT_REFUSED if started else FinishReason.START_FAILED
         outcome = AttemptOutcome(reason, error=_public_text(error))
         await self._fail(attempt, outcome, StageOutputs())
-        await self.executor.forget(attempt.id)
+        await self._forget(attempt.id)
 
 
 def _until_next_look() -> float:
@@ -234,6 +246,11 @@ def _public_text(error: Exception) -> str:
     error_id = uuid.uuid4().hex[:12]
     logger.error("error id %s stands for: %r", error_id, error)
     return f"the server failed to handle the attempt (error id {error_id} in its log)"
+
+
+def _with_unreadable_lines(outcome: AttemptOutcome, count: int) -> AttemptOutcome:
+    """Lines of its metrics that say nothing we understand are no failure, but nobody should have to guess."""
+    return replace(outcome, evidence={**outcome.evidence, UNREADABLE_LINES: count}) if count else outcome
 
 
 def _outcome_of(result: AttemptResult, tail: str | None) -> AttemptOutcome:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 
 from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.topics import log_topic
 from app.database.attempts import Attempt
-from app.domain.stage_reports import METRIC_LINE_LIMIT_BYTES, MetricPoint, parse_metric_lines
 from app.execution.executors.base import Executor
+from app.execution.metric_file import MetricFile
 from app.execution.reports import ReportWriter
 from app.runner.journal import JournalEvent
 from app.services import transitions
 from app.services.run_change import Publisher
 from app.services.samples import Offsets, Report, Sample
 
-_METRICS_READ_BYTES = 1 << 20
-_METRICS_PER_READ = 20_000
+METRICS = "metrics.jsonl"
 
 
 def instant(epoch_seconds: float) -> datetime:
@@ -42,6 +40,8 @@ class Ingest:
     def __post_init__(self) -> None:
         self._read = Offsets(self.attempt.journal_offset, self.attempt.metrics_offset)
         self._log_bytes = 0
+        path = self.executor.folder(self.attempt.id) / METRICS
+        self.metrics = MetricFile(path, self._read.metrics)
         self.has_started = self._read.journal > 0
 
     async def catch_up(self, *, to_the_end: bool = False) -> None:
@@ -52,7 +52,8 @@ class Ingest:
 
     async def _step(self, to_the_end: bool) -> bool:
         events, journal_offset = await self.executor.journal(self.attempt.id, self._read.journal)
-        points, metrics_offset = await to_thread.run_sync(self._read_metrics, to_the_end)
+        read_metrics = partial(self.metrics.read, self._read.metrics, to_the_end=to_the_end)
+        points, metrics_offset = await to_thread.run_sync(read_metrics)
         until = Offsets(journal_offset, metrics_offset)
         if until == self._read:
             return False
@@ -69,16 +70,6 @@ class Ingest:
                 self.has_started = True
                 started = (self.attempt.key, instant(event.at), _pid(event))
                 await transitions.stage_started(self.engine, self.hints, *started)
-
-    def _read_metrics(self, to_the_end: bool) -> tuple[tuple[MetricPoint, ...], int]:
-        path = self.executor.folder(self.attempt.id) / "metrics.jsonl"
-        data = _read_from(path, self._read.metrics, _METRICS_READ_BYTES)
-        complete = data.rfind(b"\n") + 1
-        is_tail = len(data) < _METRICS_READ_BYTES
-        if (to_the_end and is_tail) or (not complete and len(data) > METRIC_LINE_LIMIT_BYTES):
-            complete = len(data)
-        lines = parse_metric_lines(data[:complete].split(b"\n"), max_points=_METRICS_PER_READ)
-        return lines.points, self._read.metrics + complete
 
     def _announce_log(self, events: list[JournalEvent]) -> None:
         sizes = [event.data["logBytes"] for event in events if "logBytes" in event.data]
@@ -120,17 +111,3 @@ def _count(value: object, limit: float = 2**53) -> float:
 
 def _optional_count(value: object) -> int | None:
     return None if value is None else int(_count(value))
-
-
-def _read_from(path: Path, offset: int, limit_bytes: int) -> bytes:
-    """Bytes of a plain file the stage owns; anything else it may have put there (link, fifo) reads as empty."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    with open(fd, "rb", buffering=0) as file:
-        try:
-            file.seek(offset)
-            return file.read(limit_bytes)
-        except OSError:
-            return b""

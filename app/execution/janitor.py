@@ -16,7 +16,7 @@ import anyio
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database import retention
-from app.database.retention import EVENTS, LOGS, OLDEST, SAMPLES, Age, AnotherJanitor, History
+from app.database.retention import EVENTS, LOGS, OLDEST, POINTS, SAMPLES, Age, AnotherJanitor, History
 from app.errors import DomainError
 from app.execution.failures import log_failure
 from app.execution.leftovers import Leftovers
@@ -126,6 +126,7 @@ class Janitor:
     async def _remove_run(self, run: Age, removed: Counter[str]) -> None:
         """Its many rows go first, so that no transaction is long."""
         await self._empty(SAMPLES, [run], removed)
+        await self._empty(POINTS, [run], removed)
         await self._empty(EVENTS, [run], removed)
         async with retention.turn(self._engine):
             try:

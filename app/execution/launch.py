@@ -7,7 +7,6 @@ import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +65,8 @@ def _write_params(folder: Path, params: dict[str, Any]) -> None:
 def _time_left_seconds(attempt: Attempt) -> float | None:
     """The stage's own limit or what is left of the run's, so that both hold while the server is down."""
     limits = [attempt.spec["timeoutSeconds"]] if attempt.spec["timeoutSeconds"] else []
-    if attempt.deadline_at is not None:
-        limits.append(max(0.1, (attempt.deadline_at - datetime.now(UTC)).total_seconds()))
+    if attempt.seconds_to_deadline is not None:
+        limits.append(max(0.1, attempt.seconds_to_deadline))
     return min(limits, default=None)
 
 

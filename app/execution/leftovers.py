@@ -6,6 +6,7 @@ stores a file puts it first and publishes it well within the grace time, so neit
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -19,8 +20,11 @@ from app.database import retention
 from app.database.attempts import attempts_of_host
 from app.execution.executors.base import AttemptState, Executor
 from app.execution.executors.local import ATTEMPT_ID
+from app.execution.failures import isolated
 from app.execution.paths import WorkerHome
 from app.storage.local import LocalStore
+
+logger = logging.getLogger(__name__)
 
 BLOB_GRACE = timedelta(days=1)
 BLOBS_PER_BATCH = 500
@@ -64,9 +68,10 @@ class Leftovers:
         for attempt_id in found:
             if attempt_id in current or await self.executor.state(attempt_id) is AttemptState.RUNNING:
                 continue
-            await self.executor.sweep(attempt_id)
-            await self.executor.forget(attempt_id)
-            removed["folders of attempts"] += 1
+            with isolated(logger, f"remove the leftover attempt folder {attempt_id}"):
+                await self.executor.sweep(attempt_id)
+                await self.executor.forget(attempt_id)
+                removed["folders of attempts"] += 1
 
     async def _delete_files(self, digests: list[str]) -> int:
         grace_seconds = BLOB_GRACE.total_seconds()

@@ -10,6 +10,7 @@ import os
 import sys
 
 from app.runner import files
+from app.runner.guardian import guard
 from app.runner.journal import JournalWriter
 from app.runner.lock import take_lock, write_identity
 from app.runner.logs import BoundedLog
@@ -30,6 +31,7 @@ def run_attempt(folder: str, lock: int | None) -> None:
     lock = _own_lock(folder, lock)
     if os.path.exists(os.path.join(folder, files.RESULT)):
         return
+    guard()
     spec = Spec(folder)
     sys.path += spec.site_paths
     doorbell = Doorbell()

@@ -11,6 +11,8 @@ import json
 import os
 import time
 
+from app.runner.files import open_plain
+
 TYPE_CHECKING = False  # importing typing would cost the shim a fifth of its start time
 if TYPE_CHECKING:
     from typing import Any
@@ -68,12 +70,13 @@ def read_journal(path: str | os.PathLike[str], offset: int) -> tuple[list[Journa
     Takes complete lines only: a line still being written is left for the next call. Lines which are no events (torn
     by a full disk or a crash) are skipped.
     """
-    try:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            chunk = file.read(READ_BYTES)
-    except FileNotFoundError:
+    descriptor = open_plain(path)
+    if descriptor is None:
         return [], offset
+    try:
+        chunk = os.pread(descriptor, READ_BYTES, offset)
+    finally:
+        os.close(descriptor)
     complete = chunk.rfind(b"\n") + 1
     if not complete and len(chunk) == READ_BYTES:
         complete = READ_BYTES  # no event is that long: garbage, which must not stop the reader

@@ -11,8 +11,11 @@ import json
 import os
 import time
 
+from app.runner.files import open_plain
+
 LOCK_ATTEMPTS = 5
 LOCK_PAUSE_SECONDS = 0.02
+IDENTITY_BYTES = 4096
 
 
 def take_lock(path: str) -> int | None:
@@ -64,17 +67,26 @@ def open_pidfd(path: str) -> int | None:
     if not hasattr(os, "pidfd_open"):
         return None
     try:
-        with open(path, "rb") as file:
-            identity = json.load(file)
+        identity = json.loads(_content(path))
         if identity["bootId"] != _boot_id() or identity["pidNamespace"] != _pid_namespace():
             return None
         pidfd = os.pidfd_open(identity["pid"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     if _start_ticks(identity["pid"]) != identity["startTicks"]:
         os.close(pidfd)
         return None
     return pidfd
+
+
+def _content(path: str) -> bytes:
+    descriptor = open_plain(path)
+    if descriptor is None:
+        return b""
+    try:
+        return os.read(descriptor, IDENTITY_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _start_ticks(pid: int) -> int | None:

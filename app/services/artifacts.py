@@ -50,10 +50,14 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class StageOutputs:
-    """Everything an attempt left behind; ``stored_at`` is when its first file was put (epoch seconds)."""
+    """Everything an attempt left behind; ``stored_at`` is when its first file was put (epoch seconds).
+
+    ``metrics`` are the final ones it wrote down, ``last_points`` the last values of those it reported while it ran.
+    """
 
     files: Sequence[StoredFile] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    last_points: Mapping[str, float] = field(default_factory=dict)
     output_data: Mapping[str, Any] | None = None
     stored_at: float = field(default_factory=time.time)
 

@@ -106,7 +106,7 @@ class RunChange:
         topics = [run_topic(self.run.id)]
         if any(event["kind"] not in _NO_WORK for event in self._events):
             topics.append(WORK)
-        if "status" in self._run_values:
+        if self._moves_run:
             topics.append(RUNS)
         return topics
 
@@ -195,23 +195,30 @@ class RunChange:
         rows = [{"run_id": self.run.id, "seq": first + n, **event} for n, event in enumerate(self._events)]
         if rows:
             await self.connection.execute(sa.insert(run_events), rows)
+        if self._moves_run or self._touched:
+            await lock_pipeline(self.connection, self.run.pipeline_id)
         await self.connection.execute(
             sa.update(pipeline_runs)
             .where(pipeline_runs.c.id == self.run.id, pipeline_runs.c.status == self.run.status)
             .values(
-                **self._counters(), last_event_seq=self.run.last_event_seq + len(rows), **self._run_values
+                **self._counters(),
+                last_event_seq=self.run.last_event_seq + len(rows),
+                # Read after the last lock was waited for: who follows changes looks back for a few seconds only.
+                updated_at=sa.func.clock_timestamp(),
+                **self._run_values,
             )
         )
         await self._mirror()
 
     async def _mirror(self) -> None:
-        moved = "status" in self._run_values
-        if moved or self._touched:
-            await lock_pipeline(self.connection, self.run.pipeline_id)
         if self._touched:
             await mirror_stages(self.connection, self._touched)
-        if moved:
+        if self._moves_run:
             await mirror_run(self.connection, self.run.id)
+
+    @property
+    def _moves_run(self) -> bool:
+        return "status" in self._run_values
 
     def _counters(self) -> dict[str, Any]:
         if not self._counts:
@@ -229,10 +236,15 @@ def worker_actor(worker_id: uuid.UUID | None) -> str:
     return f"worker {worker_id}" if worker_id else "a worker"
 
 
-async def lock_run(connection: AsyncConnection, run_id: uuid.UUID) -> RunChange:
-    """Locks the run's row within a transaction of the caller's, who flushes the change and publishes its topics."""
-    statement = sa.select(*_RUN_COLUMNS).where(pipeline_runs.c.id == run_id).with_for_update()
-    run = (await connection.execute(statement)).one_or_none()
+async def lock_run(
+    connection: AsyncConnection, run_id: uuid.UUID, *, for_deletion: bool = False
+) -> RunChange:
+    """Locks the run's row within a transaction of the caller's, who flushes the change and publishes its topics.
+
+    Others may still refer to the run, unless it is locked for its deletion.
+    """
+    statement = sa.select(*_RUN_COLUMNS).where(pipeline_runs.c.id == run_id)
+    run = (await connection.execute(statement.with_for_update(key_share=not for_deletion))).one_or_none()
     if run is None:
         raise NotFound(f"there is no run {run_id}", path=("runId",))
     return RunChange(connection, run)

@@ -36,7 +36,7 @@ async def delete_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -
     ``NOT_DELETABLE`` while it is active, and as long as another run took over the outputs of one of its stages.
     """
     async with engine.begin() as connection:
-        run = (await lock_run(connection, run_id)).run
+        run = (await lock_run(connection, run_id, for_deletion=True)).run
         if run.status not in RUN_FINAL:
             raise _not_deletable(f"the run is still {run.status}; cancel it first")
         stages = await _locked_stages(connection, run_id)

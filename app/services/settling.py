@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.database.claims import ACTIVE_PHASES
 from app.database.models import pipeline_runs, stage_runs
 from app.domain import causes
 from app.domain.events import ENGINE, EventKind
@@ -169,7 +170,8 @@ async def _finish_waiting(
 async def stop_stages(change: RunChange, reason: FinishReason, cause: str, *, actor: str = ENGINE) -> None:
     """Ends what has not begun and asks for the end of what runs (its supervisor sees to it).
 
-    What has ended well and is being collected goes on: for that it is too late.
+    What has ended well and is being collected goes on, for that it is too late; but it is neither tried again nor
+    waits for room on a disk.
     """
     request: dict[str, Any] = {
         "stop_requested_at": sa.func.now(),
@@ -182,7 +184,7 @@ async def stop_stages(change: RunChange, reason: FinishReason, cause: str, *, ac
         sa.update(stage_runs)
         .where(
             stage_runs.c.pipeline_run_id == change.run.id,
-            stage_runs.c.phase.in_((Phase.CLAIMED, Phase.RUNNING)),
+            stage_runs.c.phase.in_(ACTIVE_PHASES),
             stage_runs.c.stop_requested_at.is_(None),
         )
         .values(request)

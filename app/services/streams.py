@@ -288,7 +288,7 @@ def _batch(cursor: int, position: _Position) -> RowBatch:
 
 
 async def _changes_since(connection: AsyncConnection, last_read_at: dt.datetime) -> Changes:
-    # ``updated_at`` is when a transaction began: one which was open at the last read may have committed since.
+    # ``updated_at`` is from shortly before the commit: who was about to commit at the last read may have since.
     read_at = await database_clock(connection)
     rows = await run_changes_since(connection, last_read_at - _LONGEST_TRANSACTION)
     return Changes(read_at, {row.run_id: row for row in rows})

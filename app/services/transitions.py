@@ -24,7 +24,7 @@ from app.domain.outcomes import AttemptOutcome, cause_of_success, explain
 from app.domain.retry import LOST_LIMIT
 from app.domain.specs import retry_from_json
 from app.domain.statuses import RUN_FINAL, FinishReason, Phase, RunStatus, StageStatus
-from app.domain.text import clean_text
+from app.domain.text import clean_json, clean_text
 from app.services import settling
 from app.services.artifacts import StageOutputs, publish_outputs
 from app.services.attempt_records import close_attempt, figures, update_attempt
@@ -115,7 +115,7 @@ async def complete_stage(
             cause=cause_of_success(was_asked_to_stop=_is_asked_to_stop(change, stage)),
             evidence=outcome.evidence,
             finish_reason=outcome.reason,
-            metrics=outputs.metrics or None,
+            metrics=clean_json({**outputs.last_points, **outputs.metrics}) or None,
             output_data=outputs.output_data,
             **figures(outcome),
         )
@@ -270,16 +270,22 @@ async def stop_overdue_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.U
         run = change.run
         if run.finish_reason is not None or run.cancel_requested_at is not None or run.status in RUN_FINAL:
             return False
+        if not await _is_still_overdue(change):
+            return False
         if run.status is RunStatus.RUNNING:
             message = causes.over_time(run.timeout_seconds)
-        elif run.queue_deadline_at is None:
-            return False
         else:
             waited = (run.queue_deadline_at - run.created_at).total_seconds()
             message = causes.waited_too_long(waited)
         change.set_run(finish_reason=FinishReason.TIMED_OUT, error_message=message)
         await settling.stop_stages(change, FinishReason.TIMED_OUT, message)
         return True
+
+
+async def _is_still_overdue(change: RunChange) -> bool:
+    """It may have been started since it was found to wait for too long."""
+    statement = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == change.run.id, is_overdue())
+    return (await change.connection.execute(statement)).first() is not None
 
 
 async def overdue_runs(engine: AsyncEngine) -> list[uuid.UUID]:

@@ -237,3 +237,12 @@ async def test_check_waits_for_a_server_which_says_that_it_is_starting(database_
         await check_reachable(engine)
         assert proxy.refusals == 0
         await engine.dispose()
+
+
+async def test_an_error_does_not_tell_the_parameters_of_its_statement(engine: AsyncEngine) -> None:
+    """They hold the environments of commands and what these have printed, and errors are logged."""
+    statement = sa.text("SELECT CAST(:secret AS text), 1 / CAST(:zero AS integer)")
+    async with engine.connect() as connection:
+        with pytest.raises(DBAPIError, match="division by zero") as refusal:
+            await connection.execute(statement, {"secret": "hunter2", "zero": 0})
+    assert "hunter2" not in str(refusal.value)

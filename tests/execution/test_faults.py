@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -267,3 +269,59 @@ with open({str(tmp_path / "ledger")!r}, "a") as ledger:
     begins = [line for line in (tmp_path / "ledger").read_text().splitlines() if line.startswith("begin")]
     assert begins == [f"begin {attempt}" for attempt in range(1, LOST_LIMIT + 2)]
     assert processes_of(str((await idle.stages(run_id))["careless"].id)) == []
+
+
+@pytest.mark.parametrize("name", ["output.log", "events.jsonl", "metrics.jsonl", "cancel", "result.tmp"])
+async def test_a_pipe_in_place_of_a_file_holds_nobody_up(idle: Engine, name: str) -> None:
+    """Whoever opened it for reading would wait for ever."""
+    async with idle.supervised():
+        run_id = await idle.start(stage("pipes", f"rm -f ../{name}; mkfifo ../{name}; sleep 600"))
+        await until_there(idle.home.attempts / f"{(await idle.stages(run_id))['pipes'].id}.1" / name)
+        await idle.cancel(run_id)
+        run = await idle.finished(run_id)
+        assert run.status in (RunStatus.CANCELLED, RunStatus.FAILED)
+        assert (await idle.finished(await idle.start(stage("honest")))).status is RunStatus.COMPLETED
+
+
+async def until_there(pipe: Path) -> None:
+    with anyio.fail_after(10):
+        while not pipe.is_fifo():  # noqa: ASYNC110 (a file)
+            await anyio.sleep(0.01)
+
+
+async def test_a_link_in_place_of_the_log_is_not_followed(idle: Engine) -> None:
+    run_id = await idle.start(stage("links", "ln -sf /etc/passwd ../output.log"))
+    async with idle.supervised():
+        assert (await idle.finished(run_id)).status is RunStatus.COMPLETED
+    links = (await idle.stages(run_id))["links"]
+    assert (links.logs, await idle.artifacts(links.id)) == (None, {})
+
+
+async def test_a_stage_that_replaces_its_lock_is_lost_and_never_runs_twice_at_once(
+    idle: Engine, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger"
+    command = f"echo $MLP_ATTEMPT >> {ledger}; rm ../lock; : > ../lock; sleep 600"
+    async with idle.supervised():
+        run_id = await idle.start(stage("replaces", command))
+        run = await idle.finished(run_id)
+    assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.LOST)
+    assert ledger.read_text().split() == [str(attempt) for attempt in range(1, LOST_LIMIT + 2)]
+    assert processes_of(str((await idle.stages(run_id))["replaces"].id)) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount something")
+async def test_a_folder_that_can_not_be_removed_keeps_no_slot(
+    idle: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    one_slot = replace(idle, limits=replace(idle.limits, concurrent_stages=1))
+    try:
+        async with one_slot.supervised():
+            run_id = await idle.start(stage("mounts", "mkdir m && mount -t tmpfs none m"))
+            assert (await idle.finished(run_id)).status is RunStatus.COMPLETED
+            assert (await idle.finished(await idle.start(stage("next")))).status is RunStatus.COMPLETED
+        assert "the janitor tries again" in caplog.text
+        assert "unexpected failure" not in caplog.text
+    finally:
+        for mounted in idle.home.attempts.glob("*/work/m"):
+            await anyio.run_process(["umount", str(mounted)])

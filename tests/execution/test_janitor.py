@@ -213,7 +213,7 @@ async def test_captured_logs_go_and_other_artifacts_stay(site: Site) -> None:
 async def test_a_run_goes_with_everything_that_hangs_on_it(site: Site) -> None:
     old, young, active = await site.ended_run(31), await site.ended_run(29), await site.active_run(90)
     removed = await site.janitor(runs=30).clean_database()
-    assert removed == {"resource samples": 3, "events": 5, "runs": 1}
+    assert removed == {"resource samples": 3, "metric points": 2, "events": 5, "runs": 1}
     assert await site.ids(pipeline_runs.c.id) == {young, active}
     assert await site.ids(stage_runs.c.pipeline_run_id) == {young, active}
     assert [await site.count(table) for table in OF_A_RUN] == [2, 3, 1, 1, 6, 4, 2]
@@ -336,7 +336,7 @@ async def test_several_janitors_remove_everything_once(site: Site) -> None:
         while await site.count(pipeline_runs):
             for removed in await asyncio.gather(*(cleaner.clean_database() for cleaner in cleaners)):
                 total += removed
-    assert total == {"runs": 10, "events": 50, "resource samples": 30}
+    assert total == {"runs": 10, "events": 50, "resource samples": 30, "metric points": 20}
 
 
 async def test_a_janitor_leaves_the_database_to_another_one(site: Site) -> None:
@@ -529,4 +529,4 @@ async def test_it_begins_by_itself_and_says_what_it_removed(
                 while await site.count(pipeline_runs):  # noqa: ASYNC110 (the database can't signal us)
                     await anyio.sleep(0.02)
         tasks.cancel_scope.cancel()
-    assert "removed 3 resource samples, 5 events, 1 runs" in caplog.text
+    assert "removed 3 resource samples, 2 metric points, 5 events, 1 runs" in caplog.text

@@ -97,6 +97,23 @@ def running_shims(root: Path, attempt_id: str) -> list[int]:
     return found
 
 
+def runner_of(attempts: Attempts, attempt_id: str) -> int:
+    """The half of the shim which supervises the stage."""
+    pid: int = json.loads(attempts.path(attempt_id, "lock").read_text())["pid"]
+    return pid
+
+
+def kill_runner(attempts: Attempts, attempt_id: str) -> None:
+    os.kill(runner_of(attempts, attempt_id), signal.SIGKILL)
+
+
+def kill_shim(root: Path, attempt_id: str) -> None:
+    """Both halves, the guardian first: else it would clean up."""
+    runner = json.loads((root / attempt_id / "lock").read_text())["pid"]
+    for pid in sorted(running_shims(root, attempt_id), key=lambda pid: pid == runner):
+        os.kill(pid, signal.SIGKILL)
+
+
 async def test_of_many_servers_which_launch_the_same_attempt_exactly_one_starts_it(
     attempts: Attempts, tmp_path: Path
 ) -> None:
@@ -196,14 +213,78 @@ async def test_an_attempt_of_another_server_can_be_cancelled(attempts: Attempts,
     assert (await other.result(attempt_id)).finish_reason is FinishReason.CANCELLED
 
 
-async def test_an_attempt_whose_shim_was_killed_is_lost_and_a_sweep_leaves_nothing(
+HIDING = """
+hide() { setsid env -i sh -c 'trap "" TERM; echo $$ >> '"$PWD"'/pids; exec sleep 100' & }
+sleep 100 & (setsid sleep 100 &); (trap '' TERM; setsid sleep 100 &); hide; (hide); (hide) &
+while [ "$(wc -l < pids 2> /dev/null)" != 3 ]; do sleep 0.01; done
+echo ready; wait
+"""
+"""Processes of sessions and with environments of their own, in which nothing tells where they came from."""
+
+
+async def test_a_lost_attempt_has_no_process_left_wherever_they_hid(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    attempt_id = await attempts.start("bash", "-c", HIDING)
+    await attempts.says(attempt_id, "ready")
+    hidden = list(map(int, attempts.path(attempt_id, "work/pids").read_text().split()))
+    assert len(hidden) == 3
+    assert all(map(psutil.pid_exists, hidden))
+    kill_runner(attempts, attempt_id)
+    assert await attempts.executor.wait(attempt_id) is AttemptState.LOST
+    assert not any(map(psutil.pid_exists, hidden))
+    assert living_processes(attempt_id) == []
+
+
+async def test_a_supervisor_that_did_not_start_the_attempt_sees_it_lost_only_when_nothing_is_left(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    attempt_id = await attempts.start("bash", "-c", HIDING)
+    await attempts.says(attempt_id, "ready")
+    hidden = list(map(int, attempts.path(attempt_id, "work/pids").read_text().split()))
+    script = (
+        "import asyncio, pathlib, sys; from app.execution.executors.local import LocalExecutor\n"
+        "print(asyncio.run(LocalExecutor(pathlib.Path(sys.argv[1])).wait(sys.argv[2])))"
+    )
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, str(tmp_path / "attempts"), attempt_id, stdout=asyncio.subprocess.PIPE
+    )
+    kill_runner(attempts, attempt_id)
+    said, _ = await other.communicate()
+    assert said == b"LOST\n"
+    assert not any(map(psutil.pid_exists, hidden))
+
+
+async def test_a_guardian_that_was_killed_is_not_missed(attempts: Attempts, tmp_path: Path) -> None:
+    attempt_id = await attempts.start("sh", "-c", "echo ready; sleep 0.5; echo done")
+    await attempts.says(attempt_id, "ready")
+    [guardian] = set(running_shims(tmp_path / "attempts", attempt_id)) - {runner_of(attempts, attempt_id)}
+    os.kill(guardian, signal.SIGKILL)
+    assert (await attempts.end(attempt_id)).exit_code == 0
+    assert attempts.output(attempt_id) == b"ready\ndone\n"
+
+
+async def test_a_polite_signal_to_the_guardian_does_not_concern_it(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    attempt_id = await attempts.start("sh", "-c", "echo ready; exec sleep 100")
+    await attempts.says(attempt_id, "ready")
+    runner = runner_of(attempts, attempt_id)
+    [guardian] = set(running_shims(tmp_path / "attempts", attempt_id)) - {runner}
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(guardian, number)
+    os.kill(runner, signal.SIGKILL)
+    assert await attempts.executor.wait(attempt_id) is AttemptState.LOST
+    assert living_processes(attempt_id) == []
+
+
+async def test_an_attempt_whose_whole_shim_was_killed_is_lost_and_a_sweep_leaves_nothing(
     attempts: Attempts, tmp_path: Path
 ) -> None:
     script = "(setsid sleep 100 &); (trap '' TERM; setsid sleep 100 &); sleep 100 & echo ready; sleep 100"
     attempt_id = await attempts.start("bash", "-c", script)
     await attempts.says(attempt_id, "ready")
-    [shim] = running_shims(tmp_path / "attempts", attempt_id)
-    os.kill(shim, signal.SIGKILL)
+    kill_shim(tmp_path / "attempts", attempt_id)
     assert await attempts.executor.wait(attempt_id) is AttemptState.LOST
     assert len(living_processes(attempt_id)) >= 3
     assert await attempts.executor.sweep(attempt_id) >= 3
@@ -217,8 +298,7 @@ async def test_ending_an_attempt_ends_its_orphans_too_if_its_shim_is_dead(
 ) -> None:
     attempt_id = await attempts.start("bash", "-c", "(setsid sleep 100 &); echo ready; sleep 100")
     await attempts.says(attempt_id, "ready")
-    [shim] = running_shims(tmp_path / "attempts", attempt_id)
-    os.kill(shim, signal.SIGKILL)
+    kill_shim(tmp_path / "attempts", attempt_id)
     assert await attempts.executor.wait(attempt_id) is AttemptState.LOST
     assert living_processes(attempt_id) != []
     await end_processes(attempts.executor, attempt_id)
@@ -229,8 +309,7 @@ async def test_a_lost_attempt_is_never_started_again(attempts: Attempts, tmp_pat
     spec = await attempts.prepare("sh", "-c", f"echo started >> {tmp_path}/starts; exec sleep 100")
     await attempts.executor.launch(spec)
     await eventually((tmp_path / "starts").exists)
-    [shim] = running_shims(tmp_path / "attempts", spec.attempt_id)
-    os.kill(shim, signal.SIGKILL)
+    kill_runner(attempts, spec.attempt_id)
     assert await attempts.executor.wait(spec.attempt_id) is AttemptState.LOST
     assert await attempts.executor.launch(spec) is AttemptState.LOST
     assert (tmp_path / "starts").read_text() == "started\n"

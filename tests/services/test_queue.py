@@ -7,12 +7,17 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
+from app.database.claims import take_claims_lock
+from app.database.columns import new_id
 from app.database.models import pipeline_runs
+from app.database.outages import is_outage
 from app.domain.statuses import FinishReason, RunStatus
 from app.errors import Conflict, InvalidInput
+from app.execution import worker
 from app.services import transitions
-from tests.services.conftest import ByHand, stage
+from tests.services.conftest import ByHand, stage, waiters
 
 
 async def test_a_run_that_waits_longer_than_it_may_fails_and_says_so(by_hand: ByHand) -> None:
@@ -43,6 +48,65 @@ async def test_a_run_that_began_in_time_has_no_queue_timeout_any_more(by_hand: B
     past = sa.func.now() - timedelta(seconds=1)
     await by_hand.execute(sa.update(pipeline_runs).values(queue_deadline_at=past))
     assert await transitions.overdue_runs(by_hand.engine) == []
+
+
+async def test_a_run_that_was_started_after_it_was_found_overdue_is_not_stopped(by_hand: ByHand) -> None:
+    """Its worker began to wait for the claims lock in time, and got it late."""
+    run_id = await by_hand.queue(await by_hand.pipeline(stage("a")), run_config={"queueTimeout": 30})
+    assert await by_hand.begin() == run_id
+    assert not await transitions.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+    assert (await by_hand.run(run_id)).status is RunStatus.RUNNING
+
+
+async def test_a_run_whose_queue_timeout_passes_while_its_worker_waits_is_not_started(
+    by_hand: ByHand,
+) -> None:
+    await by_hand.queue(await by_hand.pipeline(stage("a")), run_config={"queueTimeout": 30})
+    async with by_hand.engine.begin() as holder:
+        await take_claims_lock(holder)
+        beginning = asyncio.create_task(by_hand.begin())
+        await waiters(by_hand, 1)
+        soon = sa.func.clock_timestamp() + timedelta(milliseconds=1)
+        await by_hand.execute(sa.update(pipeline_runs).values(queue_deadline_at=soon))
+        await asyncio.sleep(0.01)
+    assert await beginning is None
+
+
+async def test_a_claim_gives_up_when_a_run_is_locked_for_long_and_lets_others_on(by_hand: ByHand) -> None:
+    run_id = await by_hand.queue(await by_hand.pipeline(stage("a")))
+    async with by_hand.engine.begin() as holder:
+        await holder.execute(
+            sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == run_id).with_for_update()
+        )
+        with pytest.raises(DBAPIError) as refusal:
+            await by_hand.begin()
+        assert is_outage(refusal.value)
+        await worker.register(by_hand.engine, new_id(), slots=1)
+    assert await by_hand.begin() == run_id
+
+
+async def test_a_run_can_be_stopped_while_somebody_refers_to_it(by_hand: ByHand) -> None:
+    """As a retry does, which then waits for the key of a newer run that is about to cancel this one."""
+    run_id = await by_hand.started(stage("a"))
+    async with by_hand.engine.begin() as holder:
+        reference = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == run_id)
+        await holder.execute(reference.with_for_update(read=True, key_share=True))
+        await asyncio.wait_for(by_hand.cancel(run_id), 5)
+    assert (await by_hand.run(run_id)).status is RunStatus.CANCELLED
+
+
+async def test_a_change_that_waited_for_long_is_dated_when_it_is_made(by_hand: ByHand) -> None:
+    """Who follows changes looks back for a few seconds only."""
+    run_id = await by_hand.started(stage("a"))
+    async with by_hand.engine.begin() as holder:
+        await holder.execute(
+            sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == run_id).with_for_update()
+        )
+        cancelling = asyncio.create_task(by_hand.cancel(run_id))
+        await waiters(by_hand, 1)
+        released_at = (await holder.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+    await cancelling
+    assert (await by_hand.run(run_id)).updated_at > released_at
 
 
 async def test_runs_of_one_key_run_one_at_a_time_and_in_order_whatever_their_pipeline(

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from app.database.attempts import attempt_in_hand
 from app.database.engine import create_engine
 from app.database.models import pipeline_runs, stage_runs
 from app.domain.outcomes import AttemptOutcome
@@ -20,7 +21,7 @@ from app.domain.statuses import RUN_FINAL, STAGE_FINAL, FinishReason, Phase, Run
 from app.errors import DomainError
 from app.services import transitions
 from app.services.pipelines import update_pipeline
-from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, draft, stage
+from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, draft, key_of, stage
 
 DIAMOND = (stage("a"), stage("b", ["a"]), stage("c", ["a"]), stage("d", ["b", "c"]))
 TIMED_OUT = AttemptOutcome(FinishReason.TIMED_OUT)
@@ -96,12 +97,46 @@ async def test_a_stage_is_asked_to_stop_once_and_keeps_the_first_reason(by_hand:
     run_id = await by_hand.started(stage("a"), stage("b"))
     a, b = await by_hand.claimed("a"), await by_hand.claimed("b")
     await by_hand.fail(a)
+    await by_hand.expire(run_id)
     assert await transitions.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
     kinds = [event.kind for event in await by_hand.events(run_id)]
     assert kinds.count("STAGE_STOP_REQUESTED") == 1
     await by_hand.fail(b, STOPPED)
     assert await by_hand.statuses(run_id) == {"a": "FAILED", "b": "CANCELLED"}
     await by_hand.check(run_id)
+
+
+async def test_what_is_collected_when_its_run_fails_may_end_well_but_is_not_tried_again(
+    by_hand: ByHand,
+) -> None:
+    run_id = await by_hand.started(stage("a"), stage("b"), stage("c"))
+    a, b, c = [await by_hand.claimed(name) for name in "abc"]
+    for row in (b, c):
+        await by_hand.run_stage(row)
+        await by_hand.collect(row)
+    await by_hand.fail(a)
+    await by_hand.complete(b)
+    await by_hand.fail(c, LOST)
+    assert await by_hand.statuses(run_id) == {"a": "FAILED", "b": "COMPLETED", "c": "CANCELLED"}
+    assert (await by_hand.run(run_id)).status is RunStatus.FAILED
+    await by_hand.check(run_id)
+
+
+async def test_a_driver_of_what_is_collected_sees_that_the_time_of_the_run_is_over(by_hand: ByHand) -> None:
+    """It may be waiting for room on its disk, which nobody needs any more."""
+    run_id = await by_hand.started(stage("a"))
+    a = await by_hand.claimed("a")
+    await by_hand.run_stage(a)
+    await by_hand.collect(a)
+    await by_hand.expire(run_id)
+    assert await transitions.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+    async with by_hand.engine.connect() as connection:
+        attempt = await attempt_in_hand(connection, str(key_of(a)))
+    assert attempt is not None
+    assert attempt.is_asked_to_stop
+    await by_hand.fail(a, STOPPED)
+    run = await by_hand.run(run_id)
+    assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.TIMED_OUT)
 
 
 async def test_an_allowed_failure_readies_its_dependents_and_leaves_the_run_completed(

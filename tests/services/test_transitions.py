@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from app.database.attempts import attempt_in_hand
 from app.database.models import pipeline_runs, stage_attempts, stage_runs, workers
 from app.domain.outcomes import AttemptOutcome
 from app.domain.retry import LOST_LIMIT
@@ -88,6 +89,17 @@ async def test_a_worker_whose_lease_ran_out_gets_nothing(by_hand: ByHand) -> Non
     await by_hand.execute(sa.update(workers).values(lease_until=sa.func.now()))
     assert await by_hand.claim() is None
     assert await by_hand.begin() is None
+
+
+async def test_an_attempt_knows_what_is_left_of_its_runs_time_on_the_databases_clock(by_hand: ByHand) -> None:
+    await by_hand.queue(await by_hand.pipeline(stage("a")))
+    await by_hand.begin(timeout_seconds=3600)
+    key = key_of(await by_hand.claimed("a"))
+    async with by_hand.engine.connect() as connection:
+        attempt = await attempt_in_hand(connection, str(key))
+    assert attempt is not None
+    assert attempt.seconds_to_deadline is not None
+    assert 3000 < attempt.seconds_to_deadline <= 3600
 
 
 async def test_a_report_of_an_older_attempt_changes_nothing(by_hand: ByHand) -> None:

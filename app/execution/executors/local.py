@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import signal
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psutil
@@ -25,6 +27,7 @@ from app.runner.lock import is_held, open_pidfd, take_lock
 ATTEMPT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9]{1,6}")
 SITE_PATHS = [str(Path(psutil.__file__).parent.parent)]
 POLL_SECONDS = 0.2
+RESULT_LIMIT_BYTES = 64 << 10
 _SHIMS = ShimProcesses()  # children belong to the process, not to one of its executor objects
 
 
@@ -67,8 +70,7 @@ class LocalExecutor:
         return await to_thread.run_sync(read_journal, self.folder(attempt_id) / files.JOURNAL, offset)
 
     async def result(self, attempt_id: str) -> AttemptResult:
-        content = await to_thread.run_sync((self.folder(attempt_id) / files.RESULT).read_bytes)
-        return AttemptResult.from_json(json.loads(content))
+        return AttemptResult.from_json(await to_thread.run_sync(_result, self.folder(attempt_id)))
 
     async def cancel(self, attempt_id: str) -> None:
         await to_thread.run_sync(_cancel, self.folder(attempt_id))
@@ -147,14 +149,21 @@ def _write_spec(folder: Path, spec: AttemptSpec) -> None:
 
 
 def _state(folder: Path) -> AttemptState:
-    try:
-        lock = os.open(folder / files.LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    lock = files.open_plain(folder / files.LOCK)
+    if lock is None:
         return _state_without_lock(folder)
     try:
         return AttemptState.RUNNING if is_held(lock) else _state_of_free(lock, folder)
     finally:
         os.close(lock)
+
+
+def _result(folder: Path) -> Any:
+    descriptor = files.open_plain(folder / files.RESULT)
+    if descriptor is None:
+        raise FileNotFoundError(errno.ENOENT, "no result", str(folder / files.RESULT))
+    with open(descriptor, "rb") as file:
+        return json.loads(file.read(RESULT_LIMIT_BYTES))
 
 
 def _state_without_lock(folder: Path) -> AttemptState:
@@ -193,7 +202,8 @@ def _ring(folder: Path) -> None:
 
 
 def _touch_durably(path: Path) -> None:
-    for name, flags in ((path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW), (path.parent, os.O_RDONLY)):
+    new = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    for name, flags in ((path, new), (path.parent, os.O_RDONLY)):
         descriptor = os.open(name, flags | os.O_CLOEXEC, 0o600)
         try:
             os.fsync(descriptor)

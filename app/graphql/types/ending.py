@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import strawberry
 
-from app.domain.outcomes import MemoryEvidence, end_summary, memory_evidence, signal_name
+from app.domain.outcomes import UNREADABLE_LINES, MemoryEvidence, end_summary, memory_evidence, signal_name
 from app.domain.statuses import STAGE_FINAL
 from app.graphql.enums import FinishReason, StageStatus, describe
 from app.graphql.info import Info
@@ -117,6 +117,9 @@ class StageEnd:
     peak_memory_bytes: BigInt | None = known_of_attempt("Most memory of its process tree")
     peak_cpu_percent: float | None = known_of_attempt("Most CPU in percent of one core")
     peak_process_count: int | None = known_of_attempt("Most processes at a time")
+    unreadable_metric_lines: int | None = known_of_attempt(
+        "How many lines which it wrote to `MLP_METRICS` are no metric, if any"
+    )
     cpu_seconds: float | None = known_of_attempt("CPU time of its process tree")
     execution_time: float | None = known_of_attempt(
         "Seconds from the start of its runner to the end of its last process"
@@ -176,6 +179,7 @@ class StageEnd:
                 wall_seconds=facts.get("execution_time"),
                 stop_came_too_late=stop is not None and stop.came_too_late,
                 stragglers=0 if left_behind is None else left_behind.count,
+                unreadable_lines=facts.get("unreadable_metric_lines") or 0,
             ),
             stop=stop,
             **facts,
@@ -198,6 +202,7 @@ def facts_of(attempt: StageAttempt, reason: FinishReason) -> dict[str, Any]:
         "peak_memory_bytes": attempt.peak_memory_bytes,
         "peak_cpu_percent": attempt.peak_cpu_percent,
         "peak_process_count": evidence.get("peakProcessCount"),
+        "unreadable_metric_lines": evidence.get(UNREADABLE_LINES),
         "cpu_seconds": attempt.cpu_seconds,
         "execution_time": attempt.wall_seconds,
         "started_at": attempt.started_at,
