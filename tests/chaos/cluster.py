@@ -133,16 +133,20 @@ class Cluster:
                 happened = await _freeze(target, fault.seconds)
             case FaultKind.KILL_RUNNER:
                 happened = await self._signal_runner(fault, signal.SIGKILL)
+            case FaultKind.KILL_SHIM:
+                happened = await self._signal_runner(fault, signal.SIGKILL, and_guardian=True)
             case FaultKind.FREEZE_RUNNER:
                 happened = await self._signal_runner(fault, signal.SIGSTOP)
             case FaultKind.CUT_ALL | FaultKind.RESTART_FAST | FaultKind.RESTART_IMMEDIATE:
                 happened = await self._disturb_database(fault)
         self.done[fault.kind.value] += happened
 
-    async def _signal_runner(self, fault: Fault, number: signal.Signals) -> bool:
+    async def _signal_runner(
+        self, fault: Fault, number: signal.Signals, *, and_guardian: bool = False
+    ) -> bool:
         homes = [worker.home for worker in self.workers]
         with anyio.move_on_after(RUNNER_PATIENCE_SECONDS):
-            while (runner := some_runner(homes, fault.lot)) is None:  # noqa: ASYNC110 (other processes)
+            while (runner := some_runner(homes, fault.lot, and_guardian=and_guardian)) is None:  # noqa: ASYNC110 (other processes)
                 await anyio.sleep(0.05)
         if runner is None:
             return False

@@ -17,6 +17,7 @@ class FaultKind(enum.StrEnum):
     KILL_WORKER = "kill worker"
     FREEZE_WORKER = "freeze worker"
     KILL_RUNNER = "kill runner"
+    KILL_SHIM = "kill runner and guardian"
     FREEZE_RUNNER = "freeze runner"
     CUT_ALL = "cut all"
     RESTART_FAST = "restart postgres fast"
@@ -28,7 +29,8 @@ WEIGHTS = {
     FaultKind.FREEZE_SERVER: 2,
     FaultKind.KILL_WORKER: 4,
     FaultKind.FREEZE_WORKER: 5,
-    FaultKind.KILL_RUNNER: 9,
+    FaultKind.KILL_RUNNER: 6,
+    FaultKind.KILL_SHIM: 4,
     FaultKind.FREEZE_RUNNER: 6,
     FaultKind.CUT_ALL: 3,
     FaultKind.RESTART_FAST: 2,

@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 MLP = str(Path(sys.executable).with_name("mlp"))
 CONCURRENT_RUNS = 4
 CONCURRENT_STAGES = 3
@@ -83,28 +85,35 @@ class Target:
 
 
 class Runner:
-    """The shim of one attempt, held by a pidfd: whoever gets its pid later is not hit."""
+    """Processes of the shim of one attempt, held by pidfds: whoever gets their pids later is not hit."""
 
-    def __init__(self, pid: int) -> None:
-        self._pidfd = os.pidfd_open(pid)
+    def __init__(self, *pids: int) -> None:
+        self.pids = pids
+        self._pidfds = [os.pidfd_open(pid) for pid in pids]
+
+    def are_of(self, folder: Path) -> bool:
+        """Whether the processes that were opened are those of the attempt in this folder."""
+        return all(str(folder) in Path(f"/proc/{pid}/cmdline").read_text() for pid in self.pids)
 
     def send(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
+        for pidfd in self._pidfds:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, number)
 
     def close(self) -> None:
-        os.close(self._pidfd)
+        for pidfd in self._pidfds:
+            os.close(pidfd)
 
 
-def some_runner(homes: list[Path], lot: float) -> Runner | None:
-    """One of the shims that are at work below these homes; None when there is none."""
+def some_runner(homes: list[Path], lot: float, *, and_guardian: bool = False) -> Runner | None:
+    """One of the runners that are at work below these homes, behind its guardian if asked for; else None."""
     locks = sorted(lock for home in homes for lock in home.glob("attempts/*/lock"))
     turn = int(lot * len(locks))
     for lock in locks[turn:] + locks[:turn]:
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
             pid = json.loads(lock.read_text())["pid"]
-            runner = Runner(pid)
-            if str(lock.parent) in Path(f"/proc/{pid}/cmdline").read_text():
+            runner = Runner(psutil.Process(pid).ppid(), pid) if and_guardian else Runner(pid)
+            if runner.are_of(lock.parent):
                 return runner
             runner.close()
     return None
