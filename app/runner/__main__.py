@@ -9,14 +9,32 @@ from __future__ import annotations
 import os
 import sys
 
+EXIT_LOCK_HELD = 75
+
 
 def main() -> None:
     # -S -I leave only the standard library on the path; appended, so that it can't be shadowed.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    folder = sys.argv[1]
+    lock = int(sys.argv[2]) if len(sys.argv) > 2 else take_own_lock(folder)
+    os.set_inheritable(lock, False)  # else a stage which outlives the shim would keep the attempt alive
+    from app.runner.guardian import guard
+
+    guard()  # before anything else is imported: the guardian stays small
     from app.runner.attempt import run_attempt
 
-    run_attempt(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    run_attempt(folder, lock)
     os._exit(0)  # the result is durable: nothing at interpreter exit may delay the release of the lock
+
+
+def take_own_lock(folder: str) -> int:
+    from app.runner import files
+    from app.runner.lock import take_lock
+
+    lock = take_lock(os.path.join(folder, files.LOCK))
+    if lock is None:
+        sys.exit(EXIT_LOCK_HELD)
+    return lock
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ import os
 import sys
 
 from app.runner import files
-from app.runner.guardian import guard
 from app.runner.journal import JournalWriter
-from app.runner.lock import take_lock, write_identity
+from app.runner.lock import write_identity
 from app.runner.logs import BoundedLog
 from app.runner.process import StartFailed, start_stage
 from app.runner.result import ResultWriter
@@ -22,16 +21,12 @@ from app.runner.supervision import Doorbell, Supervision
 from app.runner.system import become_subreaper, now_seconds
 from app.runner.tree import ProcessTree
 
-EXIT_LOCK_HELD = 75
 
-
-def run_attempt(folder: str, lock: int | None) -> None:
-    """Run the attempt in ``folder`` to its end, unless it has a result already."""
+def run_attempt(folder: str, lock: int) -> None:
+    """Run the attempt in ``folder``, whose ``lock`` is held, to its end, unless it has a result already."""
     os.umask(0o077)
-    lock = _own_lock(folder, lock)
     if os.path.exists(os.path.join(folder, files.RESULT)):
         return
-    guard()
     spec = Spec(folder)
     sys.path += spec.site_paths
     doorbell = Doorbell()
@@ -45,14 +40,6 @@ def run_attempt(folder: str, lock: int | None) -> None:
         result.write_unstarted("CANCELLED")
     else:
         _run_stage(spec, doorbell, journal, log, result)
-
-
-def _own_lock(folder: str, inherited: int | None) -> int:
-    lock = take_lock(os.path.join(folder, files.LOCK)) if inherited is None else inherited
-    if lock is None:
-        sys.exit(EXIT_LOCK_HELD)
-    os.set_inheritable(lock, False)  # else a stage which outlives the shim would keep the attempt alive
-    return lock
 
 
 def _run_stage(

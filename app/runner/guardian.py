@@ -7,7 +7,6 @@ import signal
 import time
 
 from app.runner.system import become_subreaper
-from app.runner.tree import ProcessTree
 
 FIRST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.5
@@ -33,6 +32,8 @@ def guard() -> None:
 
 
 def _end_all() -> None:
+    from app.runner.tree import ProcessTree
+
     tree = ProcessTree(main_pid=0)
     pause_seconds = FIRST_PAUSE_SECONDS
     while True:
