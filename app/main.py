@@ -1,4 +1,4 @@
-"""Wires everything: what the server consists of, in which order it starts, and how it stops."""
+"""Wires the whole server: what the API consists of, in which order everything starts, and how it stops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import gc
 import socket
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 
 import anyio
 import uvicorn
@@ -19,29 +18,19 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from app import __version__
-from app.broker.postgres import Broker
-from app.database import migrate
-from app.database.embedded import EmbeddedPostgres
-from app.database.engine import check_reachable, create_engine
+from app.database.engine import create_engine
 from app.errors import StartupError
-from app.execution.drive import AttemptDriver
-from app.execution.executors.local import LocalExecutor
-from app.execution.janitor import Janitor, RetentionDays
-from app.execution.launch import AttemptLimits
-from app.execution.leftovers import Leftovers
-from app.execution.paths import WorkerHome
-from app.execution.scheduler import Scheduler
-from app.execution.supervisor import Supervisor, SupervisorLimits
+from app.execution.supervisor import Supervisor
 from app.graphql.context import READ_SLOTS, READ_TIMEOUT_SECONDS, ContextFactory
 from app.graphql.schema import Schema, build_schema
 from app.graphql.view import GraphQLView
+from app.parts import Parts, create_janitor, create_scheduler, create_supervisor, open_parts
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
 from app.settings import Settings
 from app.storage.disk import DiskReserve
 from app.storage.imports import Imports
-from app.storage.local import LocalStore
 from app.web.downloads import Downloads
 from app.web.health import Health
 from app.web.hooks import Hooks
@@ -49,23 +38,9 @@ from app.web.middleware import GRAPHQL_PATH, guards
 from app.web.ui import graphiql_response, static_routes
 from app.web.websocket import WebSocketProtocol
 
-DATABASE_PATIENCE_SECONDS = 0.0
 SHUTDOWN_SECONDS = 3
 PING_SECONDS = 7.0
 """Between pings of a websocket, and for the answer: who stops reading answers none, and is gone within 15 seconds."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the API and the supervisor share; lives as long as the process serves."""
-
-    settings: Settings
-    engine: AsyncEngine
-    reads: AsyncEngine
-    """For the reads of queries: connections of their own, and less patience."""
-    broker: Broker
-    store: LocalStore
-    home: WorkerHome
 
 
 class RunningServer:
@@ -86,108 +61,24 @@ class RunningServer:
 
 
 @contextlib.asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, str]]:
-    """The database of the settings, or the embedded one: reachable, but not migrated yet. Also its URL."""
-    async with contextlib.AsyncExitStack() as stack:
-        url = settings.database_url
-        if url is None:
-            server = EmbeddedPostgres(settings.home)
-            url = await stack.enter_async_context(server)
-            await stack.enter_async_context(server.kept_running())
-        engine = create_engine(url, pool_size=settings.database_pool_size)
-        stack.push_async_callback(engine.dispose)
-        await check_reachable(engine, wait_seconds=DATABASE_PATIENCE_SECONDS)
-        yield engine, url
-
-
-@contextlib.asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """Everything below the API and the supervisor, on a migrated database."""
-    home = WorkerHome(settings.home)
-    _make(home)
-    async with database(settings) as (engine, url):
-        await migrate.upgrade(engine)
-        async with Broker(url) as broker, engine_for_reads(url, settings) as reads:
-            yield Parts(settings, engine, reads, broker, LocalStore(home.artifacts), home)
-
-
-@contextlib.asynccontextmanager
-async def engine_for_reads(url: str, settings: Settings) -> AsyncIterator[AsyncEngine]:
+async def engine_for_reads(parts: Parts) -> AsyncIterator[AsyncEngine]:
     """Queries can't take the connections by which runs are moved on; none of theirs is open before one comes."""
-    slots = min(READ_SLOTS, settings.database_pool_size)
+    slots = min(READ_SLOTS, parts.settings.database_pool_size)
     engine = create_engine(
-        url, pool_size=slots, max_overflow=0, statement_timeout_seconds=READ_TIMEOUT_SECONDS
+        parts.database_url, pool_size=slots, max_overflow=0, statement_timeout_seconds=READ_TIMEOUT_SECONDS
     )
     yield engine
     await engine.dispose()
 
 
-def _make(home: WorkerHome) -> None:
-    try:
-        home.make()
-    except OSError as error:
-        raise StartupError(
-            f"MLP_HOME={home.root} can't be used ({error.strerror}): name a folder you may write to"
-        ) from None
-
-
-def create_supervisor(parts: Parts) -> Supervisor:
-    """The engine of this host."""
-    settings = parts.settings
-    limits = AttemptLimits(
-        grace_seconds=settings.grace_seconds,
-        log_limit_bytes=settings.stage_log_limit_bytes,
-        artifact_limit_bytes=settings.artifact_limit_bytes,
-        artifact_limit_files=settings.artifact_limit_files,
-    )
-    executor = LocalExecutor(parts.home.attempts)
-    driver = AttemptDriver(parts.engine, parts.broker, executor, parts.store, limits)
-    return Supervisor(
-        parts.engine,
-        parts.broker,
-        driver,
-        parts.home,
-        SupervisorLimits(
-            concurrent_runs=settings.max_concurrent_pipelines,
-            concurrent_stages=settings.max_concurrent_stages,
-            run_timeout_seconds=settings.pipeline_timeout,
-            disk_reserve_bytes=settings.disk_reserve_bytes,
-            cpus=settings.claimable_cpus,
-            memory_mb=settings.worker_memory_mb,
-            lease_seconds=settings.lease_seconds,
-            lost_after_seconds=settings.lost_after_seconds,
-        ),
-    )
-
-
-def create_janitor(parts: Parts) -> Janitor:
-    """Cleans up the database and the files of this host."""
-    settings = parts.settings
-    executor = LocalExecutor(parts.home.attempts)
-    keep = RetentionDays(
-        runs=settings.run_retention_days,
-        samples=settings.sample_retention_days,
-        events=settings.event_retention_days,
-        logs=settings.log_retention_days,
-    )
-    return Janitor(
-        parts.engine, parts.broker, Leftovers(parts.engine, executor, parts.store, parts.home), keep
-    )
-
-
-def create_scheduler(parts: Parts) -> Scheduler:
-    """What starts runs at their times."""
-    return Scheduler(parts.engine, parts.broker, parts.settings.environment)
-
-
-def create_app(parts: Parts, supervisor: Supervisor | None, schema: Schema) -> ASGIApp:
+def create_app(parts: Parts, reads: AsyncEngine, supervisor: Supervisor | None, schema: Schema) -> ASGIApp:
     """The whole HTTP and websocket surface."""
     settings = parts.settings
     token = settings.api_token.get_secret_value() if settings.api_token else None
     logs = LogReader(parts.home.attempts, parts.store, parts.engine)
     contexts = ContextFactory(
         engine=parts.engine,
-        reads=parts.reads,
+        reads=reads,
         broker=parts.broker,
         logs=logs,
         streams=Streams(parts.engine, parts.broker, logs),
@@ -246,14 +137,14 @@ async def running_server(settings: Settings, *, worker: bool = True) -> AsyncIte
     """The whole server in this process, from the moment it answers to its orderly stop."""
     with listening_socket(settings.host, settings.port) as listener:
         schema = build_schema(settings.trusted_documents)
-        async with open_parts(settings) as parts:
+        async with open_parts(settings) as parts, engine_for_reads(parts) as reads:
             supervisor = create_supervisor(parts) if worker else None
             async with anyio.create_task_group() as tasks:
                 if supervisor is not None:
                     tasks.start_soon(supervisor.run)
                     tasks.start_soon(create_janitor(parts).run)
                     tasks.start_soon(create_scheduler(parts).run)
-                app = create_app(parts, supervisor, schema)
+                app = create_app(parts, reads, supervisor, schema)
                 async with _serving(app, listener, settings) as server:
                     yield server
                 tasks.cancel_scope.cancel()
@@ -316,11 +207,3 @@ async def _serving(app: ASGIApp, listener: socket.socket, settings: Settings) ->
     finally:
         server.should_exit = True
         await task
-
-
-async def work(settings: Settings) -> None:
-    """The supervisor without the API, until it is cancelled."""
-    async with open_parts(settings) as parts, anyio.create_task_group() as tasks:
-        tasks.start_soon(create_janitor(parts).run)
-        tasks.start_soon(create_scheduler(parts).run)
-        await create_supervisor(parts).run()

@@ -6,7 +6,7 @@ import typer
 
 from app.cli.process import log_to_stderr, run_command
 from app.database import migrate as migrations
-from app.main import database
+from app.parts import database
 from app.settings import Settings, load_settings
 
 

@@ -31,7 +31,7 @@ class _Command:
 
 COMMANDS = {
     "serve": _Command("app.cli.serving", "serve", "Serve the API and execute runs."),
-    "work": _Command("app.cli.serving", "work", "Execute runs without serving the API."),
+    "work": _Command("app.cli.working", "work", "Execute runs without serving the API."),
     "demo": _Command("app.cli.demo", "demo", "Start a server and run an example on it."),
     "run": _Command("app.cli.running", "run", "Run the pipeline of a YAML file."),
     "watch": _Command("app.cli.watching", "watch", "Follow a run to its end."),

@@ -1,4 +1,4 @@
-"""``mlp serve`` and ``mlp work``: the server, whole or in part, until it is told to stop."""
+"""``mlp serve``: the server, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import typer
 
 from app.cli.process import Interrupts, allow_many_sockets, log_to_stderr, run_command, until_any
 from app.main import running_server
-from app.main import work as work_until_cancelled
 from app.settings import Settings, load_settings
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on, instead of HOST.", show_default=False)]
@@ -40,18 +39,6 @@ def serve(
     run_command(lambda interrupts: _serve(settings, interrupts))
 
 
-def work() -> None:
-    """Execute runs without serving the API.
-
-    SIGTERM or Ctrl-C stops it. Works on the database of DATABASE_URL, or on the built-in one under MLP_HOME.
-
-    Exit codes: 0 stopped by a signal, 78 wrong settings.
-    """
-    settings = load_settings()
-    log_to_stderr(settings)
-    run_command(lambda interrupts: _work(settings))
-
-
 async def _serve(settings: Settings, interrupts: Interrupts) -> int:
     stop = asyncio.Event()
     try:
@@ -62,11 +49,3 @@ async def _serve(settings: Settings, interrupts: Interrupts) -> int:
     except asyncio.CancelledError:  # told to stop before it was ready
         return 0
     return 0 if stop.is_set() else 1
-
-
-async def _work(settings: Settings) -> int:
-    try:
-        await work_until_cancelled(settings)
-    except asyncio.CancelledError:
-        return 0
-    return 1

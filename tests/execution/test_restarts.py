@@ -19,7 +19,7 @@ from tests.execution.conftest import Engine, python, stage
 
 WORKER = """
 import asyncio
-from app.main import work
+from app.parts import work
 from app.settings import load_settings
 asyncio.run(work(load_settings()))
 """

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.database.engine import connect, create_engine
 from app.graphql import operation
 from app.graphql.context import READ_SLOTS, READ_TIMEOUT_SECONDS
-from app.main import open_parts
+from app.main import engine_for_reads
+from app.parts import open_parts
 from app.settings import load_settings
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
@@ -73,11 +74,11 @@ async def test_reads_have_connections_of_their_own_which_wait_eight_seconds(
     database_url: str, mlp_home: object
 ) -> None:
     settings = load_settings(database_url=database_url, home=mlp_home, database_pool_size=4)
-    async with open_parts(settings) as parts:
-        async with parts.reads.connect() as connection:
+    async with open_parts(settings) as parts, engine_for_reads(parts) as reads:
+        async with reads.connect() as connection:
             timeout = (await connection.exec_driver_sql("SHOW statement_timeout")).scalar_one()
         assert timeout == f"{READ_TIMEOUT_SECONDS:g}s" == "8s"
-        assert parts.reads.pool.size() == 4  # type: ignore[attr-defined]
+        assert reads.pool.size() == 4  # type: ignore[attr-defined]
         assert operation.TIMEOUT_SECONDS == 10 > READ_TIMEOUT_SECONDS
 
 
