@@ -128,7 +128,7 @@ def _explain_state(stage: StageFacts, around: Surroundings) -> Explanation:
         return _explain_block(stage, around.siblings)
     if stage.phase is Phase.READY:
         return _explain_wait(stage, around)
-    if stage.stop_requested_at is not None:
+    if stage.stop_requested_at is not None and stage.phase is not Phase.COLLECTING:
         return Explanation(Cause.STOPPING, "Its processes were told to stop and get time to end.")
     doing = {
         Phase.CLAIMED: "A worker prepares attempt {}.",

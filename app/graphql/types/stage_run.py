@@ -81,7 +81,7 @@ class StageRun(relay.Node):
     exit_code: int | None = strawberry.field(description="Exit code of the last attempt.")
     signal: int | None = strawberry.field(description="Number of the signal which ended the last attempt.")
     stop_requested_at: dt.datetime | None = strawberry.field(
-        description="When its processes were told to stop."
+        description="When its end was asked for."
     )
     cache_hit: bool = strawberry.field(
         description="It was completed without a process: `reusedFrom` was executed with the same cache key."
