@@ -73,12 +73,14 @@ def configure_logging(
 
 
 def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
-    """A function which replaces the secrets, plain or as in a URL, by ``***``; very short ones would hide the text."""
+    """A function which replaces the secrets, plain or as in a URL, by ``***``; very short ones would hide the text.
+
+    So it does with rows PostgreSQL complains about: they hold the environments of commands.
+    """
     wanted = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
     forms = sorted({*wanted, *(quote(secret, safe="") for secret in wanted)}, key=len, reverse=True)
-    if not forms:
-        return str
-    pattern = re.compile("|".join(map(re.escape, forms)))
+    rows = r"(?<=Failing row contains \().*?(?=\)\.(?:\n|$))"
+    pattern = re.compile("|".join([rows, *map(re.escape, forms)]), re.DOTALL)
     return lambda text: pattern.sub("***", text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import traceback
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from app.database.embedded import EmbeddedPostgres
 from app.database.engine import check_reachable, connect, create_engine, masked
 from app.database.urls import driver_arguments, normalised
 from app.errors import StartupError
+from app.telemetry import redactor
 from tests.postgres_proxy import PostgresProxy
 
 JSON_ECHO = sa.select(sa.bindparam("value", type_=JSONB))
@@ -246,3 +248,17 @@ async def test_an_error_does_not_tell_the_parameters_of_its_statement(engine: As
         with pytest.raises(DBAPIError, match="division by zero") as refusal:
             await connection.execute(statement, {"secret": "hunter2", "zero": 0})
     assert "hunter2" not in str(refusal.value)
+
+
+async def test_a_log_line_does_not_tell_the_row_that_a_constraint_refused(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        await connection.execute(sa.text("CREATE TEMP TABLE t (env jsonb, n int CHECK (n > 0))"))
+        values = {"env": '{"PASSWORD": "hunter2 (x).\\n"}'}
+        with pytest.raises(DBAPIError) as refusal:
+            await connection.execute(sa.text("INSERT INTO t VALUES (CAST(:env AS jsonb), 0)"), values)
+    logged = "".join(traceback.format_exception(refusal.value))
+    assert "hunter2" in logged
+    told = redactor([])(logged)
+    assert "hunter2" not in told
+    assert "Failing row contains (***)" in told
+    assert told.splitlines()[-1] == logged.splitlines()[-1]

@@ -80,9 +80,7 @@ class StageRun(relay.Node):
     finish_reason: FinishReason | None = strawberry.field(description="Why it ended.")
     exit_code: int | None = strawberry.field(description="Exit code of the last attempt.")
     signal: int | None = strawberry.field(description="Number of the signal which ended the last attempt.")
-    stop_requested_at: dt.datetime | None = strawberry.field(
-        description="When its end was asked for."
-    )
+    stop_requested_at: dt.datetime | None = strawberry.field(description="When its end was asked for.")
     cache_hit: bool = strawberry.field(
         description="It was completed without a process: `reusedFrom` was executed with the same cache key."
     )
