@@ -246,8 +246,13 @@ def _resources(reader: Reader, value: Any, path: Path) -> Resources:
     raw = reader.mapping(value, path, RESOURCE_KEYS)
     cpus = reader.number(raw.get("cpus"), (*path, "cpus"), low=0.01, high=4096, default=1.0)
     memory = reader.whole(raw.get("memoryMb"), (*path, "memoryMb"), low=16, high=2**31 - 1, default=0)
-    gpus = reader.whole(raw.get("gpus"), (*path, "gpus"), low=0, high=1024, default=0)
-    return Resources(cpus=cpus or 1.0, memory_mb=memory or None, gpus=gpus)
+    _no_gpus(reader, raw.get("gpus"), (*path, "gpus"))
+    return Resources(cpus=cpus or 1.0, memory_mb=memory or None)
+
+
+def _no_gpus(reader: Reader, value: Any, path: Path) -> None:
+    if isinstance(value, bool) or value not in (None, 0):
+        reader.problem(path, "gpus can't be claimed yet: leave it out, or 0")
 
 
 def _check_names(reader: Reader, stages: Iterable[StageSpec]) -> None:

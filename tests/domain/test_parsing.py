@@ -57,7 +57,7 @@ def test_a_whole_pipeline_is_read_into_typed_values() -> None:
         "params": {"lr": 0.1},
         "timeout": 600,
         "retries": {"limit": 2, "delay": 0, "on": ["TIMED_OUT"]},
-        "resources": {"cpus": 0.5, "memoryMb": 2048, "gpus": 1},
+        "resources": {"cpus": 0.5, "memoryMb": 2048},
         "allowFailure": True,
         "workdir": "/srv",
     }
@@ -69,7 +69,7 @@ def test_a_whole_pipeline_is_read_into_typed_values() -> None:
     assert parsed.env == {"THREADS": "2", "RATE": "0.5", "NAME": "x"}
     assert (parsed.retries.limit, parsed.retries.delay) == (2, 0)
     assert parsed.retries.on == {FinishReason.TIMED_OUT}
-    assert (parsed.resources.cpus, parsed.resources.memory_mb, parsed.resources.gpus) == (0.5, 2048, 1)
+    assert (parsed.resources.cpus, parsed.resources.memory_mb) == (0.5, 2048)
     assert (parsed.allow_failure, parsed.workdir, parsed.timeout_seconds) == (True, "/srv", 600)
 
 
@@ -288,6 +288,14 @@ def test_an_environment_no_process_should_get_is_refused(name: str, content: Any
 def test_a_setting_of_the_wrong_kind_or_size_is_refused(key: str, value: Any) -> None:
     (path,) = problems(with_config(**{key: value}))
     assert path.startswith(f"stages.0.config.{key}")
+
+
+@pytest.mark.parametrize("gpus", [1, 0.5, True, "0", [0]])
+def test_gpus_which_nobody_would_give_are_refused(gpus: Any) -> None:
+    message = "stages.0.config.resources.gpus: gpus can't be claimed yet: leave it out, or 0"
+    assert list(problems(with_config(resources={"gpus": gpus})).values()) == [message]
+    for none in (0, None):
+        assert parse_pipeline(with_config(resources={"gpus": none})).stages[0].config.resources.cpus == 1
 
 
 def test_null_means_the_default_everywhere() -> None:
