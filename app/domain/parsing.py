@@ -71,7 +71,7 @@ def parse_pipeline(draft: Mapping[str, Any]) -> PipelineSpec:
     description = draft.get("description")
     if description is not None and not isinstance(description, str):
         reader.problem(("description",), f"must be a text, not {kind_of(description)}")
-    raw_config = reader.mapping(draft.get("config"), ("config",), PIPELINE_KEYS)
+    raw_config = reader.mapping(draft.get("config"), ("config",), PIPELINE_KEYS, DRAFT_KEYS)
     config = _pipeline_config(reader, raw_config)
     stages = _stages(reader, draft.get("stages"))
     _check_cached_files(reader, config, stages)
@@ -159,7 +159,7 @@ def _stage(reader: Reader, draft: Mapping[str, Any], index: int, order: int) -> 
         custom_name = reader.text(custom_name, (*path, "customName"))
     elif stage_type is StageType.CUSTOM:
         reader.problem((*path, "customName"), "a CUSTOM stage needs a customName")
-    raw_config = reader.mapping(draft.get("config"), (*path, "config"), STAGE_KEYS)
+    raw_config = reader.mapping(draft.get("config"), (*path, "config"), STAGE_KEYS, STAGE_DRAFT_KEYS)
     return StageSpec(
         name=reader.file_name(draft.get("name"), (*path, "name")),
         stage_type=stage_type,

@@ -6,13 +6,14 @@ import difflib
 import math
 import posixpath
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.domain.text import LARGEST_NUMBER, NESTING_LIMIT, SMALLEST_NUMBER, clean_text, is_storable
 from app.errors import DomainError, ErrorCode
 
 RESERVED_ENV_PREFIX = "MLP_"
+OWN_KEY_PREFIX = "x-"
 
 VALUES_LIMIT = 1_000_000
 """More than any real pipeline has; YAML aliases can spell out more values than there are atoms."""
@@ -49,17 +50,36 @@ class Reader:
             return None
         return next(iter(difflib.get_close_matches(word, known, 1, likeness)), None)
 
-    def mapping(self, value: Any, path: Path, known: Sequence[str] = ()) -> Mapping[str, Any]:
-        """An object. A key that looks like a misspelt known one is refused; other unknown keys are the user's."""
+    def mapping(
+        self, value: Any, path: Path, known: Collection[str] = (), around: Collection[str] = ()
+    ) -> Mapping[str, Any]:
+        """An object. With ``known`` keys it may have no others, but for those of the user's own, ``x-…``.
+
+        ``around``: the keys of the object which holds this one, where a key may have been meant to be.
+        """
         if value is None:
             return {}
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             self.problem(path, f"must be an object, not {kind_of(value)}")
             return {}
         for key in value:
-            if known and key not in known and (meant := self.meant(key, known, 0.75)):
-                self.problem((*path, key), f"unknown key; did you mean {meant!r}?")
+            if known and key not in known and not key.startswith(OWN_KEY_PREFIX):
+                hint = self._key_hint(key, path, known, around)
+                own = f"keys of your own begin with {OWN_KEY_PREFIX}"
+                self.problem((*path, key), f"unknown key; {hint} ({own})")
         return value
+
+    def _key_hint(self, key: str, path: Path, known: Collection[str], around: Collection[str]) -> str:
+        if key not in around and (meant := self._key_meant(key, known)):
+            return f"did you mean {meant!r}?"
+        if meant := self._key_meant(key, around):
+            return f"{meant!r} stands beside {path[-1]!r}, not in it"
+        return f"the keys here are {', '.join(known)}"
+
+    def _key_meant(self, key: str, known: Collection[str]) -> str | None:
+        """People add to a key, or leave out the end of it: ``timeoutSeconds``, ``mem``."""
+        extended = (word for word in known if key and (word.startswith(key) or key.startswith(word)))
+        return self.meant(key, known) or next(extended, None)
 
     def plain(self, value: Any, path: Path) -> None:
         """Refuses what can't be stored as JSON: NaN, NUL, lone surrogates, YAML dates, bottomless nesting."""

@@ -146,7 +146,7 @@ def parse_with(value: Any, place: str) -> None:
         case "pipeline params":
             parse_pipeline(pipeline(stage(), config={"params": {"x": value}}))
         case "own key":
-            parse_pipeline(with_config(myNotes=value))
+            parse_pipeline(with_config(**{"x-notes": value}))
         case "inner":
             parse_pipeline(with_config(params={"x": [{"y": [value]}]}))
         case "run params":
@@ -187,11 +187,64 @@ def test_stage_names_that_differ_only_in_case_are_refused() -> None:
     assert found["stages.1.name"] == "stages.1.name: 'STRASSE' is already used by stages.0"
 
 
-def test_a_misspelt_key_is_refused_and_a_key_of_the_users_own_is_kept() -> None:
-    found = problems(with_config(retrys={"limit": 1}))
-    assert found["stages.0.config.retrys"].endswith("did you mean 'retries'?")
-    spec = parse_pipeline(with_config(owner="me"))
-    assert spec.stages[0].raw_config["owner"] == "me"
+OWN = " (keys of your own begin with x-)"
+STAGE_KEYS_TOLD = "the keys here are command, env, params, timeout, retries, resources, allowFailure"
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "hint"),
+    [
+        ({"retrys": 1}, "retrys", "did you mean 'retries'?"),
+        ({"retry": {"limit": 3}}, "retry", "did you mean 'retries'?"),
+        ({"environment": {"A": "x"}}, "environment", "did you mean 'env'?"),
+        ({"timeoutSeconds": 5}, "timeoutSeconds", "did you mean 'timeout'?"),
+        ({"cwd": "/srv"}, "cwd", STAGE_KEYS_TOLD),
+        ({"": 1}, "", STAGE_KEYS_TOLD),
+        ({"depends_on": ["a"]}, "depends_on", "'dependencies' stands beside 'config', not in it"),
+        ({"name": "a"}, "name", "'name' stands beside 'config', not in it"),
+        ({"resources": {"mem": 10}}, "resources.mem", "did you mean 'memoryMb'?"),
+        ({"retries": {"times": 3}}, "retries.times", "the keys here are limit, delay, factor, maxDelay"),
+        ({"cache": {"key": "x"}}, "cache.key", "the keys here are version, files"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_what_was_meant(config: Any, key: str, hint: str) -> None:
+    path = f"stages.0.config.{key}"
+    found = problems(with_config(**config))
+    assert list(found) == [path]
+    assert found[path].startswith(f"{path}: unknown key; {hint}")
+    assert found[path].endswith(OWN)
+
+
+@pytest.mark.parametrize(
+    ("config", "hint"),
+    [
+        ({"timeoutSeconds": 5}, "config.timeoutSeconds: unknown key; did you mean 'timeout'?"),
+        ({"retries": {"limit": 1}}, "config.retries: unknown key; the keys here are workdir, env, params"),
+        ({"stages": []}, "config.stages: unknown key; 'stages' stands beside 'config', not in it"),
+        (
+            {"concurrency": {"group": "x"}},
+            "config.concurrency.group: unknown key; the keys here are key, policy",
+        ),
+    ],
+)
+def test_an_unknown_key_of_the_pipelines_config_is_refused(config: Any, hint: str) -> None:
+    (message,) = problems(pipeline(stage(), config=config)).values()
+    assert message.startswith(hint)
+
+
+def test_an_unknown_key_of_a_run_config_is_refused() -> None:
+    found = run_problems({"timeoutSeconds": 5, "stages": {"train": {"lr": 1}}}, "train")
+    assert found["runConfig.timeoutSeconds"].endswith(f"did you mean 'timeout'?{OWN}")
+    assert "the keys here are params" in found["runConfig.stages.train.lr"]
+
+
+def test_keys_of_the_users_own_are_kept() -> None:
+    own = {"x-owner": "me", "x-notes": [{"any": "thing"}]}
+    config = {"command": ["true"], "retries": own, "resources": own, "cache": own, **own}
+    spec = parse_pipeline(pipeline(stage(config=config), config={"concurrency": own, **own}))
+    assert (spec.raw_config, spec.stages[0].raw_config) == ({"concurrency": own, **own}, config)
+    assert parse_pipeline(definition_of(spec)) == spec
+    parse_run_config({"stages": {"train": own}, **own}, ["train"])
 
 
 def test_a_misspelt_dependency_is_refused_with_the_name_that_was_meant() -> None:
