@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from app.domain.artifacts import DatasetFacts, Manifest, ManifestEntry, ModelFacts
-from app.domain.reading import Path, Reader, kind_of
+from app.domain.reading import Path, Reader, kind_of, no_text
 from app.domain.statuses import ArtifactType
 from app.domain.text import read_json_object
 from app.errors import InvalidInput
@@ -138,7 +138,7 @@ def _text(reader: Reader, raw: Mapping[str, Any], path: Path, key: str, limit: i
     if isinstance(value, str):
         reader.problem((*path, key), f"must have at most {limit} characters, has {len(value)}")
     else:
-        reader.problem((*path, key), f"must be a text, not {kind_of(value)}")
+        reader.problem((*path, key), no_text(value))
     return None
 
 

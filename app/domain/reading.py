@@ -36,8 +36,12 @@ class Reader:
 
     def __init__(self) -> None:
         self.problems: list[DomainError] = []
+        self._no_mappings: set[Path] = set()
 
     def problem(self, path: Path, message: str) -> None:
+        """Remembers it, unless it lies in something that is no mapping at all: that has been told already."""
+        if self._no_mappings and any(path[:end] in self._no_mappings for end in range(len(path) + 1)):
+            return
         path = tuple(map(clean_text, path))
         where = ".".join(path)
         text = f"{where}: {message}" if where else message
@@ -61,6 +65,7 @@ class Reader:
             return {}
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             self.problem(path, f"must be an object, not {kind_of(value)}")
+            self._no_mappings.add(path)
             return {}
         for key in value:
             if known and key not in known and not key.startswith(OWN_KEY_PREFIX):
@@ -110,7 +115,10 @@ class Reader:
                 self.problem((*where, key), why)
 
     def text(self, value: Any, path: Path, *, limit: int = 255) -> str:
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str):
+            self.problem(path, "is missing" if value is None else no_text(value))
+            return ""
+        if not value.strip():
             self.problem(path, "must be a non-empty text")
             return ""
         if len(value) > limit:
@@ -173,7 +181,7 @@ class Reader:
                     (*path, name), f"names beginning with {RESERVED_ENV_PREFIX} are set by the server"
                 )
             elif isinstance(content, bool) or not isinstance(content, str | int | float):
-                self.problem((*path, name), f"must be a text, not {kind_of(content)}; quote it")
+                self.problem((*path, name), no_text(content))
             elif "\0" in str(content):
                 self.problem((*path, name), "must not contain a NUL character")
             else:
@@ -203,6 +211,12 @@ def _why_unstorable(value: Any) -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{value} can't be stored as JSON; write it as a text"
     return f"must be plain JSON, not {kind_of(value)}; quote it"
+
+
+def no_text(value: Any) -> str:
+    """What is wrong with a value where a text should be."""
+    hint = "; quote it" if isinstance(value, bool | int | float) else ""
+    return f"must be a text, not {kind_of(value)}{hint}"
 
 
 def kind_of(value: Any) -> str:

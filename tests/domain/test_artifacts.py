@@ -139,8 +139,8 @@ def test_not_a_number_becomes_text_which_can_be_stored() -> None:
     [
         ({"path": "absent"}, "path", "'absent' is not a file in the output folder"),
         ({"path": "../a"}, "path", "is not a file in the output folder"),
-        ({}, "path", "must be a non-empty text"),
-        ({"path": 7}, "path", "must be a non-empty text"),
+        ({}, "path", "is missing"),
+        ({"path": 7}, "path", "must be a text, not 7; quote it"),
         ({"path": "a", "type": "PICTURE"}, "type", "'PICTURE' is not one of MODEL, DATASET"),
         ({"path": "a", "name": ["x"]}, "name", "must be a text, not a list"),
         ({"path": "a", "name": "x" * 256}, "name", "at most 255 characters"),

@@ -295,9 +295,56 @@ def test_a_command_of_one_text_is_a_shell_line() -> None:
     )
 
 
-@pytest.mark.parametrize("command", [None, "", "  ", [], [""], ["python", 3], {"run": "x"}, 5, [["python"]]])
+@pytest.mark.parametrize("command", [None, "", "  ", [], [""], {"run": "x"}, 5])
 def test_what_is_no_command_is_refused(command: Any) -> None:
     assert "stages.0.config.command" in problems(with_config(command=command))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (10, "must be a text, not 10; quote it"),
+        (True, "must be a text, not a boolean; quote it"),
+        (None, "must be a text, not null"),
+        (["x"], "must be a text, not a list"),
+    ],
+)
+def test_a_part_of_a_command_that_is_no_text_is_told_by_its_number(part: Any, message: str) -> None:
+    path = "stages.0.config.command.2"
+    assert problems(with_config(command=["python", "train.py", part])) == {path: f"{path}: {message}"}
+
+
+@pytest.mark.parametrize(
+    ("draft", "path", "message"),
+    [
+        (pipeline(stage(), name=5), "name", "must be a text, not 5; quote it"),
+        (pipeline(stage(), name=None), "name", "is missing"),
+        (pipeline(stage(), name=" "), "name", "must be a non-empty text"),
+        (pipeline(stage(), description=1.5), "description", "must be a text, not 1.5; quote it"),
+        (pipeline(stage(True)), "stages.0.name", "must be a text, not a boolean; quote it"),
+        (pipeline(stage(["a"])), "stages.0.name", "must be a text, not a list"),
+        (pipeline(stage(stageType=None)), "stages.0.stageType", "is missing; one of DATA_INGESTION, "),
+    ],
+)
+def test_a_text_that_is_missing_or_something_else_is_told_apart(draft: Any, path: str, message: str) -> None:
+    found = problems(draft)
+    assert list(found) == [path]
+    assert found[path].startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("draft", "message"),
+    [
+        ([], "must be an object, not a list"),
+        (pipeline("train"), "stages.0: must be an object, not a text"),
+        (pipeline(5, stage("b", dependencies=["a"])), "stages.0: must be an object, not 5"),
+        (pipeline(stage(config="true")), "stages.0.config: must be an object, not a text"),
+        (pipeline(stage(), config=["x"]), "config: must be an object, not a list"),
+        (with_config(retries=3), "stages.0.config.retries: must be an object, not 3"),
+    ],
+)
+def test_of_what_is_no_mapping_nothing_else_is_told(draft: Any, message: str) -> None:
+    assert list(problems(draft).values()) == [message]
 
 
 @pytest.mark.parametrize(
