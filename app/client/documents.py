@@ -96,7 +96,7 @@ query RunReport($id: ID!) {
     status executionTime errorMessage
     pipeline { id name }
     stageRuns {
-      id name status executionTime metrics outputData errorMessage cacheHit
+      id name status allowFailure executionTime metrics outputData errorMessage cacheHit
       attempts { cpuSeconds peakMemoryBytes }
     }
   }

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from graphql import build_schema, parse, validate
 
 from app.client.connection import connected
 from app.client.errors import Refused, Unreachable
@@ -17,6 +18,7 @@ from app.client.runs import RunRequest, cancel_run, read_run, register, start_ru
 from app.database.postmaster import find_postmaster
 from tests.cli.conftest import MLP, TOKEN, Mlp, PipelineWriter, Server
 
+SCHEMA = Path(__file__).parents[2] / "schema.graphql"
 HELLO = Path(__file__).parents[2] / "app" / "examples" / "hello" / "pipeline.yaml"
 ALL_IS_WELL = ("PENDING", "RUNNING", "COMPLETED")
 
@@ -105,6 +107,26 @@ def test_a_failed_run_shows_why_without_letting_a_stage_control_the_terminal(
     assert "b: SKIPPED" in result.stdout
     assert "The last lines of a:\n  ]0;title [bold]no such column\n" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+def test_a_failed_run_shows_the_first_logs_that_tell_something(server: Server, tmp_path: Path) -> None:
+    configs = {
+        "silent": 'command: "exit 3"',
+        "missing": "command: [/no/such/program]",
+        "blank": 'command: "echo; exit 3"',
+        "allowed": 'command: "echo harmless; exit 3", allowFailure: true',
+        **{f"loud-{number}": f'command: "echo reason {number}; exit 3"' for number in range(5)},
+    }
+    stages = [f"- {{name: {name}, stageType: CLEANUP, config: {{{configs[name]}}}}}" for name in configs]
+    path = tmp_path / "many.yaml"
+    path.write_text("\n".join(["name: many", "config: {failFast: false}", "stages:", *stages]))
+    told = server.mlp("run", path, "--url", server.url).stdout
+    assert re.findall(r"^The last lines of .*|^  reason .*|^  harmless", told, re.MULTILINE) == [
+        text for number in range(3) for text in (f"The last lines of loud-{number}:", f"  reason {number}")
+    ]
+    assert "2 more stages failed. To see everything, ask " in told
+    (query,) = re.findall(r"^  (\{ run\(id: .*)$", told, re.MULTILINE)
+    assert validate(build_schema(SCHEMA.read_text()), parse(query)) == []
 
 
 async def test_what_makes_no_sense_is_refused(server: Server) -> None:
