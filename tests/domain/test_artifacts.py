@@ -83,7 +83,7 @@ def test_a_full_manifest_is_read() -> None:
                             "modelType": "classifier",
                             "algorithm": "DecisionTreeClassifier",
                             "framework": "scikit-learn",
-                            "format": "joblib",
+                            "modelFormat": "joblib",
                             "trainingDataset": "split/datasets/train.csv",
                             "trainingConfig": {"maxDepth": 4},
                             "metrics": {"accuracy": 0.97},
@@ -122,6 +122,21 @@ def test_a_full_manifest_is_read() -> None:
     assert manifest.entries["datasets/train.csv"].dataset == DatasetFacts(
         "csv", 344, 1, [{"name": "island", "type": "string", "nullable": False}]
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"modelFormat": "onnx"}, "onnx"),
+        ({"format": "onnx"}, "onnx"),
+        ({"format": "pickle", "modelFormat": "onnx"}, "onnx"),
+    ],
+)
+def test_the_format_of_a_model_has_two_spellings(given: dict[str, str], meant: str) -> None:
+    text = json.dumps({"artifacts": [{"path": "m", "model": given}]})
+    model = parse_manifest(text, ["m"]).entries["m"].model
+    assert model is not None
+    assert model.format == meant
 
 
 def test_the_last_of_two_entries_for_a_file_counts() -> None:
