@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from graphql import build_schema, parse, validate
 
+from app.client import documents
 from app.client.connection import connected
 from app.client.errors import Refused, Unreachable
 from app.client.pipeline_file import read_pipeline_file
@@ -43,6 +44,23 @@ async def test_a_pipeline_of_the_same_name_is_updated(server: Server, pipeline: 
         # A name which only contains the other one is another pipeline.
         other = await register(connection, read_pipeline_file(pipeline("once again", a="true")))
         assert await register(connection, read_pipeline_file(pipeline("again", b="true"))) == first != other
+
+
+async def test_of_several_pipelines_of_the_same_name_the_newest_is_taken_and_named(
+    server: Server, pipeline: PipelineWriter
+) -> None:
+    path = pipeline("twin", a="true")
+    async with connected(server.url, TOKEN) as connection:
+        inputs = [{**read_pipeline_file(path).draft, "description": text} for text in ("older", "newer")]
+        older, newer = [
+            (await connection.execute(documents.CREATE_PIPELINE, input=draft))["createPipeline"]["pipeline"]
+            for draft in inputs
+        ]
+        assert await register(connection, read_pipeline_file(path)) == newer["id"] != older["id"]
+    note = f"Several pipelines are named 'twin'; taking the newest, {newer['id']}\n"
+    assert note in server.mlp("run", path, "--url", server.url).stdout
+    detached = server.mlp("run", path, "--url", server.url, "--detach")
+    assert (note in detached.stderr, len(detached.stdout.split())) == (True, 1)
 
 
 def test_parameters_reach_the_stages(server: Server, pipeline: PipelineWriter) -> None:
