@@ -147,7 +147,9 @@ def _models(models: list[Json]) -> Table:
     for artifact in models:
         model = artifact["model"]
         cells = (artifact["name"], artifact["stageRun"]["name"], model["algorithm"], model["framework"])
-        table.add_row(*(Text(printable(cell)) for cell in cells), Text(metrics_text(model["metrics"])))
+        table.add_row(
+            *(Text(printable(cell)) for cell in cells), Text(printable(metrics_text(model["metrics"])))
+        )
     return table
 
 
