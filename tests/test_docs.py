@@ -14,6 +14,7 @@ import yaml
 from graphql import FieldNode, OperationDefinitionNode, build_schema, parse, validate
 
 from app.domain import causes
+from app.domain.manifest import DATASET_KEYS, ENTRY_KEYS, MODEL_KEYS, parse_manifest
 from app.domain.outcomes import AttemptOutcome, explain
 from app.domain.parsing import parse_pipeline
 from app.domain.statuses import FinishReason, StageStatus
@@ -64,6 +65,20 @@ def same_shape(node: OperationDefinitionNode | FieldNode, value: Any) -> bool:
 @pytest.mark.parametrize("document", blocks("yaml"))
 def test_the_pipeline_is_valid(document: str) -> None:
     assert parse_pipeline(yaml.safe_load(document)).stages
+
+
+def test_the_manifest_is_valid_and_shows_every_key() -> None:
+    (text,) = re.findall(
+        r"```json\n(.*?)```", section("The contract between a stage and the server"), re.DOTALL
+    )
+    model, dataset = json.loads(text)["artifacts"]
+    assert set(parse_manifest(text, [model["path"], dataset["path"]]).entries) == {
+        model["path"],
+        dataset["path"],
+    }
+    assert {*model, *dataset} == set(ENTRY_KEYS)
+    assert set(model["model"]) == set(MODEL_KEYS)
+    assert set(dataset["dataset"]) == set(DATASET_KEYS)
 
 
 SENTENCES: dict[Callable[..., str], tuple[FinishReason, tuple[Any, ...]]] = {

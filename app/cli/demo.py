@@ -17,7 +17,7 @@ from app.cli.servers import connection_to, running_here
 from app.cli.serving import Port
 from app.client.errors import Refused
 from app.client.pipeline_file import PipelineFile, read_pipeline_file
-from app.client.report import explorer_url, print_links
+from app.client.report import RunReport, explorer_url, print_links
 from app.client.runs import RunRequest, register, start_run
 from app.main import running_server
 from app.settings import Settings, load_settings
@@ -31,8 +31,8 @@ def demo(
 ) -> None:
     """Start a server and run an example on it.
 
-    The example trains two models on hand-written digits; at its end this tells where to look at everything. Then it
-    keeps serving until Ctrl-C. A server which is running already is used instead of a new one.
+    The example trains two models on hand-written digits. At its end this tells where to look at everything, and keeps
+    serving until Ctrl-C. A server which is running already is used instead of a new one.
 
     Exit codes: 0 COMPLETED or stopped by a signal, 1 FAILED or CANCELLED, 2 scikit-learn is missing, 78 wrong settings.
     """
@@ -48,13 +48,17 @@ async def _demo(settings: Settings, once: bool, interrupts: Interrupts) -> int:
     pipeline = read_pipeline_file(DIGITS)
     if found := await running_here(settings):
         console.print(f"Using the server which is running: {found}/graphql")
-        return await _run_pipeline(pipeline, found, settings, interrupts, console)
+        report = await _run_pipeline(pipeline, found, settings, interrupts, console)
+        _print_where_to_look(console, report)
+        return exit_code(report)
     stop = asyncio.Event()
     async with running_server(settings) as server:
         console.print(f"ML Pipeline Thing is ready: {server.graphql_url}")
-        code = await _run_pipeline(pipeline, server.url, settings, interrupts, console)
+        report = await _run_pipeline(pipeline, server.url, settings, interrupts, console)
         if once or interrupts.received:
-            return code
+            console.print("The server stops now; start `mlp serve` to look at what is left of the run.")
+            return exit_code(report)
+        _print_where_to_look(console, report)
         with interrupts.answered_by(stop.set):
             console.print("Serving until Ctrl-C.")
             await until_any(stop.wait, server.wait_stopped)
@@ -63,14 +67,16 @@ async def _demo(settings: Settings, once: bool, interrupts: Interrupts) -> int:
 
 async def _run_pipeline(
     pipeline: PipelineFile, url: str, settings: Settings, interrupts: Interrupts, console: Console
-) -> int:
+) -> RunReport:
     async with connection_to(url, settings) as connection:
         pipeline_id = await register(connection, pipeline)
         run_id = await start_run(connection, pipeline_id, RunRequest({}, tags=["demo"]))
         async with cancelled_by(interrupts, connection, run_id, console):
-            report = await show_run(connection, run_id, console)
+            return await show_run(connection, run_id, console)
+
+
+def _print_where_to_look(console: Console, report: RunReport) -> None:
     console.print("Look at what it made, as long as the server runs:")
     print_links(console, report)
     console.print("Explore its graph:")
     console.print(f"  {explorer_url(report)}", soft_wrap=True, markup=False)
-    return exit_code(report)

@@ -58,8 +58,8 @@ def run(
 ) -> None:
     """Run the pipeline of a YAML file.
 
-    It is registered (a pipeline of the same name is updated), run, and followed to the end. Working folders in the
-    file are relative to the file's own folder. If no server answers, one is started for the duration of the run.
+    It is registered (the newest pipeline of the same name is updated), run, and followed to the end. Working folders
+    in the file are relative to the file's own folder. If no server answers, one is started for the duration of the run.
     Ctrl-C cancels the run and waits for its end; a second one leaves at once.
 
     Exit codes: 0 COMPLETED, 1 FAILED or CANCELLED, 2 wrong usage or pipeline, 69 no server, 78 wrong settings.
@@ -76,16 +76,20 @@ def run(
 
 
 async def _run(settings: Settings, task: _Task, interrupts: Interrupts) -> int:
-    console = new_console(stderr=task.as_json)
+    console = new_console(stderr=task.as_json or task.detach)
+
+    def note(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
     if task.detach and task.url is None and await running_here(settings) is None:
         raise Refused(
             f"--detach needs a server and none answers at {local_address(settings)}: start `mlp serve`"
         )
     async with (
-        _some_server(settings, task.url, console.print) as url,
+        _some_server(settings, task.url, note) as url,
         connection_to(url, settings) as connection,
     ):
-        pipeline_id = await register(connection, task.file)
+        pipeline_id = await register(connection, task.file, note)
         run_id = await start_run(connection, pipeline_id, task.request)
         if task.detach:
             typer.echo(run_id)

@@ -6,7 +6,7 @@ from graphql import parse
 
 FIND_PIPELINES = parse("""
 query FindPipelines($name: String!, $after: String) {
-  pipelines(first: 100, after: $after, filter: {name: $name}, orderBy: CREATED_AT_ASC) {
+  pipelines(first: 100, after: $after, filter: {name: $name}, orderBy: CREATED_AT_DESC) {
     nodes { id name }
     pageInfo { hasNextPage endCursor }
   }
@@ -96,7 +96,7 @@ query RunReport($id: ID!) {
     status executionTime errorMessage
     pipeline { id name }
     stageRuns {
-      id name status executionTime metrics outputData errorMessage cacheHit
+      id name status allowFailure executionTime metrics outputData errorMessage cacheHit
       attempts { cpuSeconds peakMemoryBytes }
     }
   }

@@ -13,7 +13,6 @@ from app.domain.parsing import DRAFT_KEYS, STAGE_DRAFT_KEYS, parse_pipeline
 from app.errors import DomainError, InvalidInput
 
 SIZE_LIMIT_BYTES = 1_000_000
-FREE_KEY_PREFIX = "x-"
 
 
 @dataclass(frozen=True)
@@ -104,33 +103,14 @@ def _with_workdir(config: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _check(file: PipelineFile) -> None:
-    problems: list[DomainError] = []
     try:
         parse_pipeline(file.draft)
     except InvalidInput as error:
-        problems += error.problems
-    reported = {problem.path for problem in problems}
-    problems += [problem for problem in _unknown_keys(file.draft) if problem.path not in reported]
-    if problems:
-        raise file.refusal(problems)
-
-
-def _unknown_keys(draft: Mapping[str, Any]) -> list[DomainError]:
-    """Keys that no server would understand; those with the prefix ``x-`` are the author's, to hold anchors."""
-    stages = draft.get("stages")
-    tables: list[tuple[yaml_text.Path, Any, Sequence[str]]] = [((), draft, DRAFT_KEYS)]
-    if isinstance(stages, list):
-        tables += [(("stages", str(index)), stage, STAGE_DRAFT_KEYS) for index, stage in enumerate(stages)]
-    return [
-        DomainError(f"unknown key; the keys here are {', '.join(known)}", path=(*path, key))
-        for path, table, known in tables
-        if isinstance(table, dict)
-        for key in table
-        if key not in known and not key.startswith(FREE_KEY_PREFIX)
-    ]
+        raise file.refusal(error.problems) from None
 
 
 def _known_parts(draft: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the keys of the author's own outside of ``config``, which hold anchors."""
     stages: Sequence[Mapping[str, Any]] = draft["stages"]
     return _parts(draft, DRAFT_KEYS) | {"stages": [_parts(stage, STAGE_DRAFT_KEYS) for stage in stages]}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.comparison import number
 from app.domain.events import EventKind
 from app.domain.statuses import RUN_FINAL, RunStatus, StageStatus
 
@@ -126,8 +127,13 @@ def metrics_text(metrics: Any, limit: int = 3) -> str:
     """The first few metrics as ``accuracy 0.97, loss 0.1``."""
     if not isinstance(metrics, Mapping):
         return ""
-    numbers = [(name, value) for name, value in metrics.items() if isinstance(value, int | float)]
-    return ", ".join(f"{name} {value:.4g}" for name, value in numbers[:limit])
+    numbers = [(name, value) for name, value in metrics.items() if number(value) is not None]
+    return ", ".join(f"{name} {_metric_text(value)}" for name, value in numbers[:limit])
+
+
+def _metric_text(value: float | str) -> str:
+    """``NaN`` and the infinities come as texts."""
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def result_text(stage_run: Json) -> str:

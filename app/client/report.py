@@ -23,6 +23,8 @@ from app.domain.statuses import ArtifactType, RunStatus, StageStatus
 Json = Mapping[str, Any]
 
 _BYTES_PER_MB = 1024 * 1024
+_LOGS_SHOWN = 3
+_LAST_LINES = '{ run(id: "RUN_ID") { stageRuns { name status end { lastLogLines } } } }'
 _EXPLORE = """{
  run(id: "RUN_ID") {
   status executionTime pipeline { name }
@@ -48,7 +50,11 @@ class RunReport:
         return RunStatus(self.run["status"])
 
     def failed_stages(self) -> list[Json]:
-        return [stage for stage in self.run["stageRuns"] if stage["status"] == StageStatus.FAILED]
+        """Without those which may fail."""
+        stages = self.run["stageRuns"]
+        return [
+            stage for stage in stages if stage["status"] == StageStatus.FAILED and not stage["allowFailure"]
+        ]
 
     def as_json(self) -> str:
         """One object in one line."""
@@ -95,13 +101,25 @@ def explorer_url(report: RunReport) -> str:
 
 
 async def print_failures(console: Console, connection: Connection, report: RunReport) -> None:
-    """The end of what the failed stages printed."""
-    for stage in report.failed_stages()[:3]:
+    """The end of what the first failed stages printed, if they printed anything."""
+    shown = 0
+    for index, stage in enumerate(failed := report.failed_stages()):
+        if shown == _LOGS_SHOWN:
+            _print_how_to_see(console, report, len(failed) - index)
+            return
         data = await connection.execute(documents.LOG_END, id=stage["id"], lastBytes=-2000)
-        lines = data["stageRun"]["log"]["text"].splitlines()[-15:]
-        console.print(Text(f"The last lines of {printable(stage['name'])}:", style="bold"))
-        for line in lines:
-            console.print(Text(f"  {printable(line)}"), soft_wrap=True)
+        if lines := data["stageRun"]["log"]["text"].rstrip().splitlines()[-15:]:
+            shown += 1
+            console.print(Text(f"The last lines of {printable(stage['name'])}:", style="bold"))
+            for line in lines:
+                console.print(Text(f"  {printable(line)}"), soft_wrap=True)
+
+
+def _print_how_to_see(console: Console, report: RunReport, more: int) -> None:
+    stages = "stage" if more == 1 else "stages"
+    query = _LAST_LINES.replace("RUN_ID", report.run_id)
+    console.print(f"{more} more {stages} failed. To see everything, ask {report.url}/graphql:", markup=False)
+    console.print(f"  {query}", markup=False, soft_wrap=True)
 
 
 def _stages(report: RunReport) -> Table:
@@ -129,7 +147,9 @@ def _models(models: list[Json]) -> Table:
     for artifact in models:
         model = artifact["model"]
         cells = (artifact["name"], artifact["stageRun"]["name"], model["algorithm"], model["framework"])
-        table.add_row(*(Text(printable(cell)) for cell in cells), Text(metrics_text(model["metrics"])))
+        table.add_row(
+            *(Text(printable(cell)) for cell in cells), Text(printable(metrics_text(model["metrics"])))
+        )
     return table
 
 

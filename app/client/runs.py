@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +27,17 @@ class RunRequest:
     notes: str | None = None
 
 
-async def register(connection: Connection, file: PipelineFile) -> str:
-    """Make the server's pipeline of this name what the file says; returns its id."""
-    pipeline_id = await _find_pipeline(connection, file.name)
+async def register(
+    connection: Connection, file: PipelineFile, tell: Callable[[str], object] = lambda note: None
+) -> str:
+    """Make the server's newest pipeline of this name what the file says; returns its id.
+
+    ``tell`` hears of it when there are several: names are not unique.
+    """
+    found = await _newest_pipelines(connection, file.name)
+    pipeline_id = found[0] if found else None
+    if len(found) > 1:
+        tell(f"Several pipelines are named {file.name!r}; taking the newest, {pipeline_id}")
     if pipeline_id is None:
         data = await connection.execute(documents.CREATE_PIPELINE, input=dict(file.draft))
         payload = data["createPipeline"]
@@ -88,16 +96,15 @@ def user_name() -> str | None:
         return None
 
 
-async def _find_pipeline(connection: Connection, name: str) -> str | None:
-    """The oldest pipeline of exactly this name; the server looks for names which contain it."""
+async def _newest_pipelines(connection: Connection, name: str) -> list[str]:
+    """The two newest pipelines of exactly this name, if there are any; the server looks for names which contain it."""
+    found: list[str] = []
     after = None
     while True:
         page = (await connection.execute(documents.FIND_PIPELINES, name=name, after=after))["pipelines"]
-        for pipeline in page["nodes"]:
-            if pipeline["name"] == name:
-                return str(pipeline["id"])
-        if not page["pageInfo"]["hasNextPage"]:
-            return None
+        found += [str(pipeline["id"]) for pipeline in page["nodes"] if pipeline["name"] == name]
+        if len(found) > 1 or not page["pageInfo"]["hasNextPage"]:
+            return found[:2]
         after = page["pageInfo"]["endCursor"]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 Path = tuple[str, ...]
+
+_NAMED_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +69,23 @@ def all_alike(values: Sequence[Any]) -> bool:
 def deltas(values: Sequence[float | None]) -> list[float | None]:
     """Each value minus the first; ``None`` where one of the two is not known."""
     first = values[0]
-    return [None if value is None or first is None else value - first for value in values]
+    return [None if value is None or first is None else _difference(value, first) for value in values]
+
+
+def _difference(value: float, first: float) -> float:
+    """Infinity is as much as infinity, though their difference is not a number."""
+    return 0.0 if value == first else value - first
 
 
 def number(value: Any) -> float | None:
     """A metric as it is stored: a number, or the name of one that JSON can't express."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, str):
+        return _NAMED_NUMBERS.get(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         return float(value)
-    except (ValueError, OverflowError):
+    except OverflowError:
         return None
 
 

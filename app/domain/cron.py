@@ -11,7 +11,7 @@ import datetime as dt
 import difflib
 import zoneinfo
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import chain, islice, takewhile
@@ -24,13 +24,15 @@ EXPRESSION_LENGTH_LIMIT = 200
 
 _FIELDS = "minute hour day-of-month month day-of-week"
 _EXAMPLE = '"30 2 * * MON-FRI" is 02:30 from Monday to Friday'
+_DAY = "day-of-month"
 _RANGES = {
     "minute": "0-59",
     "hour": "0-23",
-    "day-of-month": "1-31, L for the last one",
+    _DAY: "1-31, L for the last one",
     "month": "1-12 or JAN-DEC",
     "day-of-week": "0-7 or SUN-SAT, MON#2 for the second Monday, 5L for the last Friday",
 }
+_NO_DATE = "no date ever matches it; loosen its day-of-month, month or day-of-week"
 _NICKNAMES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -113,16 +115,28 @@ def _problem_of_expression(expression: str) -> str | None:
     try:
         next(CronSim(expression, dt.datetime(2000, 1, 1, tzinfo=dt.UTC)))
     except CronSimError as error:
-        return _wrong_field(str(error))
+        return _wrong_field(str(error), fields)
     except StopIteration:
-        return "no date ever matches it; loosen its day-of-month, month or day-of-week"
+        return _NO_DATE
     return None
 
 
-def _wrong_field(message: str) -> str:
+def _wrong_field(message: str, fields: Sequence[str]) -> str:
     field = message.removeprefix("Bad ")
+    if field == _DAY and _is_a_day_of_some_month(fields):
+        return _NO_DATE
     known = _RANGES.get(field)
     return f"its {field} is not valid; use {known}, or *, lists and steps" if known else message
+
+
+def _is_a_day_of_some_month(fields: Sequence[str]) -> bool:
+    """The library also blames the day when it is only too late for the given months."""
+    minute, hour, day, _, weekday = fields
+    try:
+        CronSim(f"{minute} {hour} {day} * {weekday}", dt.datetime(2000, 1, 1, tzinfo=dt.UTC))
+    except CronSimError:
+        return False
+    return True
 
 
 def _problem_of_zone(time_zone: str) -> str | None:

@@ -190,7 +190,9 @@ def _explain_end(stage: StageFacts, siblings: Sequence[StageFacts], run: RunFact
         late = " The request to stop it came too late." if _was_stopped_too_late(stage, run) else ""
         return Explanation(Cause.SUCCEEDED, f"Attempt {stage.attempt_number} succeeded.{late}")
     if stage.status is StageStatus.FAILED:
-        return Explanation(Cause.FAILED, f"Attempt {stage.attempt_number}, the last one, failed: {message}.")
+        number = stage.attempt_number
+        what = f"Attempt {number}, the last one, failed" if number else "It could not be started"
+        return Explanation(Cause.FAILED, f"{what}: {message}.")
     if stage.status is StageStatus.SKIPPED:
         return Explanation(Cause.SKIPPED, f"It was not started: {message}.", _culprits(stage, siblings))
     if run.cancel_requested_at is not None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from app.domain.artifacts import DatasetFacts, Manifest, ManifestEntry, ModelFacts
-from app.domain.reading import Path, Reader, kind_of
+from app.domain.reading import Path, Reader, kind_of, no_text
 from app.domain.statuses import ArtifactType
 from app.domain.text import read_json_object
 from app.errors import InvalidInput
@@ -16,37 +16,24 @@ MANIFEST_LIMIT_BYTES = 4 << 20
 _PROBLEMS_SHOWN = 20
 
 _ROOT_KEYS = ("artifacts",)
-_ENTRY_KEYS = ("path", "name", "type", "description", "metadata", "dataset", "model")
-_DATASET_KEYS = ("format", "rowCount", "columnCount", "schema")
-_MODEL_KEYS = (
+ENTRY_KEYS = ("path", "name", "type", "description", "metadata", "dataset", "model")
+DATASET_KEYS = ("format", "rowCount", "columnCount", "schema")
+MODEL_KEYS = (
     "modelType",
     "algorithm",
     "framework",
-    "format",
+    "modelFormat",
     "trainingDataset",
     "trainingConfig",
     "metrics",
 )
+_OLD_MODEL_FORMAT = "format"
 
 
 def parse_manifest(text: str | bytes, output_paths: Collection[str]) -> Manifest:
     """The manifest of a stage whose output folder holds ``output_paths`` (relative, ``/`` between parts).
 
-    All but ``path`` is optional; a path may be given twice, then the last entry counts::
-
-        {"artifacts": [{
-            "path": "models/tree.joblib",
-            "name": "Penguin tree",
-            "type": "MODEL",
-            "description": "A decision tree of depth 4",
-            "metadata": {"any": "JSON"},
-            "dataset": {"format": "csv", "rowCount": 344, "columnCount": 7,
-                        "schema": [{"name": "island", "type": "string", "nullable": false}]},
-            "model": {"modelType": "classifier", "algorithm": "DecisionTreeClassifier",
-                      "framework": "scikit-learn", "format": "joblib",
-                      "trainingDataset": "datasets/train.csv" or "<dependency>/datasets/train.csv",
-                      "trainingConfig": {"maxDepth": 4}, "metrics": {"accuracy": 0.97}}
-        }]}
+    The README shows all of its keys. A path may be given twice, then the last entry counts.
 
     Raises ``InvalidInput`` with the first 20 problems and their paths: no JSON, a wrong kind of value, an unknown type,
     a path which is not among the outputs.
@@ -73,7 +60,7 @@ def _check_paths(reader: Reader, entries: Sequence[ManifestEntry], known: frozen
 
 
 def _entry(reader: Reader, value: Any, path: Path) -> ManifestEntry:
-    raw = reader.mapping(value, path, _ENTRY_KEYS)
+    raw = reader.mapping(value, path, ENTRY_KEYS)
     return ManifestEntry(
         path=reader.text(raw.get("path"), (*path, "path"), limit=1000),
         name=_text(reader, raw, path, "name"),
@@ -98,7 +85,7 @@ def _type(reader: Reader, value: Any, path: Path) -> ArtifactType | None:
 def _dataset(reader: Reader, value: Any, path: Path) -> DatasetFacts | None:
     if value is None:
         return None
-    raw = reader.mapping(value, path, _DATASET_KEYS)
+    raw = reader.mapping(value, path, DATASET_KEYS)
     return DatasetFacts(
         format=_text(reader, raw, path, "format", limit=50),
         row_count=_count(reader, raw, path, "rowCount", 2**63 - 1),
@@ -119,12 +106,13 @@ def _schema(reader: Reader, value: Any, path: Path) -> list[dict[str, Any]] | No
 def _model(reader: Reader, value: Any, path: Path) -> ModelFacts | None:
     if value is None:
         return None
-    raw = reader.mapping(value, path, _MODEL_KEYS)
+    raw = reader.mapping(value, path, (*MODEL_KEYS, _OLD_MODEL_FORMAT))
+    given_format = _text(reader, raw, path, "modelFormat", limit=50)
     return ModelFacts(
         model_type=_text(reader, raw, path, "modelType", limit=100),
         algorithm=_text(reader, raw, path, "algorithm", limit=100),
         framework=_text(reader, raw, path, "framework", limit=100),
-        format=_text(reader, raw, path, "format", limit=50),
+        format=given_format or _text(reader, raw, path, _OLD_MODEL_FORMAT, limit=50),
         training_dataset=_text(reader, raw, path, "trainingDataset", limit=1100),
         training_config=_object(reader, raw, path, "trainingConfig"),
         metrics=_object(reader, raw, path, "metrics"),
@@ -138,7 +126,7 @@ def _text(reader: Reader, raw: Mapping[str, Any], path: Path, key: str, limit: i
     if isinstance(value, str):
         reader.problem((*path, key), f"must have at most {limit} characters, has {len(value)}")
     else:
-        reader.problem((*path, key), f"must be a text, not {kind_of(value)}")
+        reader.problem((*path, key), no_text(value))
     return None
 
 

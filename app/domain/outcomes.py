@@ -16,6 +16,7 @@ LAST_LINES = 20
 LAST_LINES_BYTES = 4096
 UNREADABLE_LINES = "unreadableMetricLines"
 """Evidence: how many lines of its metrics were no points."""
+_BYTES_PER_MB = 1024**2
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ def explain(outcome: AttemptOutcome, timeout_seconds: float | None = None) -> st
             limit = f" of {timeout_seconds:g} s" if timeout_seconds else ""
             text = f"the command was stopped: it ran longer than its time limit{limit}"
         case FinishReason.OUT_OF_MEMORY:
-            peak = f"; it used {outcome.peak_memory_bytes / 1e6:.0f} MB" if outcome.peak_memory_bytes else ""
-            text = f"the command was killed for want of memory{peak}"
+            peak = outcome.peak_memory_bytes
+            used = f"; it used {peak / _BYTES_PER_MB:.0f} MB" if peak else ""
+            text = f"the command was killed for want of memory{used}"
         case FinishReason.START_FAILED:
             text = "the command could not be started"
         case FinishReason.LOST:

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.domain.cache_policy import read_cache_policy
 from app.domain.plan import CycleFound, topological_order
-from app.domain.reading import Path, Reader, kind_of
+from app.domain.reading import Path, Reader, no_text
 from app.domain.retry import RETRYABLE, RetryPolicy
 from app.domain.specs import (
     Concurrency,
@@ -70,8 +70,8 @@ def parse_pipeline(draft: Mapping[str, Any]) -> PipelineSpec:
     name = reader.text(draft.get("name"), ("name",))
     description = draft.get("description")
     if description is not None and not isinstance(description, str):
-        reader.problem(("description",), f"must be a text, not {kind_of(description)}")
-    raw_config = reader.mapping(draft.get("config"), ("config",), PIPELINE_KEYS)
+        reader.problem(("description",), no_text(description))
+    raw_config = reader.mapping(draft.get("config"), ("config",), PIPELINE_KEYS, DRAFT_KEYS)
     config = _pipeline_config(reader, raw_config)
     stages = _stages(reader, draft.get("stages"))
     _check_cached_files(reader, config, stages)
@@ -159,7 +159,7 @@ def _stage(reader: Reader, draft: Mapping[str, Any], index: int, order: int) -> 
         custom_name = reader.text(custom_name, (*path, "customName"))
     elif stage_type is StageType.CUSTOM:
         reader.problem((*path, "customName"), "a CUSTOM stage needs a customName")
-    raw_config = reader.mapping(draft.get("config"), (*path, "config"), STAGE_KEYS)
+    raw_config = reader.mapping(draft.get("config"), (*path, "config"), STAGE_KEYS, STAGE_DRAFT_KEYS)
     return StageSpec(
         name=reader.file_name(draft.get("name"), (*path, "name")),
         stage_type=stage_type,
@@ -172,6 +172,9 @@ def _stage(reader: Reader, draft: Mapping[str, Any], index: int, order: int) -> 
 
 
 def _stage_type(reader: Reader, value: Any, path: Path) -> StageType:
+    if value is None:
+        reader.problem(path, f"is missing; one of {', '.join(StageType)}")
+        return StageType.CLEANUP
     try:
         return StageType(value)
     except ValueError:
@@ -219,8 +222,12 @@ def _command(reader: Reader, value: Any, path: Path) -> tuple[str, ...]:
         return ()
     if isinstance(value, str):
         value = ["sh", "-c", value] if value.strip() else []
-    if not isinstance(value, Sequence) or not value or not all(isinstance(part, str) for part in value):
+    if not isinstance(value, Sequence) or not value:
         reader.problem(path, 'must be a non-empty list of texts, such as ["python", "train.py"]')
+        return ()
+    if wrong := [(str(index), part) for index, part in enumerate(value) if not isinstance(part, str)]:
+        for index, part in wrong:
+            reader.problem((*path, index), no_text(part))
         return ()
     if not value[0].strip() or any("\0" in part for part in value):
         reader.problem(path, "must name a program and contain no NUL character")
@@ -246,8 +253,13 @@ def _resources(reader: Reader, value: Any, path: Path) -> Resources:
     raw = reader.mapping(value, path, RESOURCE_KEYS)
     cpus = reader.number(raw.get("cpus"), (*path, "cpus"), low=0.01, high=4096, default=1.0)
     memory = reader.whole(raw.get("memoryMb"), (*path, "memoryMb"), low=16, high=2**31 - 1, default=0)
-    gpus = reader.whole(raw.get("gpus"), (*path, "gpus"), low=0, high=1024, default=0)
-    return Resources(cpus=cpus or 1.0, memory_mb=memory or None, gpus=gpus)
+    _no_gpus(reader, raw.get("gpus"), (*path, "gpus"))
+    return Resources(cpus=cpus or 1.0, memory_mb=memory or None)
+
+
+def _no_gpus(reader: Reader, value: Any, path: Path) -> None:
+    if isinstance(value, bool) or value not in (None, 0):
+        reader.problem(path, "gpus can't be claimed yet: leave it out, or 0")
 
 
 def _check_names(reader: Reader, stages: Iterable[StageSpec]) -> None:
@@ -269,7 +281,7 @@ def _check_dependencies(reader: Reader, stages: Sequence[StageSpec]) -> None:
         for other in stage.dependencies:
             if other == stage.name:
                 reader.problem(path, f"stage {stage.name!r} depends on itself")
-            elif other not in names:
+            elif other not in names and "" not in names:
                 reader.problem(path, f"unknown stage {other!r}{_hint(reader, other, names)}")
         known[stage.name] = [name for name in stage.dependencies if name in names and name != stage.name]
     try:

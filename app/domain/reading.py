@@ -6,13 +6,14 @@ import difflib
 import math
 import posixpath
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.domain.text import LARGEST_NUMBER, NESTING_LIMIT, SMALLEST_NUMBER, clean_text, is_storable
 from app.errors import DomainError, ErrorCode
 
 RESERVED_ENV_PREFIX = "MLP_"
+OWN_KEY_PREFIX = "x-"
 
 VALUES_LIMIT = 1_000_000
 """More than any real pipeline has; YAML aliases can spell out more values than there are atoms."""
@@ -35,8 +36,12 @@ class Reader:
 
     def __init__(self) -> None:
         self.problems: list[DomainError] = []
+        self._no_mappings: set[Path] = set()
 
     def problem(self, path: Path, message: str) -> None:
+        """Remembers it, unless it lies in something that is no mapping at all: that has been told already."""
+        if self._no_mappings and any(path[:end] in self._no_mappings for end in range(len(path) + 1)):
+            return
         path = tuple(map(clean_text, path))
         where = ".".join(path)
         text = f"{where}: {message}" if where else message
@@ -49,17 +54,37 @@ class Reader:
             return None
         return next(iter(difflib.get_close_matches(word, known, 1, likeness)), None)
 
-    def mapping(self, value: Any, path: Path, known: Sequence[str] = ()) -> Mapping[str, Any]:
-        """An object. A key that looks like a misspelt known one is refused; other unknown keys are the user's."""
+    def mapping(
+        self, value: Any, path: Path, known: Collection[str] = (), around: Collection[str] = ()
+    ) -> Mapping[str, Any]:
+        """An object. With ``known`` keys it may have no others, but for those of the user's own, ``x-…``.
+
+        ``around``: the keys of the object which holds this one, where a key may have been meant to be.
+        """
         if value is None:
             return {}
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             self.problem(path, f"must be an object, not {kind_of(value)}")
+            self._no_mappings.add(path)
             return {}
         for key in value:
-            if known and key not in known and (meant := self.meant(key, known, 0.75)):
-                self.problem((*path, key), f"unknown key; did you mean {meant!r}?")
+            if known and key not in known and not key.startswith(OWN_KEY_PREFIX):
+                hint = self._key_hint(key, path, known, around)
+                own = f"keys of your own begin with {OWN_KEY_PREFIX}"
+                self.problem((*path, key), f"unknown key; {hint} ({own})")
         return value
+
+    def _key_hint(self, key: str, path: Path, known: Collection[str], around: Collection[str]) -> str:
+        if key not in around and (meant := self._key_meant(key, known)):
+            return f"did you mean {meant!r}?"
+        if meant := self._key_meant(key, around):
+            return f"{meant!r} stands beside {path[-1]!r}, not in it"
+        return f"the keys here are {', '.join(known)}"
+
+    def _key_meant(self, key: str, known: Collection[str]) -> str | None:
+        """People add to a key, or leave out the end of it: ``timeoutSeconds``, ``mem``."""
+        extended = (word for word in known if key and (word.startswith(key) or key.startswith(word)))
+        return self.meant(key, known) or next(extended, None)
 
     def plain(self, value: Any, path: Path) -> None:
         """Refuses what can't be stored as JSON: NaN, NUL, lone surrogates, YAML dates, bottomless nesting."""
@@ -90,7 +115,10 @@ class Reader:
                 self.problem((*where, key), why)
 
     def text(self, value: Any, path: Path, *, limit: int = 255) -> str:
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str):
+            self.problem(path, "is missing" if value is None else no_text(value))
+            return ""
+        if not value.strip():
             self.problem(path, "must be a non-empty text")
             return ""
         if len(value) > limit:
@@ -153,7 +181,7 @@ class Reader:
                     (*path, name), f"names beginning with {RESERVED_ENV_PREFIX} are set by the server"
                 )
             elif isinstance(content, bool) or not isinstance(content, str | int | float):
-                self.problem((*path, name), f"must be a text, not {kind_of(content)}; quote it")
+                self.problem((*path, name), no_text(content))
             elif "\0" in str(content):
                 self.problem((*path, name), "must not contain a NUL character")
             else:
@@ -183,6 +211,12 @@ def _why_unstorable(value: Any) -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{value} can't be stored as JSON; write it as a text"
     return f"must be plain JSON, not {kind_of(value)}; quote it"
+
+
+def no_text(value: Any) -> str:
+    """What is wrong with a value where a text should be."""
+    hint = "; quote it" if isinstance(value, bool | int | float) else ""
+    return f"must be a text, not {kind_of(value)}{hint}"
 
 
 def kind_of(value: Any) -> str:

@@ -20,11 +20,10 @@ JsonObject = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Resources:
-    """What an attempt may use: CPU cores, memory in MB (a soft limit), whole GPUs."""
+    """What an attempt may use: CPU cores and memory in MB (a soft limit)."""
 
     cpus: float = 1.0
     memory_mb: int | None = None
-    gpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,11 +127,7 @@ def execution_spec(pipeline: PipelineConfig, stage: StageSpec, run: RunConfig) -
         "workdir": config.workdir or pipeline.workdir,
         "timeoutSeconds": config.timeout_seconds,
         "retries": retry_to_json(config.retries),
-        "resources": {
-            "cpus": config.resources.cpus,
-            "memoryMb": config.resources.memory_mb,
-            "gpus": config.resources.gpus,
-        },
+        "resources": {"cpus": config.resources.cpus, "memoryMb": config.resources.memory_mb},
         "executor": config.executor,
         "cache": None if config.cache is None else _cache_to_json(config.cache, run),
     }

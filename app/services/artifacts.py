@@ -24,6 +24,9 @@ from app.storage.base import StorageUnavailable
 FRESH_SECONDS = 12 * 3600.0
 """Half of the time for which the janitor leaves a file alone that is stored but not published."""
 
+TRAINING_DATASET_NOT_FOUND = "trainingDatasetNotFound"
+"""The key in the metadata of a model whose ``trainingDataset`` is no data set of its stage or its dependencies."""
+
 
 @dataclass(frozen=True)
 class StoredFile:
@@ -73,11 +76,14 @@ async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageO
     if time.time() - outputs.stored_at > FRESH_SECONDS:
         raise StorageUnavailable("the outputs were stored too long ago; they are stored once more")
     ids = {file.key: new_id() for file in outputs.files}
+    own = {file.path: new_id() for file in outputs.files if file.dataset is not None}
+    has_models = any(file.model is not None for file in outputs.files)
+    known = {**await _upstream_datasets(change, stage), **own} if has_models else own
     await touch_blobs(change, {file.sha256: file.size_bytes for file in outputs.files})
-    rows = [_artifact_row(stage, file, ids[file.key]) for file in outputs.files]
+    rows = [_artifact_row(stage, file, ids[file.key], known) for file in outputs.files]
     await change.connection.execute(sa.insert(artifacts), rows)
-    own = await _insert_datasets(change, outputs.files, ids)
-    await _insert_models(change, stage, outputs, ids, own)
+    await _insert_datasets(change, outputs.files, ids, own)
+    await _insert_models(change, stage, outputs, ids, known)
     for file in outputs.files:
         change.record(
             EventKind.ARTIFACT_STORED,
@@ -105,7 +111,9 @@ async def touch_blobs(change: RunChange, sizes: Mapping[str, int]) -> None:
     await change.connection.execute(touched, rows)
 
 
-def _artifact_row(stage: sa.Row[Any], file: StoredFile, artifact_id: uuid.UUID) -> dict[str, Any]:
+def _artifact_row(
+    stage: sa.Row[Any], file: StoredFile, artifact_id: uuid.UUID, known_datasets: Mapping[str, uuid.UUID]
+) -> dict[str, Any]:
     return {
         "id": artifact_id,
         "name": clean_text(file.name)[:255],
@@ -118,7 +126,7 @@ def _artifact_row(stage: sa.Row[Any], file: StoredFile, artifact_id: uuid.UUID) 
         "storage_type": StorageType.LOCAL,
         "stage_id": stage.stage_id,
         "stage_run_id": stage.id,
-        "artifact_metadata": clean_json(dict(file.metadata)) or None,
+        "artifact_metadata": clean_json(_metadata(file, known_datasets)) or None,
         "relative_path": file.path,
         "is_captured_log": file.is_captured_log,
         "attempt_number": stage.attempt_number,
@@ -127,18 +135,26 @@ def _artifact_row(stage: sa.Row[Any], file: StoredFile, artifact_id: uuid.UUID) 
     }
 
 
+def _metadata(file: StoredFile, known_datasets: Mapping[str, uuid.UUID]) -> dict[str, Any]:
+    """What is to be kept with it, and the training data set it names in vain."""
+    wanted = file.model and file.model.training_dataset
+    missing = {TRAINING_DATASET_NOT_FOUND: wanted} if wanted and wanted not in known_datasets else {}
+    return {**file.metadata, **missing}
+
+
 async def _insert_datasets(
-    change: RunChange, files: Sequence[StoredFile], ids: Mapping[tuple[bool, str], uuid.UUID]
-) -> dict[str, uuid.UUID]:
-    """Answers dataset ids by the path of their file."""
-    found = {file.path: (new_id(), file.dataset) for file in files if file.dataset is not None}
+    change: RunChange,
+    files: Sequence[StoredFile],
+    ids: Mapping[tuple[bool, str], uuid.UUID],
+    dataset_ids: Mapping[str, uuid.UUID],
+) -> None:
     rows = [
-        {"id": dataset_id, **dataset_row(ids[False, path], facts)}
-        for path, (dataset_id, facts) in found.items()
+        {"id": dataset_ids[file.path], **dataset_row(ids[file.key], file.dataset)}
+        for file in files
+        if file.dataset is not None
     ]
     if rows:
         await change.connection.execute(sa.insert(datasets), rows)
-    return {path: dataset_id for path, (dataset_id, _) in found.items()}
 
 
 async def _insert_models(
@@ -146,21 +162,20 @@ async def _insert_models(
     stage: sa.Row[Any],
     outputs: StageOutputs,
     ids: Mapping[tuple[bool, str], uuid.UUID],
-    own_datasets: Mapping[str, uuid.UUID],
+    known_datasets: Mapping[str, uuid.UUID],
 ) -> None:
-    found = [(file, file.model) for file in outputs.files if file.model is not None]
-    known = {**await _upstream_datasets(change, stage), **own_datasets} if found else {}
     rows = [
         model_row(
             ids[file.key],
             dataclasses.replace(
-                facts,
-                training_config=facts.training_config or stage.spec["params"],
-                metrics={**outputs.metrics, **(facts.metrics or {})},
+                file.model,
+                training_config=file.model.training_config or stage.spec["params"],
+                metrics={**outputs.metrics, **(file.model.metrics or {})},
             ),
-            known.get(facts.training_dataset or ""),
+            known_datasets.get(file.model.training_dataset or ""),
         )
-        for file, facts in found
+        for file in outputs.files
+        if file.model is not None
     ]
     if rows:
         await change.connection.execute(sa.insert(models), rows)

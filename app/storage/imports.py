@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -77,8 +78,22 @@ def _open_beneath(folder: Path, parts: list[str]) -> int:
     with contextlib.ExitStack() as stack:
         folder_fd = stack.enter_context(_closing(os.open(folder, os.O_RDONLY | os.O_DIRECTORY)))
         for parent in parents:
-            folder_fd = stack.enter_context(_closing(os.open(parent, _FOLDER_FLAGS, dir_fd=folder_fd)))
-        return os.open(name, _FILE_FLAGS, dir_fd=folder_fd)
+            folder_fd = stack.enter_context(_closing(_open_unlinked(parent, _FOLDER_FLAGS, folder_fd)))
+        return _open_unlinked(name, _FILE_FLAGS, folder_fd)
+
+
+def _open_unlinked(name: str, flags: int, folder_fd: int) -> int:
+    try:
+        return os.open(name, flags, dir_fd=folder_fd)
+    except OSError as error:
+        # The system's own words for it mislead: too many levels of links, or no directory.
+        if error.errno in (errno.ELOOP, errno.ENOTDIR) and _is_link(name, folder_fd):
+            raise OSError(error.errno, "symbolic links are not followed") from None
+        raise
+
+
+def _is_link(name: str, folder_fd: int) -> bool:
+    return stat.S_ISLNK(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)
 
 
 @contextlib.contextmanager

@@ -69,9 +69,9 @@ class Running:
         for reader in self._readers:
             reader.start()
 
-    def line_with(self, text: str) -> str:
+    def line_with(self, text: str, within_seconds: float = DEADLINE_SECONDS) -> str:
         """The next line of the standard output which contains the text."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + within_seconds
         while text not in (line := self._lines.get(timeout=max(0.0, deadline - time.monotonic()))):
             pass
         return line

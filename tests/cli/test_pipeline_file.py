@@ -110,8 +110,8 @@ def test_unknown_keys_are_refused_but_authors_may_keep_their_anchors(tmp_path: P
     file = read(tmp_path, f"x-common: &c [ls]\nname: p\nstages: [{STAGE}]")
     assert set(file.draft) == {"name", "config", "stages"}
     lines = refusal(tmp_path, f"name: p\nstages: [{STAGE}]\nschedule: daily\nstage: 1")
-    assert lines[0].startswith("p.yaml:4:1: stage: unknown key; did you mean 'stages'?")
-    assert lines[1].startswith("p.yaml:3:1: schedule: unknown key; the keys here are name,")
+    assert lines[0].startswith("p.yaml:3:1: schedule: unknown key; the keys here are name,")
+    assert lines[1].startswith("p.yaml:4:1: stage: unknown key; did you mean 'stages'?")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from graphql import build_schema, parse, validate
 
+from app.client import documents
 from app.client.connection import connected
 from app.client.errors import Refused, Unreachable
 from app.client.pipeline_file import read_pipeline_file
@@ -17,6 +19,7 @@ from app.client.runs import RunRequest, cancel_run, read_run, register, start_ru
 from app.database.postmaster import find_postmaster
 from tests.cli.conftest import MLP, TOKEN, Mlp, PipelineWriter, Server
 
+SCHEMA = Path(__file__).parents[2] / "schema.graphql"
 HELLO = Path(__file__).parents[2] / "app" / "examples" / "hello" / "pipeline.yaml"
 ALL_IS_WELL = ("PENDING", "RUNNING", "COMPLETED")
 
@@ -41,6 +44,23 @@ async def test_a_pipeline_of_the_same_name_is_updated(server: Server, pipeline: 
         # A name which only contains the other one is another pipeline.
         other = await register(connection, read_pipeline_file(pipeline("once again", a="true")))
         assert await register(connection, read_pipeline_file(pipeline("again", b="true"))) == first != other
+
+
+async def test_of_several_pipelines_of_the_same_name_the_newest_is_taken_and_named(
+    server: Server, pipeline: PipelineWriter
+) -> None:
+    path = pipeline("twin", a="true")
+    async with connected(server.url, TOKEN) as connection:
+        inputs = [{**read_pipeline_file(path).draft, "description": text} for text in ("older", "newer")]
+        older, newer = [
+            (await connection.execute(documents.CREATE_PIPELINE, input=draft))["createPipeline"]["pipeline"]
+            for draft in inputs
+        ]
+        assert await register(connection, read_pipeline_file(path)) == newer["id"] != older["id"]
+    note = f"Several pipelines are named 'twin'; taking the newest, {newer['id']}\n"
+    assert note in server.mlp("run", path, "--url", server.url).stdout
+    detached = server.mlp("run", path, "--url", server.url, "--detach")
+    assert (note in detached.stderr, len(detached.stdout.split())) == (True, 1)
 
 
 def test_parameters_reach_the_stages(server: Server, pipeline: PipelineWriter) -> None:
@@ -105,6 +125,26 @@ def test_a_failed_run_shows_why_without_letting_a_stage_control_the_terminal(
     assert "b: SKIPPED" in result.stdout
     assert "The last lines of a:\n  ]0;title [bold]no such column\n" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+def test_a_failed_run_shows_the_first_logs_that_tell_something(server: Server, tmp_path: Path) -> None:
+    configs = {
+        "silent": 'command: "exit 3"',
+        "missing": "command: [/no/such/program]",
+        "blank": 'command: "echo; exit 3"',
+        "allowed": 'command: "echo harmless; exit 3", allowFailure: true',
+        **{f"loud-{number}": f'command: "echo reason {number}; exit 3"' for number in range(5)},
+    }
+    stages = [f"- {{name: {name}, stageType: CLEANUP, config: {{{configs[name]}}}}}" for name in configs]
+    path = tmp_path / "many.yaml"
+    path.write_text("\n".join(["name: many", "config: {failFast: false}", "stages:", *stages]))
+    told = server.mlp("run", path, "--url", server.url).stdout
+    assert re.findall(r"^The last lines of .*|^  reason .*|^  harmless", told, re.MULTILINE) == [
+        text for number in range(3) for text in (f"The last lines of loud-{number}:", f"  reason {number}")
+    ]
+    assert "2 more stages failed. To see everything, ask " in told
+    (query,) = re.findall(r"^  (\{ run\(id: .*)$", told, re.MULTILINE)
+    assert validate(build_schema(SCHEMA.read_text()), parse(query)) == []
 
 
 async def test_what_makes_no_sense_is_refused(server: Server) -> None:

@@ -83,7 +83,7 @@ def test_a_full_manifest_is_read() -> None:
                             "modelType": "classifier",
                             "algorithm": "DecisionTreeClassifier",
                             "framework": "scikit-learn",
-                            "format": "joblib",
+                            "modelFormat": "joblib",
                             "trainingDataset": "split/datasets/train.csv",
                             "trainingConfig": {"maxDepth": 4},
                             "metrics": {"accuracy": 0.97},
@@ -124,6 +124,21 @@ def test_a_full_manifest_is_read() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"modelFormat": "onnx"}, "onnx"),
+        ({"format": "onnx"}, "onnx"),
+        ({"format": "pickle", "modelFormat": "onnx"}, "onnx"),
+    ],
+)
+def test_the_format_of_a_model_has_two_spellings(given: dict[str, str], meant: str) -> None:
+    text = json.dumps({"artifacts": [{"path": "m", "model": given}]})
+    model = parse_manifest(text, ["m"]).entries["m"].model
+    assert model is not None
+    assert model.format == meant
+
+
 def test_the_last_of_two_entries_for_a_file_counts() -> None:
     text = json.dumps({"artifacts": [{"path": "a", "name": "first"}, {"path": "a", "name": "second"}]})
     assert parse_manifest(text, ["a"]).entries["a"].name == "second"
@@ -139,8 +154,8 @@ def test_not_a_number_becomes_text_which_can_be_stored() -> None:
     [
         ({"path": "absent"}, "path", "'absent' is not a file in the output folder"),
         ({"path": "../a"}, "path", "is not a file in the output folder"),
-        ({}, "path", "must be a non-empty text"),
-        ({"path": 7}, "path", "must be a non-empty text"),
+        ({}, "path", "is missing"),
+        ({"path": 7}, "path", "must be a text, not 7; quote it"),
         ({"path": "a", "type": "PICTURE"}, "type", "'PICTURE' is not one of MODEL, DATASET"),
         ({"path": "a", "name": ["x"]}, "name", "must be a text, not a list"),
         ({"path": "a", "name": "x" * 256}, "name", "at most 255 characters"),

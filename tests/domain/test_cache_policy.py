@@ -61,7 +61,7 @@ def test_a_version_is_a_text_or_a_whole_number(version: Any) -> None:
     [
         ("train.py", "", "must be a list of files or patterns"),
         ({"a": 1}, "", "must be a list of files or patterns"),
-        ([3], ".0", "must be a non-empty text"),
+        ([3], ".0", "must be a text, not 3; quote it"),
         (["train.py", ""], ".1", "must be a non-empty text"),
         (["/etc/passwd"], ".0", "must stay within the working folder, is '/etc/passwd'"),
         (["src/../../x"], ".0", "must stay within the working folder"),

@@ -52,10 +52,16 @@ def test_deltas_are_against_the_first_value() -> None:
     assert deltas([None, 3.0]) == [None, None]
 
 
+def test_deltas_of_infinite_values_are_infinite_unless_the_values_are_the_same() -> None:
+    assert deltas([math.inf, math.inf, 1.0, -math.inf]) == [0.0, 0.0, -math.inf, -math.inf]
+    assert deltas([1.0, math.inf]) == [0.0, math.inf]
+    assert all(delta is not None and math.isnan(delta) for delta in deltas([math.nan, math.nan, 1.0]))
+
+
 def test_a_metric_may_be_a_number_which_json_can_not_express() -> None:
     assert math.isnan(number("NaN") or 0)
     assert (number("-Infinity"), number(3), number(2.5)) == (-math.inf, 3.0, 2.5)
-    assert [number(value) for value in (None, True, "high", [1], 10**400)] == [None] * 5
+    assert [number(value) for value in (None, True, "high", "0.5", "inf", [1], 10**400)] == [None] * 7
 
 
 def test_a_schema_change_names_columns_which_came_went_or_changed_their_type() -> None:

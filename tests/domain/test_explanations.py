@@ -128,6 +128,8 @@ def test_ends_are_told_apart() -> None:
     assert explained(Stage("a", COMPLETED, reused_from_key="b")).cause is Cause.TAKEN_OVER
     failed = explained(Stage("a", FAILED, attempt_number=3, error_message="exit code 3"))
     assert failed == Explanation(Cause.FAILED, "Attempt 3, the last one, failed: exit code 3.")
+    unstarted = explained(Stage("a", FAILED, attempt_number=0, error_message="no worker is large enough"))
+    assert unstarted == Explanation(Cause.FAILED, "It could not be started: no worker is large enough.")
 
 
 def test_a_cancelled_stage_tells_whether_somebody_or_a_failure_stopped_it() -> None:

@@ -32,9 +32,9 @@ def test_the_explanation_names_code_signal_limit_and_peak() -> None:
     timed_out = explain(AttemptOutcome(FinishReason.TIMED_OUT), timeout_seconds=1.5)
     assert timed_out is not None
     assert timed_out.endswith("time limit of 1.5 s")
-    no_memory = explain(AttemptOutcome(FinishReason.OUT_OF_MEMORY, peak_memory_bytes=120_000_000))
+    no_memory = explain(AttemptOutcome(FinishReason.OUT_OF_MEMORY, peak_memory_bytes=309 * 1024**2))
     assert no_memory is not None
-    assert no_memory.endswith("it used 120 MB")
+    assert no_memory.endswith("it used 309 MB")
 
 
 def test_the_runners_own_words_follow_the_sentence() -> None:

@@ -57,7 +57,7 @@ def test_a_whole_pipeline_is_read_into_typed_values() -> None:
         "params": {"lr": 0.1},
         "timeout": 600,
         "retries": {"limit": 2, "delay": 0, "on": ["TIMED_OUT"]},
-        "resources": {"cpus": 0.5, "memoryMb": 2048, "gpus": 1},
+        "resources": {"cpus": 0.5, "memoryMb": 2048},
         "allowFailure": True,
         "workdir": "/srv",
     }
@@ -69,7 +69,7 @@ def test_a_whole_pipeline_is_read_into_typed_values() -> None:
     assert parsed.env == {"THREADS": "2", "RATE": "0.5", "NAME": "x"}
     assert (parsed.retries.limit, parsed.retries.delay) == (2, 0)
     assert parsed.retries.on == {FinishReason.TIMED_OUT}
-    assert (parsed.resources.cpus, parsed.resources.memory_mb, parsed.resources.gpus) == (0.5, 2048, 1)
+    assert (parsed.resources.cpus, parsed.resources.memory_mb) == (0.5, 2048)
     assert (parsed.allow_failure, parsed.workdir, parsed.timeout_seconds) == (True, "/srv", 600)
 
 
@@ -146,7 +146,7 @@ def parse_with(value: Any, place: str) -> None:
         case "pipeline params":
             parse_pipeline(pipeline(stage(), config={"params": {"x": value}}))
         case "own key":
-            parse_pipeline(with_config(myNotes=value))
+            parse_pipeline(with_config(**{"x-notes": value}))
         case "inner":
             parse_pipeline(with_config(params={"x": [{"y": [value]}]}))
         case "run params":
@@ -187,11 +187,64 @@ def test_stage_names_that_differ_only_in_case_are_refused() -> None:
     assert found["stages.1.name"] == "stages.1.name: 'STRASSE' is already used by stages.0"
 
 
-def test_a_misspelt_key_is_refused_and_a_key_of_the_users_own_is_kept() -> None:
-    found = problems(with_config(retrys={"limit": 1}))
-    assert found["stages.0.config.retrys"].endswith("did you mean 'retries'?")
-    spec = parse_pipeline(with_config(owner="me"))
-    assert spec.stages[0].raw_config["owner"] == "me"
+OWN = " (keys of your own begin with x-)"
+STAGE_KEYS_TOLD = "the keys here are command, env, params, timeout, retries, resources, allowFailure"
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "hint"),
+    [
+        ({"retrys": 1}, "retrys", "did you mean 'retries'?"),
+        ({"retry": {"limit": 3}}, "retry", "did you mean 'retries'?"),
+        ({"environment": {"A": "x"}}, "environment", "did you mean 'env'?"),
+        ({"timeoutSeconds": 5}, "timeoutSeconds", "did you mean 'timeout'?"),
+        ({"cwd": "/srv"}, "cwd", STAGE_KEYS_TOLD),
+        ({"": 1}, "", STAGE_KEYS_TOLD),
+        ({"depends_on": ["a"]}, "depends_on", "'dependencies' stands beside 'config', not in it"),
+        ({"name": "a"}, "name", "'name' stands beside 'config', not in it"),
+        ({"resources": {"mem": 10}}, "resources.mem", "did you mean 'memoryMb'?"),
+        ({"retries": {"times": 3}}, "retries.times", "the keys here are limit, delay, factor, maxDelay"),
+        ({"cache": {"key": "x"}}, "cache.key", "the keys here are version, files"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_what_was_meant(config: Any, key: str, hint: str) -> None:
+    path = f"stages.0.config.{key}"
+    found = problems(with_config(**config))
+    assert list(found) == [path]
+    assert found[path].startswith(f"{path}: unknown key; {hint}")
+    assert found[path].endswith(OWN)
+
+
+@pytest.mark.parametrize(
+    ("config", "hint"),
+    [
+        ({"timeoutSeconds": 5}, "config.timeoutSeconds: unknown key; did you mean 'timeout'?"),
+        ({"retries": {"limit": 1}}, "config.retries: unknown key; the keys here are workdir, env, params"),
+        ({"stages": []}, "config.stages: unknown key; 'stages' stands beside 'config', not in it"),
+        (
+            {"concurrency": {"group": "x"}},
+            "config.concurrency.group: unknown key; the keys here are key, policy",
+        ),
+    ],
+)
+def test_an_unknown_key_of_the_pipelines_config_is_refused(config: Any, hint: str) -> None:
+    (message,) = problems(pipeline(stage(), config=config)).values()
+    assert message.startswith(hint)
+
+
+def test_an_unknown_key_of_a_run_config_is_refused() -> None:
+    found = run_problems({"timeoutSeconds": 5, "stages": {"train": {"lr": 1}}}, "train")
+    assert found["runConfig.timeoutSeconds"].endswith(f"did you mean 'timeout'?{OWN}")
+    assert "the keys here are params" in found["runConfig.stages.train.lr"]
+
+
+def test_keys_of_the_users_own_are_kept() -> None:
+    own = {"x-owner": "me", "x-notes": [{"any": "thing"}]}
+    config = {"command": ["true"], "retries": own, "resources": own, "cache": own, **own}
+    spec = parse_pipeline(pipeline(stage(config=config), config={"concurrency": own, **own}))
+    assert (spec.raw_config, spec.stages[0].raw_config) == ({"concurrency": own, **own}, config)
+    assert parse_pipeline(definition_of(spec)) == spec
+    parse_run_config({"stages": {"train": own}, **own}, ["train"])
 
 
 def test_a_misspelt_dependency_is_refused_with_the_name_that_was_meant() -> None:
@@ -242,9 +295,56 @@ def test_a_command_of_one_text_is_a_shell_line() -> None:
     )
 
 
-@pytest.mark.parametrize("command", [None, "", "  ", [], [""], ["python", 3], {"run": "x"}, 5, [["python"]]])
+@pytest.mark.parametrize("command", [None, "", "  ", [], [""], {"run": "x"}, 5])
 def test_what_is_no_command_is_refused(command: Any) -> None:
     assert "stages.0.config.command" in problems(with_config(command=command))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (10, "must be a text, not 10; quote it"),
+        (True, "must be a text, not a boolean; quote it"),
+        (None, "must be a text, not null"),
+        (["x"], "must be a text, not a list"),
+    ],
+)
+def test_a_part_of_a_command_that_is_no_text_is_told_by_its_number(part: Any, message: str) -> None:
+    path = "stages.0.config.command.2"
+    assert problems(with_config(command=["python", "train.py", part])) == {path: f"{path}: {message}"}
+
+
+@pytest.mark.parametrize(
+    ("draft", "path", "message"),
+    [
+        (pipeline(stage(), name=5), "name", "must be a text, not 5; quote it"),
+        (pipeline(stage(), name=None), "name", "is missing"),
+        (pipeline(stage(), name=" "), "name", "must be a non-empty text"),
+        (pipeline(stage(), description=1.5), "description", "must be a text, not 1.5; quote it"),
+        (pipeline(stage(True)), "stages.0.name", "must be a text, not a boolean; quote it"),
+        (pipeline(stage(["a"])), "stages.0.name", "must be a text, not a list"),
+        (pipeline(stage(stageType=None)), "stages.0.stageType", "is missing; one of DATA_INGESTION, "),
+    ],
+)
+def test_a_text_that_is_missing_or_something_else_is_told_apart(draft: Any, path: str, message: str) -> None:
+    found = problems(draft)
+    assert list(found) == [path]
+    assert found[path].startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("draft", "message"),
+    [
+        ([], "must be an object, not a list"),
+        (pipeline("train"), "stages.0: must be an object, not a text"),
+        (pipeline(5, stage("b", dependencies=["a"])), "stages.0: must be an object, not 5"),
+        (pipeline(stage(config="true")), "stages.0.config: must be an object, not a text"),
+        (pipeline(stage(), config=["x"]), "config: must be an object, not a list"),
+        (with_config(retries=3), "stages.0.config.retries: must be an object, not 3"),
+    ],
+)
+def test_of_what_is_no_mapping_nothing_else_is_told(draft: Any, message: str) -> None:
+    assert list(problems(draft).values()) == [message]
 
 
 @pytest.mark.parametrize(
@@ -288,6 +388,14 @@ def test_an_environment_no_process_should_get_is_refused(name: str, content: Any
 def test_a_setting_of_the_wrong_kind_or_size_is_refused(key: str, value: Any) -> None:
     (path,) = problems(with_config(**{key: value}))
     assert path.startswith(f"stages.0.config.{key}")
+
+
+@pytest.mark.parametrize("gpus", [1, 0.5, True, "0", [0]])
+def test_gpus_which_nobody_would_give_are_refused(gpus: Any) -> None:
+    message = "stages.0.config.resources.gpus: gpus can't be claimed yet: leave it out, or 0"
+    assert list(problems(with_config(resources={"gpus": gpus})).values()) == [message]
+    for none in (0, None):
+        assert parse_pipeline(with_config(resources={"gpus": none})).stages[0].config.resources.cpus == 1
 
 
 def test_null_means_the_default_everywhere() -> None:

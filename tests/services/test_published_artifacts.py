@@ -135,9 +135,25 @@ async def test_a_model_may_be_trained_on_a_data_set_of_its_own_stage(by_hand: By
     assert (await one(by_hand, models)).training_dataset_id == (await one(by_hand, datasets)).id
 
 
-async def test_a_model_may_name_a_data_set_nobody_knows(by_hand: ByHand) -> None:
-    await left_by(by_hand, output("m.bin", model=ModelFacts(training_dataset="gone/d.csv")))
+async def test_a_model_may_be_trained_on_a_data_set_of_a_dependency(by_hand: ByHand) -> None:
+    await by_hand.started(stage("split"), stage("train", ["split"]))
+    await by_hand.complete(await by_hand.claimed("split"), output("d.csv", dataset=DatasetFacts()))
+    model = output("m.bin", model=ModelFacts(training_dataset="split/d.csv"))
+    await by_hand.complete(await by_hand.claimed("train"), model)
+    assert (await one(by_hand, models)).training_dataset_id == (await one(by_hand, datasets)).id
+    assert [row.artifact_metadata for row in await by_hand.rows(sa.select(artifacts))] == [None, None]
+
+
+async def test_a_data_set_which_a_model_names_in_vain_stands_in_its_metadata(by_hand: ByHand) -> None:
+    model = output("m.bin", model=ModelFacts(training_dataset="gone/d.csv"))
+    model = dataclasses.replace(model, metadata={"depth": 4})
+    await left_by(by_hand, model, output("other.csv", dataset=DatasetFacts()))
     assert (await one(by_hand, models)).training_dataset_id is None
+    metadata = {row.relative_path: row.artifact_metadata for row in await by_hand.rows(sa.select(artifacts))}
+    assert metadata == {
+        "m.bin": {"depth": 4, "trainingDatasetNotFound": "gone/d.csv"},
+        "other.csv": None,
+    }
 
 
 async def test_the_inputs_are_the_outputs_of_the_last_attempt_without_its_log(by_hand: ByHand) -> None:

@@ -28,7 +28,7 @@ def publish_model(winner: dict[str, Any]) -> float:
             "modelType": "classifier",
             "algorithm": winner["algorithm"],
             "framework": "scikit-learn",
-            "format": "joblib",
+            "modelFormat": "joblib",
             "trainingDataset": TRAINING_DATASET,
             "trainingConfig": {"seed": winner["seed"], "hyperparameters": winner["hyperparameters"]},
             "metrics": winner["metrics"],

@@ -56,7 +56,7 @@ def publish(model: Any, settings: dict[str, Any], metrics: dict[str, float]) -> 
             "modelType": "classifier",
             "algorithm": type(model).__name__,
             "framework": "scikit-learn",
-            "format": "joblib",
+            "modelFormat": "joblib",
             "trainingDataset": "split/datasets/train.csv",
             "trainingConfig": {key: settings[key] for key in ("steps", "seed", "hyperparameters")},
             "metrics": metrics,
