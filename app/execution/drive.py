@@ -40,7 +40,7 @@ INGEST_INTERVAL_SECONDS = 1.0
 LOOKS_TOGETHER_SECONDS = 0.25
 START_POLL_SECONDS = 0.02
 RECONNECT_SECONDS = 1.0
-ROOM_POLL_SECONDS = 5.0
+STORE_POLL_SECONDS = 5.0
 STARTS_LIMIT = 3
 POISON_LIMIT = 3
 
@@ -62,13 +62,13 @@ class AttemptDriver:
     async def drive(self, attempt_id: str) -> None:
         """Returns when the attempt is over and reported; outages and full disks are waited out, however long."""
         failures: list[Exception] = []
-        lacks_room = False
+        waits_to_store = False
         while True:
             try:
                 attempt = await self._in_hand(attempt_id)
                 if attempt is None:
                     await self._abandon(attempt_id)
-                elif lacks_room and attempt.is_asked_to_stop and not await self._runs(attempt):
+                elif waits_to_store and attempt.is_asked_to_stop and not await self._runs(attempt):
                     # Nobody needs the end of an attempt that runs no more, or not yet.
                     await self._end_unfinished(attempt)
                 elif len(failures) < POISON_LIMIT:
@@ -77,13 +77,14 @@ class AttemptDriver:
                     await self._quarantine(attempt, failures[-1])
                 return
             except Exception as error:
-                if is_full(error) and not lacks_room:
-                    logger.warning("attempt %s waits for room on the disk: %s", attempt_id, error)
-                lacks_room = is_full(error)
+                if _can_not_store(error) and not waits_to_store:
+                    lack = "room on the disk" if is_full(error) else "the store"
+                    logger.warning("attempt %s waits for %s: %s", attempt_id, lack, error)
+                waits_to_store = _can_not_store(error)
                 if not _will_pass(error):
                     failures.append(error)
                     logger.exception("attempt %s: unexpected failure %d", attempt_id, len(failures))
-                await anyio.sleep(ROOM_POLL_SECONDS if lacks_room else RECONNECT_SECONDS)
+                await anyio.sleep(STORE_POLL_SECONDS if waits_to_store else RECONNECT_SECONDS)
 
     async def _in_hand(self, attempt_id: str) -> Attempt | None:
         """Read anew at each beginning: others may have stopped it, and some of its reports may be stored."""
@@ -106,7 +107,7 @@ class AttemptDriver:
         return await self.executor.state(attempt.id) is AttemptState.RUNNING
 
     async def _end_unfinished(self, attempt: Attempt) -> None:
-        """A cancel reaches an attempt that waits for room, and its files make some."""
+        """A cancel reaches an attempt that waits for the store; on a full disk, its files make room."""
         await end_processes(self.executor, attempt.id)
         outcome = AttemptOutcome(FinishReason.CANCELLED)
         if await self.executor.state(attempt.id) is AttemptState.DONE:
@@ -237,7 +238,11 @@ def _until_next_look() -> float:
 
 def _will_pass(error: Exception) -> bool:
     """Whether waiting helps: the database or the store can't be reached, or a disk is full, at the moment."""
-    return is_outage(error) or isinstance(error, StorageUnavailable) or is_full(error)
+    return is_outage(error) or _can_not_store(error)
+
+
+def _can_not_store(error: Exception) -> bool:
+    return isinstance(error, StorageUnavailable) or is_full(error)
 
 
 def _public_text(error: Exception) -> str:

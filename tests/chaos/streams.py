@@ -14,7 +14,7 @@ BEFORE: dict[EventKind, frozenset[str]] = {
     EventKind.STAGE_READIED: frozenset({"waiting"}),
     EventKind.STAGE_CLAIMED: frozenset({"waiting", "ready"}),
     EventKind.STAGE_STARTED: frozenset({"claimed"}),
-    EventKind.STAGE_STOP_REQUESTED: frozenset({"claimed", "running"}),
+    EventKind.STAGE_STOP_REQUESTED: frozenset({"claimed", "running", "collecting"}),
     EventKind.STAGE_COLLECTING: frozenset({"claimed", "running"}),
     EventKind.STAGE_RETRY_SCHEDULED: frozenset({"claimed", "running", "collecting"}),
     EventKind.STAGE_FINISHED: frozenset({"waiting", "ready", "claimed", "running", "collecting"}),

@@ -54,7 +54,7 @@ exec(compile(open(__file__).read(), __file__, "exec"))
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses before the next try are no part of what is tested here."""
-    monkeypatch.setattr(drive, "ROOM_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(drive, "STORE_POLL_SECONDS", 0.05)
     monkeypatch.setattr(drive, "RECONNECT_SECONDS", 0.05)
     monkeypatch.setattr(supervisor, "RECOVERY_SECONDS", 0.05)
 

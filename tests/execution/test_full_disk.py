@@ -65,7 +65,7 @@ def attempts_disk(idle: Engine) -> Iterator[SmallDisk]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drive, "ROOM_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(drive, "STORE_POLL_SECONDS", 0.1)
 
 
 async def until_said(caplog: pytest.LogCaptureFixture, text: str) -> None:
@@ -205,3 +205,21 @@ async def execute(engine: Engine, *statements: str) -> None:
     async with engine.database.begin() as connection:
         for statement in statements:
             await connection.execute(sa.text(statement))
+
+
+async def test_a_cancel_reaches_a_stage_that_waits_for_a_store_which_is_away(
+    idle: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = idle.home.artifacts.with_name("elsewhere")
+    idle.home.artifacts.rename(away)
+    idle.home.artifacts.touch()
+    async with idle.supervised():
+        run_id = await idle.start(
+            stage("waits", python(WRITES_A_FILE)), stage("waits too", python(WRITES_A_FILE))
+        )
+        await until_said(caplog, "waits for the store")
+        await idle.cancel(run_id)
+        assert (await idle.finished(run_id)).status is RunStatus.CANCELLED
+        idle.home.artifacts.unlink()
+        away.rename(idle.home.artifacts)
+        assert (await idle.finished(await idle.start(stage("next")))).status is RunStatus.COMPLETED
