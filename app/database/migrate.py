@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import app
+from app.database.engine import check_reachable
+from app.database.outages import is_outage
 from app.errors import StartupError
 
 logger = logging.getLogger(__name__)
@@ -24,6 +28,8 @@ logger = logging.getLogger(__name__)
 # Any number will do, as long as no other program takes the same advisory lock in our database.
 _LOCK_KEY = 0x6D6C70
 _LOCK_WAIT_SECONDS = 300
+_OUTAGE_SECONDS = 60.0
+_PAUSE_SECONDS = 0.5
 
 
 def alembic_config(connection: sa.Connection | None = None) -> Config:
@@ -35,7 +41,25 @@ def alembic_config(connection: sa.Connection | None = None) -> Config:
 
 
 async def upgrade(engine: AsyncEngine) -> None:
-    """Apply all migrations which are missing; does nothing on a database which is up to date."""
+    """Apply all migrations which are missing; does nothing on a database which is up to date.
+
+    A database that goes away meanwhile is asked again. ``StartupError`` when it does not come back, and when a newer
+    release has made it.
+    """
+    give_up_at = time.monotonic() + _OUTAGE_SECONDS
+    while True:
+        try:
+            await _apply_missing(engine)
+            return
+        except Exception as error:
+            if not is_outage(error) or time.monotonic() > give_up_at:
+                raise
+            logger.warning("the database went away before it was migrated: %r", error)
+        await asyncio.sleep(_PAUSE_SECONDS)
+        await check_reachable(engine, wait_seconds=_OUTAGE_SECONDS)
+
+
+async def _apply_missing(engine: AsyncEngine) -> None:
     if not await pending(engine):
         return
     async with _migration_lock(engine):

@@ -20,6 +20,7 @@ from app.database import migrate
 from app.database.engine import create_engine
 from app.database.models import metadata
 from app.errors import StartupError
+from tests.postgres_proxy import PostgresProxy
 
 ROOT = Path(__file__).parents[2]
 TABLES = sa.text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
@@ -143,6 +144,16 @@ async def test_database_of_a_newer_release_is_refused(engine: AsyncEngine) -> No
     for step in (migrate.upgrade, migrate.pending):
         with pytest.raises(StartupError, match=r"revision from_the_future.* a newer release has migrated it"):
             await step(engine)
+
+
+async def test_a_database_that_goes_away_before_it_is_migrated_is_waited_for(empty_database_url: str) -> None:
+    async with PostgresProxy(empty_database_url) as proxy:
+        engine = create_engine(proxy.url)
+        proxy.refusals = 2
+        await migrate.upgrade(engine)
+        assert proxy.refusals == 0
+        assert not await migrate.pending(engine)
+        await engine.dispose()
 
 
 def alembic(*arguments: str, **variables: str) -> str:
