@@ -11,12 +11,17 @@ from typing import Any
 
 import strawberry
 from graphql import GraphQLError
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types.execution import ExecutionContext
 
 from app.database.outages import is_outage
 from app.errors import DomainError, InvalidInput
 from app.graphql.enums import ErrorCode
 from app.graphql.inputs import camel_case
+
+_NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError)
+"""The document does not hold the operation which was asked for."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +52,8 @@ def public_error(error: GraphQLError, execution: ExecutionContext | None) -> Gra
     cause = error.original_error
     while isinstance(cause, GraphQLError):
         cause = cause.original_error
-    if cause is None:
-        return error
+    if cause is None or isinstance(cause, _NO_OPERATION):
+        return as_bad_request(error) if error.path is None else error
     if isinstance(cause, DomainError):
         details: dict[str, Any] = {"code": cause.code.value, "argumentPath": graph_path(cause.path)}
         return located(error, cause.message, details)
@@ -59,6 +64,12 @@ def public_error(error: GraphQLError, execution: ExecutionContext | None) -> Gra
     error_id = uuid.uuid4().hex
     log_unexpected(cause, error_id, execution)
     return located(error, "Internal error", {"code": "INTERNAL", "errorId": error_id})
+
+
+def as_bad_request(error: GraphQLError) -> GraphQLError:
+    """``error``, because of which nothing was executed, with a code if it has none."""
+    details = {"code": "BAD_REQUEST", **(error.extensions or {})}
+    return located(error, error.message, details)
 
 
 def located(error: GraphQLError, message: str, extensions: dict[str, Any]) -> GraphQLError:

@@ -9,7 +9,9 @@ import strawberry
 from graphql import DocumentNode, GraphQLError
 from strawberry.extensions.runner import SchemaExtensionsRunner
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types.execution import ExecutionContext, PreExecutionError
+from strawberry.schema.exceptions import InvalidOperationTypeError
+from strawberry.types.execution import ExecutionContext, ExecutionResult, PreExecutionError
+from strawberry.types.graphql import OperationType
 
 from app.graphql.artifacts import ArtifactMutation
 from app.graphql.documents import DocumentCache
@@ -36,6 +38,16 @@ class AllQueries(Query, ScheduleQuery):
 )
 class AllMutations(Mutation, ArtifactMutation, ScheduleMutation, WebhookMutation):
     pass
+
+
+class SubscriptionOverHTTP(InvalidOperationTypeError):
+    """A stream was asked for where there is one answer only."""
+
+    def __init__(self) -> None:
+        super().__init__(OperationType.SUBSCRIPTION)
+
+    def as_http_error_reason(self, method: str) -> str:
+        return "subscriptions need a websocket (graphql-transport-ws) at this address"
 
 
 class Schema(strawberry.Schema):
@@ -71,6 +83,17 @@ class Schema(strawberry.Schema):
             return self._documents.prepare(query).document if self._documents.accepts(query) else None
         except (GraphQLError, RecursionError):
             return None
+
+    async def execute(self, *arguments: Any, **options: Any) -> ExecutionResult:
+        """The answer to an operation which has one; the view tells what is raised here."""
+        allowed = options.pop("allowed_operation_types", None) or OperationType
+        options["allowed_operation_types"] = set(allowed) - {OperationType.SUBSCRIPTION}
+        try:
+            return await super().execute(*arguments, **options)
+        except InvalidOperationTypeError as error:
+            if error.operation_type is OperationType.SUBSCRIPTION:
+                raise SubscriptionOverHTTP from None
+            raise
 
     async def _prepare_operation_async(
         self, context: ExecutionContext, extensions_runner: SchemaExtensionsRunner

@@ -73,6 +73,31 @@ async def test_a_query_may_come_by_get_but_a_mutation_may_not(client: Client) ->
     assert "data" not in body
 
 
+@pytest.mark.parametrize(
+    "accept", [JSON, GRAPHQL, "*/*", "text/event-stream", 'multipart/mixed;boundary="-"']
+)
+async def test_a_subscription_is_told_to_use_a_websocket(
+    client: Client, caplog: pytest.LogCaptureFixture, accept: str
+) -> None:
+    request = {"query": "subscription { systemSamples { cpuPercent } }"}
+    for status, _, body in (
+        await client.send(accept=accept, json=request),
+        await client.send("GET", accept=accept, content_type="", params=request),
+    ):
+        assert (status, body) == (
+            400,
+            {
+                "errors": [
+                    {
+                        "message": "subscriptions need a websocket (graphql-transport-ws) at this address",
+                        "extensions": {"code": "BAD_REQUEST"},
+                    }
+                ]
+            },
+        )
+    assert caplog.text == ""
+
+
 async def test_a_browser_gets_the_page_and_nobody_else_does(client: Client) -> None:
     status, media_type, text = await client.send("GET", content_type="", accept="text/html,*/*;q=0.8")
     assert (status, media_type, text) == (200, "text/plain", "the page for browsers")
@@ -148,6 +173,7 @@ async def test_a_refused_query_has_no_data_and_its_status_follows_the_media_type
             status, _, body = await client.send(accept=accept, json={"query": query})
             assert status == expected
             assert "data" not in body
+            assert [error["extensions"]["code"] for error in body["errors"]] == ["BAD_REQUEST"]
 
 
 async def test_a_partly_failed_query_keeps_its_data(client: Client, make: Factory) -> None:

@@ -97,7 +97,24 @@ async def test_a_wrong_operation_harms_only_itself(server: str, query: str) -> N
             answer = await receive(socket)
         assert (answer["type"], answer["id"]) == ("error", "wrong")
         assert answer["payload"][0]["message"]
+        assert answer["payload"][0]["extensions"]["code"] in ("BAD_REQUEST", "QUERY_TOO_EXPENSIVE")
         assert (await receive(socket))["id"] == "ticks"
+
+
+async def test_an_operation_which_can_not_be_told_from_the_document_is_no_mistake_of_the_server(
+    server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with initialised(server) as socket:
+        for payload in (
+            {"query": ""},
+            {"query": "fragment f on Query { __typename }"},
+            {"query": "{ __typename }", "operationName": "absent"},
+            {"query": "subscription { __typename }", "operationName": "absent"},
+        ):
+            await send(socket, type="subscribe", id="1", payload=payload)
+            answer = await receive(socket)
+            assert (answer["type"], answer["payload"][0]["extensions"]) == ("error", {"code": "BAD_REQUEST"})
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(
