@@ -1,12 +1,15 @@
-"""Scalars for numbers that GraphQL's own types can't carry."""
+"""Scalars for times, and for numbers that GraphQL's own types can't carry."""
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import math
 from typing import Any, NewType
 
 import strawberry
 from graphql import FloatValueNode, GraphQLError, IntValueNode, StringValueNode, ValueNode
+from strawberry.schema.types.scalar import DEFAULT_SCALAR_REGISTRY
 from strawberry.types.scalar import ScalarDefinition
 
 from app.domain.text import name_of_number
@@ -15,6 +18,9 @@ BigInt = NewType("BigInt", int)
 MetricValue = NewType("MetricValue", float)
 
 _BIG_INT_LIMIT = 2**63
+_NO_TIME = (
+    "DateTime must be a time in ISO 8601, like 2026-03-29T02:30:00+02:00, in the years 1 to 9999 of UTC."
+)
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
@@ -55,6 +61,19 @@ def parse_metric_literal(node: ValueNode, variables: dict[str, Any] | None = Non
     return parse_metric(node.value if isinstance(node, StringValueNode) else None)
 
 
+def parse_time(value: Any) -> dt.datetime:
+    """Accept a time in ISO 8601; it is in UTC then."""
+    try:
+        time = dt.datetime.fromisoformat(value)
+        return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise GraphQLError(_NO_TIME) from None
+
+
+def parse_time_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> dt.datetime:
+    return parse_time(node.value if isinstance(node, StringValueNode) else None)
+
+
 SCALARS: dict[object, ScalarDefinition] = {
     BigInt: strawberry.scalar(
         name="BigInt",
@@ -62,6 +81,12 @@ SCALARS: dict[object, ScalarDefinition] = {
         serialize=int,
         parse_value=parse_big_int,
         parse_literal=parse_big_int_literal,
+    ),
+    dt.datetime: dataclasses.replace(
+        DEFAULT_SCALAR_REGISTRY[dt.datetime],
+        description="A time in ISO 8601, like 2026-03-29T00:30:00+00:00. Input without an offset is in UTC.",
+        parse_value=parse_time,
+        parse_literal=parse_time_literal,
     ),
     MetricValue: strawberry.scalar(
         name="MetricValue",
