@@ -15,7 +15,7 @@ from app.graphql.enums import ArtifactType
 from app.graphql.errors import UserError
 from app.graphql.ids import required_key
 from app.graphql.info import Info
-from app.graphql.inputs import changes_of, draft_of, optional
+from app.graphql.inputs import change, changes_of, draft_of, optional
 from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, storable
 from app.graphql.scalars import BigInt
 from app.graphql.types.artifact import Artifact
@@ -74,14 +74,12 @@ class RegisterArtifactInput:
 @strawberry.input(description="Changes of an artifact; what is left out stays as it is.")
 class UpdateArtifactInput:
     artifact_id: strawberry.ID = strawberry.field(description="The artifact to change.")
-    description: strawberry.Maybe[str | None] = strawberry.field(
-        description="New description; null removes it."
+    description: strawberry.Maybe[str | None] = change("New description; null removes it.", removable=True)
+    artifact_metadata: strawberry.Maybe[JSON | None] = change(
+        "The new object of whatever else is kept with it; null removes it.", removable=True
     )
-    artifact_metadata: strawberry.Maybe[JSON | None] = strawberry.field(
-        description="The new object of whatever else is kept with it; null removes it."
-    )
-    is_active: strawberry.Maybe[bool] = strawberry.field(
-        description="False to withdraw it: its bytes can't be downloaded then."
+    is_active: strawberry.Maybe[bool | None] = change(
+        "False to withdraw it: its bytes can't be downloaded then."
     )
 
 

@@ -75,9 +75,17 @@ def sort_of(order: PipelineOrder | RunOrder | ArtifactOrder) -> Order:
     return _ORDERS[order]
 
 
+_REMOVABLE = "removable"
+
+
 def optional(description: str) -> Any:
     """An input field that may be left out."""
     return strawberry.field(default=NOT_GIVEN, description=description)
+
+
+def change(description: str, *, removable: bool = False) -> Any:
+    """A ``Maybe`` field of an update. Only what is ``removable`` may be null, whatever its type says."""
+    return strawberry.field(description=description, metadata={_REMOVABLE: removable})
 
 
 @strawberry.input(description="Narrows a list of runs; everything given must hold.")
@@ -91,7 +99,7 @@ class RunFilter:
     created_before: dt.datetime | None = optional("The run was created earlier than this.")
 
     def conditions(self) -> Conditions:
-        refuse_unstorable([given(self.tags), given(self.environment)], "filter")
+        refuse_unstorable({"tags": given(self.tags), "environment": given(self.environment)}, "filter")
         return run_conditions(
             status=given(self.status),
             pipeline_id=self.pipeline_key(),
@@ -112,7 +120,7 @@ class PipelineFilter:
     status: list[RunStatus] | None = optional("The pipeline has one of these statuses.")
 
     def conditions(self) -> Conditions:
-        refuse_unstorable(given(self.name), "filter")
+        refuse_unstorable({"name": given(self.name)}, "filter")
         return pipeline_conditions(name=given(self.name), status=given(self.status))
 
 
@@ -126,7 +134,7 @@ class ArtifactFilter:
     pipeline_id: strawberry.ID | None = optional("The artifact was made by a run of this pipeline.")
 
     def conditions(self) -> Conditions:
-        refuse_unstorable(given(self.name), "filter")
+        refuse_unstorable({"name": given(self.name)}, "filter")
         return artifact_conditions(
             artifact_type=given(self.artifact_type),
             status=given(self.status),
@@ -140,7 +148,7 @@ class ArtifactFilter:
 def key_in_filter(node_id: strawberry.ID | None, type_name: str, field: str) -> uuid.UUID | None:
     """The key of a ``type_name`` in a field of a filter, or ``None`` if it has none."""
     chosen = given(node_id)
-    return required_key(chosen, type_name, "filter", field) if chosen else None
+    return None if chosen is None else required_key(chosen, type_name, "filter", field)
 
 
 RunFilterArgument = Annotated[
@@ -178,13 +186,11 @@ class CreatePipelineInput:
 @strawberry.input(description="Changes of a pipeline; what is left out stays as it is.")
 class UpdatePipelineInput:
     pipeline_id: strawberry.ID = strawberry.field(description="The pipeline to change.")
-    name: strawberry.Maybe[str] = strawberry.field(description="New name.")
-    description: strawberry.Maybe[str | None] = strawberry.field(
-        description="New description; null removes it."
-    )
-    config: strawberry.Maybe[JSON | None] = strawberry.field(description="New settings; null removes them.")
-    stages: strawberry.Maybe[list[StageInput]] = strawberry.field(
-        description="The new list of stages; a stage of the same name keeps its identity."
+    name: strawberry.Maybe[str | None] = change("New name.")
+    description: strawberry.Maybe[str | None] = change("New description; null removes it.", removable=True)
+    config: strawberry.Maybe[JSON | None] = change("New settings; null removes them.", removable=True)
+    stages: strawberry.Maybe[list[StageInput] | None] = change(
+        "The new list of stages; a stage of the same name keeps its identity."
     )
 
 
@@ -218,10 +224,10 @@ class CancelRunInput:
 @strawberry.input(description="Changes of what is noted about a run; what is left out stays as it is.")
 class UpdateRunInput:
     run_id: strawberry.ID = strawberry.field(description="The run to change.")
-    tags: strawberry.Maybe[list[str] | None] = strawberry.field(
-        description="The new list of labels; null removes them."
+    tags: strawberry.Maybe[list[str] | None] = change(
+        "The new list of labels; null removes them.", removable=True
     )
-    notes: strawberry.Maybe[str | None] = strawberry.field(description="New notes; null removes them.")
+    notes: strawberry.Maybe[str | None] = change("New notes; null removes them.", removable=True)
 
 
 @strawberry.input(description="Which run to delete.")
@@ -250,12 +256,24 @@ def draft_of(value: Any) -> Any:
     return value
 
 
-def changes_of(update: object) -> dict[str, Any]:
-    """The ``Maybe`` fields of ``update`` which were given, in camelCase; an explicit null is kept."""
-    fields = {camel_case(name): field for name, field in vars(update).items()}
-    return {
-        name: draft_of(field.value) for name, field in fields.items() if isinstance(field, strawberry.Some)
+def changes_of(update: Any) -> dict[str, Any]:
+    """The ``Maybe`` fields of ``update`` which were given, in camelCase; null is kept where it removes something.
+
+    ``InvalidInput`` names each other one that is null.
+    """
+    given_fields = {
+        camel_case(field.name): (value.value, field.metadata)
+        for field in dataclasses.fields(update)
+        if isinstance(value := getattr(update, field.name), strawberry.Some)
     }
+    problems = [
+        DomainError(f"{name}: must not be null; leave it out to keep it", path=(name,))
+        for name, (value, metadata) in given_fields.items()
+        if value is None and not metadata.get(_REMOVABLE)
+    ]
+    if problems:
+        raise InvalidInput(problems)
+    return {name: draft_of(value) for name, (value, _) in given_fields.items()}
 
 
 def camel_case(name: str) -> str:

@@ -14,7 +14,7 @@ from app.graphql.enums import MissedPolicy
 from app.graphql.errors import UserError
 from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
-from app.graphql.inputs import changes_of, draft_of, optional
+from app.graphql.inputs import change, changes_of, draft_of, optional
 from app.graphql.pages import Connection
 from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, storable
 from app.graphql.queries import NodeId, newest_first, node_or_none
@@ -47,21 +47,19 @@ class CreateScheduleInput:
 )
 class UpdateScheduleInput:
     schedule_id: strawberry.ID = strawberry.field(description="The schedule to change.")
-    name: strawberry.Maybe[str] = strawberry.field(description="New name.")
-    cron: strawberry.Maybe[str] = strawberry.field(description=_CRON)
-    time_zone: strawberry.Maybe[str] = strawberry.field(description="New time zone.")
-    enabled: strawberry.Maybe[bool] = strawberry.field(description="Switch it on or off.")
-    missed_policy: strawberry.Maybe[MissedPolicy] = strawberry.field(
-        description="What to do about missed runs."
+    name: strawberry.Maybe[str | None] = change("New name.")
+    cron: strawberry.Maybe[str | None] = change(_CRON)
+    time_zone: strawberry.Maybe[str | None] = change("New time zone.")
+    enabled: strawberry.Maybe[bool | None] = change("Switch it on or off.")
+    missed_policy: strawberry.Maybe[MissedPolicy | None] = change("What to do about missed runs.")
+    run_config: strawberry.Maybe[JSON | None] = change(
+        "New parameters and limits; null removes them.", removable=True
     )
-    run_config: strawberry.Maybe[JSON | None] = strawberry.field(
-        description="New parameters and limits; null removes them."
+    environment: strawberry.Maybe[str | None] = change(
+        "New environment; null means that of the server.", removable=True
     )
-    environment: strawberry.Maybe[str | None] = strawberry.field(
-        description="New environment; null means that of the server."
-    )
-    tags: strawberry.Maybe[list[str] | None] = strawberry.field(
-        description="The new list of labels; null removes them."
+    tags: strawberry.Maybe[list[str] | None] = change(
+        "The new list of labels; null removes them.", removable=True
     )
 
 

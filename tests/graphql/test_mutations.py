@@ -151,9 +151,25 @@ async def test_a_stage_keeps_its_identity_when_the_list_is_replaced(graph: Graph
     assert after == [before[1]]
 
 
-async def test_a_null_name_is_a_mistake(graph: Graph) -> None:
-    result = await graph.result(UPDATE, input={"pipelineId": await create(graph), "name": None})
-    assert result.errors is not None
+async def test_null_is_refused_where_it_removes_nothing(graph: Graph) -> None:
+    pipeline_id = await create(graph)
+    query = UPDATE.replace("code path", "code message path")
+    payload = await perform(graph, query, pipelineId=pipeline_id, name=None, description=None, stages=None)
+    assert payload["pipeline"] is None
+    assert payload["errors"] == [
+        {
+            "code": "BAD_INPUT",
+            "message": f"{name}: must not be null; leave it out to keep it",
+            "path": [name],
+        }
+        for name in ("name", "stages")
+    ]
+    kept = await perform(graph, UPDATE, pipelineId=pipeline_id)
+    assert kept["pipeline"]["description"] == PENGUINS["description"]
+    literal = (
+        """mutation($id: ID!) { updatePipeline(input: {pipelineId: $id, name: null}) { errors { path } } }"""
+    )
+    assert (await graph.data(literal, id=pipeline_id))["updatePipeline"]["errors"] == [{"path": ["name"]}]
 
 
 async def test_a_pipeline_with_runs_is_deleted_only_together_with_them(graph: Graph, make: Factory) -> None:

@@ -231,28 +231,65 @@ async def test_artifacts_are_filtered_by_who_made_them(graph: Graph, make: Facto
 
 
 @pytest.mark.parametrize(
-    ("query", "path"),
+    ("field", "name"),
     [
-        ('{ runs(filter: {pipelineId: "x"}) { totalCount } }', ["filter", "pipelineId"]),
-        ('{ artifacts(filter: {runId: "x"}) { totalCount } }', ["filter", "runId"]),
+        ("runs", "pipelineId"),
+        ("artifacts", "runId"),
+        ("artifacts", "stageRunId"),
+        ("artifacts", "pipelineId"),
     ],
 )
-async def test_a_filter_by_something_that_is_no_id_is_refused(
-    graph: Graph, query: str, path: list[str]
-) -> None:
-    error = await graph.refusal(query)
-    assert error["extensions"] == {"code": "NOT_FOUND", "argumentPath": path}
+async def test_a_filter_by_something_that_is_no_id_is_refused(graph: Graph, field: str, name: str) -> None:
+    for text in ("x", ""):
+        error = await graph.refusal(f'{{ {field}(filter: {{{name}: "{text}"}}) {{ totalCount }} }}')
+        assert error["extensions"] == {"code": "NOT_FOUND", "argumentPath": ["filter", name]}
+
+
+async def test_a_time_without_an_offset_is_in_utc(graph: Graph, make: Factory) -> None:
+    await make.run(await make.pipeline(), created_at=NOON)
+    query = "query($t: DateTime) { runs(filter: {createdBefore: $t}) { totalCount } }"
+    noon = NOON.replace(tzinfo=None).isoformat()
+    for time, expected in (
+        (noon, 0),
+        (f"{noon}.000001", 1),
+        (f"{noon}-01:00", 1),
+        (f"{noon}+01:00", 0),
+        ("0001-01-01", 0),
+        ("9999-12-31T23:59:59Z", 1),
+    ):
+        assert (await graph.data(query, t=time))["runs"]["totalCount"] == expected, time
 
 
 @pytest.mark.parametrize(
-    "query",
+    "time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "10000-01-01", "noon", "", 5, True, {}]
+)
+async def test_what_is_no_time_in_utc_is_explained(graph: Graph, time: Any) -> None:
+    expected = (
+        "DateTime must be a time in ISO 8601, like 2026-03-29T02:30:00+02:00, in the years 1 to 9999 of UTC."
+    )
+    literal = await graph.refusal(
+        f"{{ runs(filter: {{createdBefore: {json.dumps(time)}}}) {{ totalCount }} }}"
+    )
+    assert (literal["message"], literal["extensions"]["code"]) == (expected, "BAD_REQUEST")
+    query = "query($t: DateTime) { runs(filter: {createdAfter: $t}) { totalCount } }"
+    variable = await graph.refusal(query, t=time)
+    assert variable["message"].endswith(expected)
+    assert variable["extensions"]["code"] == "BAD_REQUEST"
+
+
+@pytest.mark.parametrize(
+    ("field", "condition", "path"),
     [
-        "query($t: String!) { runs(filter: {tags: [$t]}) { totalCount } }",
-        "query($t: String!) { runs(filter: {environment: $t}) { totalCount } }",
-        "query($t: String!) { pipelines(filter: {name: $t}) { totalCount } }",
-        "query($t: String!) { artifacts(filter: {name: $t}) { totalCount } }",
+        ("runs", 'tags: ["fine", $t]', ["tags", "1"]),
+        ("runs", "environment: $t", ["environment"]),
+        ("pipelines", "name: $t", ["name"]),
+        ("artifacts", "name: $t", ["name"]),
     ],
 )
-async def test_text_which_the_database_can_not_hold_is_refused(graph: Graph, query: str) -> None:
+async def test_text_which_the_database_can_not_hold_is_refused(
+    graph: Graph, field: str, condition: str, path: list[str]
+) -> None:
+    query = f"query($t: String!) {{ {field}(filter: {{{condition}}}) {{ totalCount }} }}"
     for text in ("a\0b", "\ud800"):
-        assert (await graph.refusal(query, t=text))["extensions"]["code"] == "BAD_INPUT"
+        error = await graph.refusal(query, t=text)
+        assert error["extensions"] == {"code": "BAD_INPUT", "argumentPath": ["filter", *path]}

@@ -360,6 +360,7 @@ async def test_more_can_be_said_about_an_artifact_until_it_is_withdrawn(
         ({"artifactId": "x"}, ("NOT_FOUND", ["artifactId"])),
         ({"artifactMetadata": 1}, ("BAD_INPUT", ["artifactMetadata"])),
         ({"description": "d" * 10_001}, ("BAD_INPUT", ["description"])),
+        ({"isActive": None}, ("BAD_INPUT", ["isActive"])),
     ],
     ids=str,
 )

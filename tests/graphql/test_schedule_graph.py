@@ -79,6 +79,17 @@ async def test_only_what_is_given_changes(graph: Graph) -> None:
     assert dt.datetime.fromisoformat(changed["nextRunAt"]).hour == 3
 
 
+async def test_null_is_refused_where_it_removes_nothing(graph: Graph) -> None:
+    schedule = await scheduled(graph, tags=["night"])
+    names = ("name", "cron", "timeZone", "enabled", "missedPolicy")
+    payload = await perform(graph, UPDATE, scheduleId=schedule["id"], tags=None, **dict.fromkeys(names))
+    assert [(error["code"], error["path"]) for error in payload["errors"]] == [
+        ("BAD_INPUT", [name]) for name in names
+    ]
+    payload = await perform(graph, UPDATE, scheduleId=schedule["id"], tags=None, runConfig=None)
+    assert (payload["errors"], payload["schedule"]["tags"]) == ([], None)
+
+
 async def test_a_schedule_is_switched_off(graph: Graph) -> None:
     schedule = await scheduled(graph)
     payload = await perform(graph, UPDATE, scheduleId=schedule["id"], enabled=False)

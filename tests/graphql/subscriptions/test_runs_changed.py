@@ -321,5 +321,6 @@ async def test_all_runs_of_a_deleted_pipeline_are_told_in_several_messages(
 
 
 async def test_a_filter_with_a_wrong_id_is_a_typed_error(graph: Graph) -> None:
-    error = await graph.error(RUNS, filter={"pipelineId": "no id"})
-    assert (error["code"], error["argumentPath"]) == ("NOT_FOUND", ["filter", "pipelineId"])
+    for wrong in ("no id", ""):
+        error = await graph.error(RUNS, filter={"pipelineId": wrong})
+        assert (error["code"], error["argumentPath"]) == ("NOT_FOUND", ["filter", "pipelineId"])
