@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.streams import stage_run_tail, stored_log
 from app.domain.statuses import Phase
-from app.errors import NotFound
+from app.errors import DomainError, NotFound
 from app.storage.base import ArtifactStore, StoredBlob
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -86,6 +86,12 @@ class KnownLog:
         return LogSlice(self.attempt, start, end, data, final)
 
 
+def refuse_unmade(attempt: int | None, latest: int) -> None:
+    """Raises ``DomainError`` for an attempt which is named and was not made: it has no log, and may never have one."""
+    if attempt is not None and not 0 < attempt <= latest:
+        raise DomainError(f"attempt {attempt} has not been made", path=("attempt",))
+
+
 class LogReader:
     """Random access to the logs of attempts, by byte offset."""
 
@@ -107,6 +113,7 @@ class LogReader:
         if stage_run is None:
             raise NotFound(f"there is no stage run {stage_run_id}", path=("stageRunId",))
         latest: int = stage_run.attempt_number
+        refuse_unmade(attempt, latest)
         log = KnownLog(stage_run_id, latest, stage_run.phase, latest if attempt is None else attempt, None)
         found = await self._read_file(log, after_offset or 0, max_bytes)
         if found is None:
@@ -121,7 +128,7 @@ class LogReader:
         offset = after_offset or 0
         found = None if log.stored else await self._read_file(log, offset, max_bytes)
         if found is None and log.stored is None and not log.is_over:
-            return await self.read(log.stage_run_id, after_offset, max_bytes, log.attempt)
+            return await self.read(log.stage_run_id, after_offset, max_bytes, log.attempt or None)
         return log.piece(*(found or await self._read_stored(log.stored, offset, max_bytes)))
 
     async def _read_file(self, log: KnownLog, offset: int, max_bytes: int) -> Part | None:

@@ -284,6 +284,16 @@ async def test_a_log_is_read_in_whole_characters(
     assert (rest["text"], rest["nextOffset"], rest["final"]) == ("🐧\n", 12, True)
 
 
+@pytest.mark.parametrize("attempt", [-1, 0, 2])
+async def test_the_log_of_an_attempt_which_was_not_made_is_refused(
+    graph: Graph, make: Factory, attempt: int
+) -> None:
+    query = "query($id: ID!, $attempt: Int) { stageRun(id: $id) { log(attempt: $attempt) { text } } }"
+    error = await graph.refusal(query, id=str(await stage_run_of(make)), attempt=attempt)
+    assert error["message"] == f"attempt {attempt} has not been made"
+    assert error["extensions"] == {"code": "BAD_INPUT", "argumentPath": ["attempt"]}
+
+
 async def test_the_events_of_a_run_come_in_pages_and_gaps_are_told(graph: Graph, make: Factory) -> None:
     run_id = await make.run(await make.pipeline(), last_event_seq=5)
     for seq in (3, 4, 5):
@@ -301,6 +311,9 @@ async def test_the_events_of_a_run_come_in_pages_and_gaps_are_told(graph: Graph,
     assert (second["cursor"], len(second["events"]), second["resyncRequired"]) == ("5", 1, None)
     third = (await graph.data(query, id=node_id, after="5"))["run"]["events"]
     assert third == {"cursor": "5", "events": [], "resyncRequired": None}
+    ahead = await graph.refusal(query, id=node_id, after="6")
+    assert ahead["message"] == "this cursor is ahead of the run: it belongs to another one"
+    assert ahead["extensions"] == {"code": "BAD_INPUT", "argumentPath": ["after"]}
 
 
 async def test_the_system_status_shows_workers_and_waiting_runs(graph: Graph, make: Factory) -> None:

@@ -13,7 +13,7 @@ from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.statuses import ArtifactType, Phase, StageStatus
-from app.errors import NotFound
+from app.errors import DomainError, NotFound
 from app.services.logs import KnownLog, LogReader, LogSlice, decode_log
 from app.storage.local import LocalStore
 
@@ -148,6 +148,12 @@ async def test_each_attempt_has_its_own_stored_log(
     await run.update_stage_run(attempt_number=2, phase=Phase.FINAL, status=StageStatus.COMPLETED)
     assert (await reader.read(run.stage_run_id, None, 100, attempt=1)).data == b"first"
     assert (await reader.read(run.stage_run_id, None, 100)).data == b"second"
+
+
+async def test_an_attempt_which_was_not_made_has_no_log(reader: LogReader, run: HandMadeRun) -> None:
+    for attempt in (0, 2):
+        with pytest.raises(DomainError, match=f"attempt {attempt} has not been made"):
+            await reader.read(run.stage_run_id, None, 100, attempt=attempt)
 
 
 async def test_a_stage_run_without_attempts_has_an_empty_log(engine: AsyncEngine, reader: LogReader) -> None:

@@ -27,9 +27,11 @@ from app.graphql.types.explanation import Explanation
 from app.graphql.types.links import ArtifactLink, RunLink, StageLink
 from app.graphql.types.logs import LogChunk
 from app.graphql.types.system import Worker
-from app.services.logs import KnownLog
+from app.services.logs import KnownLog, refuse_unmade
 
 MAX_POINTS = 2000
+MIN_LOG_BYTES = 4
+"""What the first character may take; a smaller piece could be empty for ever."""
 MAX_LOG_BYTES = 1024 * 1024
 
 MaxPoints = Annotated[
@@ -42,7 +44,10 @@ AfterOffset = Annotated[
     strawberry.argument(description="First byte to read, 0 if left out; a negative one counts from the end."),
 ]
 MaxBytes = Annotated[
-    int, strawberry.argument(description=f"How much to read; at most {MAX_LOG_BYTES} bytes.")
+    int,
+    strawberry.argument(
+        description=f"How much to read: from {MIN_LOG_BYTES} bytes, which any character fits into, to {MAX_LOG_BYTES}."
+    ),
 ]
 AttemptNumber = Annotated[
     int | None, strawberry.argument(description="Which attempt; the latest when left out.")
@@ -169,10 +174,10 @@ class StageRun(relay.Node):
         max_bytes: MaxBytes = 65536,
         attempt: AttemptNumber = NOT_GIVEN,
     ) -> LogChunk:
-        # The first character may take four bytes; a smaller piece could be empty for ever.
-        if not 4 <= max_bytes <= MAX_LOG_BYTES:
-            raise DomainError(f"maxBytes must be from 4 to {MAX_LOG_BYTES}.", path=["maxBytes"])
+        if not MIN_LOG_BYTES <= max_bytes <= MAX_LOG_BYTES:
+            raise DomainError(f"maxBytes must be from {MIN_LOG_BYTES} to {MAX_LOG_BYTES}.", path=["maxBytes"])
         named = given(attempt)
+        refuse_unmade(named, self.attempt_number)
         wanted = self.attempt_number if named is None else named
         stored = (await info.context.loaders.stored_logs_by_stage_run.load(self.id)).get(wanted)
         log = KnownLog(self.id, self.attempt_number, self.phase, wanted, stored)
