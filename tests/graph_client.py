@@ -51,7 +51,7 @@ class Graph:
             with pytest.raises(StopAsyncIteration):
                 await anext(subscriber.results)
         (error,) = result.errors
-        return {"message": error.message, **error.extensions}
+        return {**error.formatted, **error.extensions}
 
 
 class Subscriber:

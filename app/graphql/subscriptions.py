@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import strawberry
+from graphql import located_error
 
+from app.errors import DomainError
 from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
 from app.graphql.inputs import RunFilter, RunFilterArgument
@@ -23,7 +25,7 @@ from app.graphql.types.events import (
     RunsChangedBatch,
     SystemSample,
 )
-from app.graphql.types.logs import LogChunk
+from app.graphql.types.logs import LogChunk, decode_cursor
 from app.services.logs import LogCursor
 from app.services.streams import ChangedRuns, WantedRuns
 
@@ -33,11 +35,19 @@ if TYPE_CHECKING:
 BEGINNING_ARGUMENTS = frozenset({"after", "afterOffset", "attempt"})
 """Arguments which say where a stream begins, and nothing else about it."""
 
+_Stream = TypeVar("_Stream", bound=Callable[..., AsyncGenerator[Any, None]])
+
 RunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the run.")]
 StageRunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the stage run.")]
 After = Annotated[
     str | None,
     strawberry.argument(description="Cursor of the last batch received; from the beginning when left out."),
+]
+AfterPiece = Annotated[
+    str | None,
+    strawberry.argument(
+        description="Cursor of the last piece received; in place of `afterOffset` and `attempt`."
+    ),
 ]
 AfterOffset = Annotated[
     BigInt | None,
@@ -52,6 +62,22 @@ FromAttempt = Annotated[
 ]
 
 
+def located(resolver: _Stream) -> _Stream:
+    """The same subscription; its errors name the field, which graphql-core leaves out once the stream has begun."""
+
+    @wraps(resolver)
+    async def resolve(info: Info, **arguments: Any) -> AsyncGenerator[Any, None]:
+        try:
+            async with aclosing(resolver(info, **arguments)) as results:
+                async for result in results:
+                    yield result
+        except Exception as error:
+            raise located_error(error, info._raw_info.field_nodes, info.path.as_list()) from error
+
+    return cast("_Stream", resolve)
+
+
+@located
 async def run_events(
     info: Info, run_id: RunId, after: After = NOT_GIVEN
 ) -> AsyncGenerator[RunEventBatch, None]:
@@ -62,6 +88,7 @@ async def run_events(
             yield RunEventBatch.of(key, batch)
 
 
+@located
 async def resource_samples(
     info: Info, run_id: RunId, after: After = NOT_GIVEN
 ) -> AsyncGenerator[ResourceSampleBatch, None]:
@@ -72,6 +99,7 @@ async def resource_samples(
             yield ResourceSampleBatch.of(batch)
 
 
+@located
 async def metric_points(
     info: Info, run_id: RunId, after: After = NOT_GIVEN
 ) -> AsyncGenerator[MetricPointBatch, None]:
@@ -82,20 +110,38 @@ async def metric_points(
             yield MetricPointBatch.of(batch)
 
 
+@located
 async def stage_log(
     info: Info,
     stage_run_id: StageRunId,
     after_offset: AfterOffset = NOT_GIVEN,
     attempt: FromAttempt = NOT_GIVEN,
+    after: AfterPiece = NOT_GIVEN,
 ) -> AsyncGenerator[LogChunk, None]:
     key = required_key(stage_run_id, "StageRun", "stageRunId")
     stream = partial(info.context.streams.stage_log, key)
-    start = LogCursor(given(attempt), given(after_offset))
-    async with aclosing(follow(info, stream, start)) as pieces:
-        async for piece in pieces:
-            yield LogChunk.of(piece)
+    start = log_start(given(after), given(after_offset), given(attempt))
+    try:
+        async with aclosing(follow(info, stream, start)) as pieces:
+            async for piece in pieces:
+                yield LogChunk.of(piece)
+    except DomainError as error:
+        if given(after) is None or error.path != ("attempt",):
+            raise
+        raise DomainError(
+            "this cursor is ahead of the stage run: it belongs to another one", path=["after"]
+        ) from error
 
 
+def log_start(after: str | None, offset: int | None, attempt: int | None) -> LogCursor:
+    if after is None:
+        return LogCursor(attempt, offset)
+    if offset is not None or attempt is not None:
+        raise DomainError("Give after, or afterOffset and attempt.", path=["after"])
+    return decode_cursor(after)
+
+
+@located
 async def runs_changed(
     info: Info,
     filter: RunFilterArgument = NOT_GIVEN,  # noqa: A002 - the name in the graph
@@ -110,6 +156,7 @@ async def runs_changed(
             yield await _runs_changed_batch(info.context.loaders, batch)
 
 
+@located
 async def system_samples(info: Info) -> AsyncGenerator[SystemSample, None]:
     async with aclosing(follow(info, lambda _: info.context.system.samples(), None)) as samples:
         async for sample in samples:
@@ -145,8 +192,8 @@ class Subscription:
     )
     stage_log = strawberry.subscription(
         resolver=stage_log,
-        description="What a stage prints, from any offset on and through its retries: a new attempt begins at offset "
-        "0 again. It completes when the stage run is over and all was delivered.",
+        description="What a stage prints, from any cursor or offset on and through its retries: a new attempt begins "
+        "at offset 0 again. It completes when the stage run is over and all was delivered.",
     )
     runs_changed = strawberry.subscription(
         resolver=runs_changed,

@@ -67,6 +67,25 @@ async def test_a_client_whose_socket_is_cut_twenty_times_sees_every_event_once(
     assert len(set(received["seenAtCuts"])) >= 8, "most cuts came before or after all events"
 
 
+async def test_a_client_whose_socket_is_cut_after_every_piece_sees_each_line_of_a_log_once(
+    server: RunningServer, node_folder: Path
+) -> None:
+    lines = [f"line {number}\n" for number in range(12)]
+    run_id = await start(server, ["sh", "-c", "".join(f"echo {line.strip()}; sleep 0.1;" for line in lines)])
+    query = "query ($id: ID!) { run(id: $id) { stageRuns { id } } }"
+    [stage_run] = (await ask(server, query, id=run_id))["run"]["stageRuns"]
+    process = await asyncio.create_subprocess_exec(
+        *("node", "drop_log.js", server.graphql_url.replace("http", "ws"), stage_run["id"]),
+        cwd=node_folder,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    received = json.loads(output)
+    assert received["text"] == "".join(lines)
+    assert received["cuts"] > 1
+
+
 def test_the_readme_shows_the_lines_which_were_tested() -> None:
     _, comment_free = (FOLDER / "resuming.js").read_text().split("\nexport ")
     assert f"export {comment_free.strip()}" in (FOLDER.parents[1] / "README.md").read_text()

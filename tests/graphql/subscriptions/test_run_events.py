@@ -293,3 +293,22 @@ async def test_edges_of_each_batch_show_the_rows_as_they_are_then(
             await run.record(EventKind.STAGE_READIED)
             broker.publish(f"run:{run.run_id}")
             assert (await subscriber.next())["events"] == [{"run": {"notes": notes}}]
+
+
+async def test_an_error_of_the_stream_names_the_field_as_that_of_a_query_does(
+    graph: Graph, run: HandMadeRun
+) -> None:
+    aliased = (
+        "subscription ($id: ID!, $after: String) {\n  told: runEvents(runId: $id, after: $after) { cursor } }"
+    )
+    in_a_fragment = """subscription ($id: ID!, $after: String) { ...Told }
+      fragment Told on Subscription { told: runEvents(runId: $id, after: $after) { cursor } }"""
+    for document, column in ((aliased, 3), (in_a_fragment, 39)):
+        for variables in (
+            {"id": "x"},
+            {"id": str(run.run_id), "after": "x"},
+            {"id": str(run.run_id), "after": "9"},
+        ):
+            error = await graph.error(document, **variables)
+            assert (error["path"], error["locations"]) == (["told"], [{"line": 2, "column": column}])
+            assert error["code"] in ("NOT_FOUND", "BAD_INPUT")

@@ -19,6 +19,9 @@ from app.domain.statuses import Phase, StageStatus
 LOG = """subscription ($id: ID!, $after: BigInt, $attempt: Int) {
     stageLog(stageRunId: $id, afterOffset: $after, attempt: $attempt) { attempt offset nextOffset text final } }"""
 
+RESUMED = """subscription ($id: ID!, $after: String, $offset: BigInt, $attempt: Int) {
+    stageLog(stageRunId: $id, after: $after, afterOffset: $offset, attempt: $attempt) { cursor attempt text final } }"""
+
 
 class LogFile:
     """The log of one attempt, as the runner writes it."""
@@ -196,3 +199,38 @@ async def test_what_does_not_exist_is_a_typed_error(graph: Graph, run: HandMadeR
     assert (error["code"], error["argumentPath"]) == ("NOT_FOUND", ["stageRunId"])
     error = await graph.error(LOG, id=str(run.stage_run_id), attempt=2)
     assert (error["code"], error["argumentPath"]) == ("BAD_INPUT", ["attempt"])
+
+
+async def test_reading_goes_on_after_any_cursor_without_gap_or_repeat(
+    graph: Graph, run: HandMadeRun, attempts: Path
+) -> None:
+    for attempt in (1, 2):
+        LogFile(attempts, run, attempt).write(f"{attempt} \N{PENGUIN}\n".encode() * 20_000)
+    await run.update_stage_run(phase=Phase.FINAL, status=StageStatus.COMPLETED, attempt_number=2)
+    pieces = await graph.messages(RESUMED, id=str(run.stage_run_id), attempt=1)
+    assert len(pieces) > 4
+    for number, piece in enumerate(pieces, 1):
+        rest = await graph.messages(RESUMED, id=str(run.stage_run_id), after=piece["cursor"])
+        assert rest == pieces[number:]
+
+
+async def test_a_cursor_of_before_the_first_attempt_leads_to_the_first_attempt(
+    graph: Graph, run: HandMadeRun, attempts: Path
+) -> None:
+    await run.update_stage_run(attempt_number=0, phase=Phase.READY, status=StageStatus.PENDING)
+    query = "query ($id: ID!) { stageRun(id: $id) { log { cursor } } }"
+    context = graph.contexts()
+    result = await graph.schema.execute(query, {"id": str(run.stage_run_id)}, context_value=context)
+    assert result.data is not None
+    cursor = result.data["stageRun"]["log"]["cursor"]
+    for attempt in (1, 2):
+        LogFile(attempts, run, attempt).write(b"%d" % attempt)
+    await run.update_stage_run(phase=Phase.FINAL, status=StageStatus.COMPLETED, attempt_number=2)
+    pieces = await graph.messages(RESUMED, id=str(run.stage_run_id), after=cursor)
+    assert [piece["text"] for piece in pieces] == ["1", "2"]
+
+
+async def test_a_cursor_of_something_else_is_refused(graph: Graph, run: HandMadeRun) -> None:
+    for cursor, more in (("2:0", {}), ("x", {}), ("", {}), ("1:0", {"offset": 0}), ("1:0", {"attempt": 1})):
+        error = await graph.error(RESUMED, id=str(run.stage_run_id), after=cursor, **more)
+        assert (error["code"], error["argumentPath"]) == ("BAD_INPUT", ["after"])
