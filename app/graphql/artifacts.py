@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
+from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import strawberry
@@ -20,6 +23,7 @@ from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, sto
 from app.graphql.scalars import BigInt
 from app.graphql.types.artifact import Artifact
 from app.services import registration
+from app.services.checks import check_all
 from app.services.registration import Content, Registration
 
 COPY_SECONDS = 600.0
@@ -107,8 +111,8 @@ class ArtifactMutation:
     ) -> RegisterArtifactPayload:
         context = info.context
         said = registration_of(request)
-        registration.check_registration(said)
-        content = await content_of(context, request)
+        check_all(partial(registration.check_registration, said), partial(address_of, request))
+        content = address_of(request) or await stored_content(context, request)
         artifact_id = await registration.register_artifact(context.engine, context.broker, said, content)
         return RegisterArtifactPayload(artifact=await artifact_now(context, artifact_id))
 
@@ -120,7 +124,6 @@ class ArtifactMutation:
         context = info.context
         artifact_id = required_key(request.artifact_id, "Artifact", "artifactId")
         changes = storable(changes_of(request))
-        as_object(changes.get("artifactMetadata"), "artifactMetadata")
         await registration.update_artifact(context.engine, artifact_id, changes)
         return UpdateArtifactPayload(artifact=await artifact_now(context, artifact_id))
 
@@ -134,7 +137,7 @@ def registration_of(request: RegisterArtifactInput) -> Registration:
         name=request.name,
         artifact_type=ArtifactType(draft["artifactType"]),
         description=draft.get("description"),
-        metadata=as_object(draft.get("artifactMetadata"), "artifactMetadata"),
+        metadata=draft.get("artifactMetadata"),
         dataset=None if dataset is None else dataset_facts(dataset),
         model=None if model is None else model_facts(model),
         training_dataset_id=(
@@ -144,17 +147,12 @@ def registration_of(request: RegisterArtifactInput) -> Registration:
 
 
 def dataset_facts(draft: dict[str, Any]) -> DatasetFacts:
-    schema = draft.get("schema")
-    if schema is not None and not (
-        isinstance(schema, list) and all(isinstance(column, dict) for column in schema)
-    ):
-        raise DomainError(
-            "schema must be a list of objects, one for each column.", path=("dataset", "schema")
-        )
-    for name in ("rowCount", "columnCount"):
-        if draft.get(name, 0) < 0:
-            raise DomainError(f"{name} must not be negative.", path=("dataset", name))
-    return DatasetFacts(draft.get("format"), draft.get("rowCount"), draft.get("columnCount"), schema)
+    return DatasetFacts(
+        format=draft.get("format"),
+        row_count=draft.get("rowCount"),
+        column_count=draft.get("columnCount"),
+        schema=draft.get("schema"),
+    )
 
 
 def model_facts(draft: dict[str, Any]) -> ModelFacts:
@@ -163,26 +161,34 @@ def model_facts(draft: dict[str, Any]) -> ModelFacts:
         algorithm=draft.get("algorithm"),
         framework=draft.get("framework"),
         format=draft.get("modelFormat"),
-        training_config=as_object(draft.get("trainingConfig"), "model", "trainingConfig"),
-        metrics=as_object(draft.get("metrics"), "model", "metrics"),
+        training_config=draft.get("trainingConfig"),
+        metrics=draft.get("metrics"),
     )
 
 
-def as_object(value: Any, *path: str) -> dict[str, Any] | None:
-    if value is not None and not isinstance(value, dict):
-        raise DomainError(f"{path[-1]} must be an object.", path=path)
-    return value
+def address_of(request: RegisterArtifactInput) -> Content | None:
+    """Where the bytes are kept, unless they are to be stored."""
+    location = changes_of(request.source).get("location")
+    if location is None:
+        return None
+    with about_source("location"):
+        return registration.kept_elsewhere(location)
 
 
-async def content_of(context: Context, request: RegisterArtifactInput) -> Content:
+async def stored_content(context: Context, request: RegisterArtifactInput) -> Content:
     ((kind, value),) = changes_of(request.source).items()
-    try:
-        if kind == "location":
-            return registration.kept_elsewhere(value)
+    with about_source(kind):
         if kind == "file":
             context.allow_more_time(COPY_SECONDS)
             return await registration.stored_file(context.imports, value)
         return await registration.stored_text(context.imports, value, request.name)
+
+
+@contextlib.contextmanager
+def about_source(kind: str) -> Iterator[None]:
+    """A problem is told of that field of the source."""
+    try:
+        yield
     except DomainError as error:
         raise DomainError(error.message, path=("source", kind), code=error.code) from error
 

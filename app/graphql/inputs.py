@@ -209,7 +209,7 @@ class StartRunInput:
     run_config: JSON | None = optional("Parameters and limits which hold for this run only.")
     environment: str | None = optional("A name for where the run belongs, for example staging.")
     triggered_by: str | None = optional("Who or what asks for the run.")
-    tags: list[str] | None = optional("Labels to find the run by.")
+    tags: list[str] | None = optional("Labels to find the run by, each given once.")
     notes: str | None = optional("Anything worth remembering about the run.")
     idempotency_key: str | None = optional("A second request with the same key gets the run of the first.")
 
@@ -242,6 +242,7 @@ class RetryRunInput:
         default=True,
         description="Keep the results of the stages which succeeded; otherwise do all of them again.",
     )
+    idempotency_key: str | None = optional("A second request with the same key gets the run of the first.")
 
 
 def draft_of(value: Any) -> Any:

@@ -61,7 +61,7 @@ class CancelRunPayload:
 
 @strawberry.type(description="Outcome of retryRun.")
 class RetryRunPayload:
-    run: Run | None = none_of("The new run")
+    run: Run | None = none_of("The new run, or the one which was started with the same key before")
     errors: list[UserError] = no_errors()
 
 
@@ -129,8 +129,9 @@ class Mutation:
     @expected_errors
     async def retry_run(self, info: Info, request: Annotated[RetryRunInput, INPUT]) -> RetryRunPayload:
         run_id = required_key(request.run_id, "Run", "runId")
+        key = storable(draft_of(request)).get("idempotencyKey")
         new_run_id = await runs.retry_run(
-            info.context.engine, info.context.broker, run_id, request.from_failed
+            info.context.engine, info.context.broker, run_id, request.from_failed, key
         )
         return RetryRunPayload(run=await run_now(info.context, new_run_id))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,11 +18,17 @@ from app.services.transitions import cancel
 
 
 async def enter(
-    connection: AsyncConnection, concurrency: Concurrency | None, pipeline_id: uuid.UUID, actor: str | None
+    connection: AsyncConnection,
+    concurrency: Concurrency | None,
+    pipeline_id: uuid.UUID,
+    actor: str | None,
+    *,
+    path: Sequence[str],
 ) -> str | None:
     """The key of a new run of the pipeline, held until the commit; None when its runs do not exclude each other.
 
-    REJECT raises ``Conflict`` while another run of the key is active, CANCEL_IN_PROGRESS asks for its end.
+    REJECT raises ``Conflict`` for the field at ``path`` while another run of the key is active, CANCEL_IN_PROGRESS asks
+    for its end.
     """
     if concurrency is None:
         return None
@@ -31,7 +38,7 @@ async def enter(
     if active and concurrency.policy is ConcurrencyPolicy.REJECT:
         raise Conflict(
             f"run {active[0]} of the concurrency key {key!r} is active; wait for its end or cancel it",
-            path=("pipelineId",),
+            path=path,
         )
     if concurrency.policy is ConcurrencyPolicy.CANCEL_IN_PROGRESS:
         await _cancel_all(connection, active, actor)

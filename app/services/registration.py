@@ -6,6 +6,7 @@ import mimetypes
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,8 +20,8 @@ from app.domain.events import EventKind
 from app.domain.statuses import RUN_FINAL, ArtifactStatus, ArtifactType, StorageType
 from app.errors import Conflict, DomainError, NotFound
 from app.services.artifacts import dataset_row, model_row, touch_blobs
+from app.services.checks import check_all, check_name, check_object, check_text
 from app.services.run_change import Publisher, RunChange, changing
-from app.services.runs import check_text
 from app.storage.base import StoredBlob, blob_key
 from app.storage.imports import Imports
 
@@ -116,16 +117,36 @@ async def register_artifact(
 
 
 def check_registration(registration: Registration) -> None:
-    if not registration.name.strip():
-        raise DomainError("name: must not be empty", path=("name",))
-    check_text("name", registration.name, NAME_LIMIT)
-    check_text("description", registration.description, DESCRIPTION_LIMIT)
+    """Raises ``InvalidInput`` with all that is wrong with what the client says."""
     dataset, model = registration.dataset or DatasetFacts(), registration.model or ModelFacts()
-    check_text("dataset.format", dataset.format, 50)
-    check_text("model.modelType", model.model_type, 100)
-    check_text("model.algorithm", model.algorithm, 100)
-    check_text("model.framework", model.framework, 100)
-    check_text("model.modelFormat", model.format, 50)
+    check_all(
+        partial(check_name, registration.name, NAME_LIMIT),
+        partial(check_text, "description", registration.description, DESCRIPTION_LIMIT),
+        partial(check_object, "artifactMetadata", registration.metadata),
+        partial(check_text, "dataset.format", dataset.format, 50),
+        partial(_check_count, "rowCount", dataset.row_count),
+        partial(_check_count, "columnCount", dataset.column_count),
+        partial(_check_columns, dataset.schema),
+        partial(check_text, "model.modelType", model.model_type, 100),
+        partial(check_text, "model.algorithm", model.algorithm, 100),
+        partial(check_text, "model.framework", model.framework, 100),
+        partial(check_text, "model.modelFormat", model.format, 50),
+        partial(check_object, "model.trainingConfig", model.training_config),
+        partial(check_object, "model.metrics", model.metrics),
+    )
+
+
+def _check_count(name: str, count: int | None) -> None:
+    if count is not None and count < 0:
+        raise DomainError(f"dataset.{name}: must not be negative", path=("dataset", name))
+
+
+def _check_columns(schema: Any) -> None:
+    is_list = isinstance(schema, list) and all(isinstance(column, dict) for column in schema)
+    if schema is not None and not is_list:
+        raise DomainError(
+            "dataset.schema: must be a list of objects, one for each column", path=("dataset", "schema")
+        )
 
 
 async def _run_of(engine: AsyncEngine, stage_run_id: uuid.UUID) -> uuid.UUID:
@@ -207,7 +228,10 @@ async def _existing_dataset(connection: AsyncConnection, dataset_id: uuid.UUID |
 
 async def update_artifact(engine: AsyncEngine, artifact_id: uuid.UUID, changes: Mapping[str, Any]) -> None:
     """Changes ``description``, ``artifactMetadata`` and ``isActive`` as far as they are among the keys."""
-    check_text("description", changes.get("description"), DESCRIPTION_LIMIT)
+    check_all(
+        partial(check_text, "description", changes.get("description"), DESCRIPTION_LIMIT),
+        partial(check_object, "artifactMetadata", changes.get("artifactMetadata")),
+    )
     columns = {"description": "description", "artifactMetadata": "artifact_metadata", "isActive": "is_active"}
     values = {columns[name]: value for name, value in changes.items()} or {"updated_at": sa.func.now()}
     statement = sa.update(artifacts).where(artifacts.c.id == artifact_id)

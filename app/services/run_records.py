@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,17 +14,20 @@ from app.broker.topics import RUNS, run_topic
 from app.database.models import pipeline_runs, stage_runs
 from app.domain.statuses import RUN_FINAL
 from app.errors import DomainError, ErrorCode
+from app.services.checks import check_all, check_tags, check_text
 from app.services.mirrors import lock_pipeline, mirror_latest_run
 from app.services.run_change import Publisher, changing, lock_run
-from app.services.runs import NOTES_LIMIT, check_tags, check_text
+from app.services.runs import NOTES_LIMIT
 
 
 async def update_run(
     engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, changes: Mapping[str, Any]
 ) -> None:
     """Changes ``tags`` and ``notes`` as far as they are among the keys; ``None`` removes them."""
-    check_tags(changes.get("tags") or ())
-    check_text("notes", changes.get("notes"), NOTES_LIMIT)
+    check_all(
+        partial(check_tags, changes.get("tags") or ()),
+        partial(check_text, "notes", changes.get("notes"), NOTES_LIMIT),
+    )
     values = {name: changes[name] or None for name in ("tags", "notes") if name in changes}
     async with changing(engine, hints, run_id) as change:
         change.set_run(**values)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,13 +21,13 @@ from app.domain.specs import PipelineSpec, definition_of
 from app.domain.statuses import RUN_FINAL, StageStatus, TriggerType
 from app.errors import Conflict, DomainError, ErrorCode, NotFound
 from app.services import concurrency, transitions
+from app.services.checks import check_all, check_tags, check_text, problems_of, refuse, told_of
 from app.services.pipelines import active_stages, is_kept, load_draft
 from app.services.queueing import insert_run
 from app.services.run_change import Publisher
 
-TAGS_LIMIT = 50
-TAG_LENGTH_LIMIT = 100
 NOTES_LIMIT = 100_000
+KEY_LIMIT = 255
 
 
 @dataclass(frozen=True)
@@ -45,29 +46,23 @@ class StartRun:
 
 async def start_run(engine: AsyncEngine, hints: Publisher, request: StartRun) -> uuid.UUID:
     """Queues a run and answers its id; the same idempotency key answers the same run again."""
-    _check(request)
-    known = await _run_of_key(engine, request)
-    if known is not None:
-        return known
-    try:
-        async with engine.begin() as connection:
-            run_id = await queue_run(connection, request)
-    except (IntegrityError, Conflict):
-        known = await _run_of_key(engine, request)
-        if known is None:
-            raise
-        return known
-    hints.publish(*queued_topics(run_id))
-    return run_id
+    wrong = problems_of(partial(_check, request))
+    key = None if wrong else request.idempotency_key
+    known = partial(_run_of_key, engine, key, pipeline_id=request.pipeline_id, retry_of_id=None)
+    return await _queue_once(engine, hints, known, lambda connection: queue_run(connection, request, wrong))
 
 
-async def queue_run(connection: AsyncConnection, request: StartRun) -> uuid.UUID:
+async def queue_run(
+    connection: AsyncConnection, request: StartRun, wrong: Sequence[DomainError] = ()
+) -> uuid.UUID:
     """Queues a run in the caller's transaction, who publishes ``queued_topics`` after the commit.
 
-    The texts of the request are checked and its idempotency key is new.
+    Its idempotency key is new. ``wrong``: what is wrong with its texts, to be told with whatever else is.
     """
-    spec = parse_pipeline(await load_draft(connection, request.pipeline_id))
-    return await _queue(connection, request, spec)
+    draft = await load_draft(connection, request.pipeline_id)
+    with told_of("pipelineId"):
+        spec = parse_pipeline(draft)
+    return await _queue(connection, request, spec, wrong=wrong)
 
 
 def queued_topics(run_id: uuid.UUID) -> tuple[str, ...]:
@@ -76,52 +71,56 @@ def queued_topics(run_id: uuid.UUID) -> tuple[str, ...]:
 
 
 def _check(request: StartRun) -> None:
-    texts = {
-        "environment": (request.environment, 50),
-        "triggeredBy": (request.triggered_by, 255),
-        "idempotencyKey": (request.idempotency_key, 255),
-        "notes": (request.notes, NOTES_LIMIT),
-    }
-    for name, (value, limit) in texts.items():
-        check_text(name, value, limit)
-    if request.idempotency_key == "":
+    check_all(
+        partial(check_text, "environment", request.environment, 50),
+        partial(check_text, "triggeredBy", request.triggered_by, 255),
+        partial(_check_key, request.idempotency_key),
+        partial(check_text, "notes", request.notes, NOTES_LIMIT),
+        partial(check_tags, request.tags),
+    )
+
+
+def _check_key(key: str | None) -> None:
+    check_text("idempotencyKey", key, KEY_LIMIT)
+    if key == "":
         raise DomainError("idempotencyKey: must not be empty; leave it out", path=("idempotencyKey",))
-    check_tags(request.tags)
 
 
-def check_tags(tags: Sequence[str]) -> None:
-    """Raises ``DomainError`` for too many tags, or one that is too long or can't be stored."""
-    if len(tags) > TAGS_LIMIT:
-        raise DomainError(f"tags: at most {TAGS_LIMIT} are allowed, got {len(tags)}", path=("tags",))
-    for index, tag in enumerate(tags):
-        check_text(f"tags.{index}", tag, TAG_LENGTH_LIMIT)
+async def _queue_once(
+    engine: AsyncEngine,
+    hints: Publisher,
+    known: Callable[[], Awaitable[uuid.UUID | None]],
+    queue: Callable[[AsyncConnection], Awaitable[uuid.UUID]],
+) -> uuid.UUID:
+    """The run which is ``known`` already, also if somebody else was faster, or else a new one."""
+    run_id = await known()
+    if run_id is not None:
+        return run_id
+    try:
+        async with engine.begin() as connection:
+            run_id = await queue(connection)
+    except (IntegrityError, Conflict):
+        run_id = await known()
+        if run_id is None:
+            raise
+        return run_id
+    hints.publish(*queued_topics(run_id))
+    return run_id
 
 
-def check_text(name: str, value: str | None, limit: int) -> None:
-    """Raises ``DomainError`` for a text which is too long or can't be stored; ``name`` is its path, with dots."""
-    if value is None:
-        return
-    path = tuple(name.split("."))
-    if len(value) > limit:
-        raise DomainError(f"{name}: at most {limit} characters are allowed, got {len(value)}", path=path)
-    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise DomainError(f"{name}: must not contain NUL or lone surrogates", path=path)
-
-
-async def _run_of_key(engine: AsyncEngine, request: StartRun) -> uuid.UUID | None:
-    if request.idempotency_key is None:
+async def _run_of_key(engine: AsyncEngine, key: str | None, **expected: uuid.UUID | None) -> uuid.UUID | None:
+    """The run which was started with the key; ``CONFLICT`` if another request has used it."""
+    if key is None:
         return None
-    columns = (pipeline_runs.c.id, pipeline_runs.c.pipeline_id)
-    statement = sa.select(*columns).where(pipeline_runs.c.idempotency_key == request.idempotency_key)
+    columns = pipeline_runs.c["id", "pipeline_id", "retry_of_id"]
+    statement = sa.select(*columns).where(pipeline_runs.c.idempotency_key == key)
     async with engine.connect() as connection:
         row = (await connection.execute(statement)).one_or_none()
     if row is None:
         return None
-    if row.pipeline_id != request.pipeline_id:
-        raise DomainError(
-            "idempotencyKey: it was used for a run of another pipeline",
-            path=("idempotencyKey",),
-            code=ErrorCode.CONFLICT,
+    if any(getattr(row, name) != value for name, value in expected.items()):
+        raise Conflict(
+            f"idempotencyKey: it was used for something else, run {row.id}", path=("idempotencyKey",)
         )
     run_id: uuid.UUID = row.id
     return run_id
@@ -132,14 +131,21 @@ async def _queue(
     request: StartRun,
     spec: PipelineSpec,
     *,
+    wrong: Sequence[DomainError] = (),
     retry_of_id: uuid.UUID | None = None,
     reused: Mapping[str, sa.Row[Any]] | None = None,
 ) -> uuid.UUID:
     """Inserts the run with all its stage runs in the caller's transaction."""
-    config = parse_run_config(request.run_config, [stage.name for stage in spec.stages])
+    parse = partial(parse_run_config, request.run_config, [stage.name for stage in spec.stages])
+    refuse([*wrong, *problems_of(parse)])
+    config = parse()
     stage_ids = {row.name: row.id for row in await active_stages(connection, request.pipeline_id)}
     key = await concurrency.enter(
-        connection, spec.config.concurrency, request.pipeline_id, request.triggered_by
+        connection,
+        spec.config.concurrency,
+        request.pipeline_id,
+        request.triggered_by,
+        path=("pipelineId",) if retry_of_id is None else ("runId",),
     )
     return await insert_run(
         connection,
@@ -177,8 +183,7 @@ async def cancel_run(
     engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, reason: str | None, actor: str | None = None
 ) -> None:
     """Asks for the end of a run in the name of ``actor``; ``NOT_CANCELLABLE`` when it has ended already."""
-    check_text("reason", reason, 10_000)
-    check_text("cancelledBy", actor, 255)
+    check_all(partial(check_text, "reason", reason, 10_000), partial(check_text, "cancelledBy", actor, 255))
     actor = actor or TriggerType.API.value
     if not await transitions.request_cancel(engine, hints, run_id, actor=actor, reason=reason):
         raise DomainError(
@@ -188,34 +193,49 @@ async def cancel_run(
         )
 
 
-async def retry_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, from_failed: bool) -> uuid.UUID:
-    """Runs the definition of an ended run once more, as a new run.
+async def retry_run(
+    engine: AsyncEngine,
+    hints: Publisher,
+    run_id: uuid.UUID,
+    from_failed: bool,
+    idempotency_key: str | None = None,
+) -> uuid.UUID:
+    """Runs the definition of an ended run once more, as a new run; the same idempotency key answers the same one again.
 
     With ``from_failed`` the stages that completed keep their outputs; only the others and what depends on them are
     executed. It works as long as the pipeline still has the stages of that run.
     """
-    async with engine.begin() as connection:
-        run = await _ended_run(connection, run_id)
+    _check_key(idempotency_key)
+    known = partial(_run_of_key, engine, idempotency_key, retry_of_id=run_id)
+    queue = partial(_queue_retry, run_id=run_id, from_failed=from_failed, idempotency_key=idempotency_key)
+    return await _queue_once(engine, hints, known, queue)
+
+
+async def _queue_retry(
+    connection: AsyncConnection, *, run_id: uuid.UUID, from_failed: bool, idempotency_key: str | None
+) -> uuid.UUID:
+    run = await _ended_run(connection, run_id)
+    with told_of("runId"):
         spec = parse_pipeline(run.definition)
-        await _check_stages_exist(connection, run.pipeline_id, spec)
-        reused = _reusable(spec, await _completed_stages(connection, run_id)) if from_failed else {}
-        if from_failed and len(reused) == len(spec.stages):
-            raise DomainError(
-                "every stage of the run completed: there is nothing to retry; leave out fromFailed to run all again",
-                path=("runId",),
-                code=ErrorCode.NOT_RETRYABLE,
-            )
-        request = StartRun(
-            pipeline_id=run.pipeline_id,
-            run_config=run.run_config,
-            environment=run.environment,
-            triggered_by=run.triggered_by,
-            tags=run.tags or (),
-            notes=run.notes,
+    await _check_stages_exist(connection, run.pipeline_id, spec)
+    reused = _reusable(spec, await _completed_stages(connection, run_id)) if from_failed else {}
+    if from_failed and len(reused) == len(spec.stages):
+        raise DomainError(
+            "every stage of the run completed: there is nothing to retry; leave out fromFailed to run all again",
+            path=("runId",),
+            code=ErrorCode.NOT_RETRYABLE,
         )
-        new_run_id = await _queue(connection, request, spec, retry_of_id=run_id, reused=reused)
-    hints.publish(*queued_topics(new_run_id))
-    return new_run_id
+    request = StartRun(
+        pipeline_id=run.pipeline_id,
+        run_config=run.run_config,
+        environment=run.environment,
+        triggered_by=run.triggered_by,
+        tags=run.tags or (),
+        notes=run.notes,
+        idempotency_key=idempotency_key,
+    )
+    with told_of("runId"):
+        return await _queue(connection, request, spec, retry_of_id=run_id, reused=reused)
 
 
 async def _ended_run(connection: AsyncConnection, run_id: uuid.UUID) -> sa.Row[Any]:

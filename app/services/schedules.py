@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,10 +18,10 @@ from app.database.models import schedules
 from app.domain.cron import Cron, parse_cron
 from app.domain.parsing import parse_run_config
 from app.domain.statuses import MissedPolicy
-from app.errors import Conflict, DomainError, InvalidInput, NotFound
+from app.errors import Conflict, NotFound
+from app.services.checks import check_all, check_name, check_tags, check_text
 from app.services.pipelines import active_stages, load_draft
 from app.services.run_change import Publisher
-from app.services.runs import check_tags, check_text
 
 NAME_LIMIT = 200
 ENVIRONMENT_LIMIT = 50
@@ -120,15 +121,13 @@ def _checked(draft: Mapping[str, Any], stage_names: Collection[str]) -> dict[str
     """The columns of a draft, but for ``next_run_at``."""
     cron, time_zone = draft["cron"], draft.get("timeZone", "UTC")
     run_config, environment, tags = (draft.get(key) for key in ("runConfig", "environment", "tags"))
-    problems = [
-        *_problems(lambda: _check_name(draft["name"])),
-        *_problems(lambda: parse_cron(cron, time_zone)),
-        *_problems(lambda: parse_run_config(run_config, stage_names)),
-        *_problems(lambda: check_text("environment", environment, ENVIRONMENT_LIMIT)),
-        *_problems(lambda: check_tags(tags or ())),
-    ]
-    if problems:
-        raise InvalidInput(problems)
+    check_all(
+        partial(check_name, draft["name"], NAME_LIMIT),
+        partial(parse_cron, cron, time_zone),
+        partial(parse_run_config, run_config, stage_names),
+        partial(check_text, "environment", environment, ENVIRONMENT_LIMIT),
+        partial(check_tags, tags or ()),
+    )
     return {
         "name": draft["name"],
         "cron": parse_cron(cron, time_zone).expression,
@@ -139,21 +138,6 @@ def _checked(draft: Mapping[str, Any], stage_names: Collection[str]) -> dict[str
         "environment": environment,
         "tags": tags or None,
     }
-
-
-def _problems(check: Callable[[], object]) -> Iterator[DomainError]:
-    try:
-        check()
-    except InvalidInput as error:
-        yield from error.problems
-    except DomainError as error:
-        yield error
-
-
-def _check_name(name: str) -> None:
-    check_text("name", name, NAME_LIMIT)
-    if not name.strip():
-        raise DomainError("name: must not be empty", path=("name",))
 
 
 def _no_schedule(schedule_id: uuid.UUID) -> NotFound:

@@ -24,9 +24,10 @@ from app.database.models import webhooks
 from app.domain.statuses import TriggerType
 from app.domain.text import read_json_object
 from app.errors import Conflict, DomainError, NotFound
+from app.services.checks import check_name
 from app.services.pipelines import load_draft
 from app.services.run_change import Publisher
-from app.services.runs import StartRun, check_text, start_run
+from app.services.runs import StartRun, start_run
 
 NAME_LIMIT = 200
 DELIVERY_LIMIT = 150
@@ -59,9 +60,7 @@ class Call:
 
 async def create_webhook(engine: AsyncEngine, pipeline_id: uuid.UUID, name: str) -> tuple[uuid.UUID, str]:
     """The id and the secret of a new webhook; the secret is not told again."""
-    check_text("name", name, NAME_LIMIT)
-    if not name.strip():
-        raise DomainError("name: must not be empty", path=("name",))
+    check_name(name, NAME_LIMIT)
     webhook_id, secret = new_id(), secrets.token_hex(32)
     row = {"id": webhook_id, "pipeline_id": pipeline_id, "name": name, "secret": secret}
     try:

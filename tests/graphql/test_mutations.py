@@ -217,6 +217,24 @@ async def test_the_same_idempotency_key_gives_the_same_run(graph: Graph) -> None
     assert runs[0] == runs[1]
 
 
+async def test_all_that_is_wrong_with_a_start_is_told_at_once(graph: Graph) -> None:
+    payload = await perform(
+        graph,
+        START,
+        pipelineId=await create(graph),
+        environment="e" * 51,
+        tags=["", "x" * 101],
+        runConfig={"failFast": 1},
+    )
+    assert payload["run"] is None
+    assert [(error["code"], error["path"]) for error in payload["errors"]] == [
+        ("BAD_INPUT", ["environment"]),
+        ("BAD_INPUT", ["tags", "0"]),
+        ("BAD_INPUT", ["tags", "1"]),
+        ("INVALID_SPECIFICATION", ["runConfig", "failFast"]),
+    ]
+
+
 async def test_a_run_is_cancelled_with_a_reason(graph: Graph) -> None:
     run = await start(graph)
     payload = await perform(graph, CANCEL, runId=run["id"], reason="no longer needed")
@@ -235,6 +253,19 @@ async def test_a_run_which_is_over_can_not_be_cancelled_but_retried(graph: Graph
     retry = await perform(graph, RETRY, runId=run["id"], fromFailed=False)
     assert retry["errors"] == []
     assert retry["run"]["retryOf"] == {"id": run["id"]}
+
+
+async def test_the_same_idempotency_key_gives_the_same_retry(graph: Graph) -> None:
+    run_id = (await start(graph))["id"]
+    await perform(graph, CANCEL, runId=run_id)
+    retries = [
+        (await perform(graph, RETRY, runId=run_id, idempotencyKey="again"))["run"]["id"] for _ in range(2)
+    ]
+    assert retries[0] == retries[1]
+    refused = await perform(graph, RETRY, runId=retries[0], idempotencyKey="again")
+    assert refused == {"run": None, "errors": [{"code": "CONFLICT", "path": ["idempotencyKey"]}]}
+    refused = await perform(graph, RETRY, runId=run_id, idempotencyKey="a\0b")
+    assert refused["errors"] == [{"code": "BAD_INPUT", "path": ["idempotencyKey"]}]
 
 
 async def test_a_run_which_is_not_over_can_not_be_retried(graph: Graph) -> None:
@@ -261,6 +292,8 @@ async def test_an_update_of_a_run_changes_only_what_is_given(graph: Graph) -> No
     [
         ({"tags": ["x"] * 51}, ["tags"]),
         ({"tags": ["fine", "x" * 101]}, ["tags", "1"]),
+        ({"tags": ["fine", ""]}, ["tags", "1"]),
+        ({"tags": ["fine", "fine"]}, ["tags", "1"]),
         ({"tags": ["a\0b"]}, ["tags", "0"]),
         ({"notes": "x" * 100_001}, ["notes"]),
     ],

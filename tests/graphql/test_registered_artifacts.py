@@ -326,6 +326,36 @@ async def test_an_error_names_the_field(
     assert await refused(graph, stage_run, {"text": "1"}, **more) == where
 
 
+async def test_all_that_is_wrong_with_a_registration_is_told_at_once(
+    graph: Graph, stage_run: uuid.UUID
+) -> None:
+    payload = await register(
+        graph,
+        stage_run,
+        {"location": "http://host/key"},
+        name=" ",
+        description="d" * 10_001,
+        artifactMetadata=[1],
+        dataset={"format": "f" * 51, "rowCount": -1, "columnCount": -1, "schema": {"a": 1}},
+        model={"algorithm": "a" * 101, "metrics": 1, "trainingConfig": "x"},
+    )
+    assert payload["artifact"] is None
+    assert {error["code"] for error in payload["errors"]} == {"BAD_INPUT"}
+    assert [".".join(error["path"]) for error in payload["errors"]] == [
+        "name",
+        "description",
+        "artifactMetadata",
+        "dataset.format",
+        "dataset.rowCount",
+        "dataset.columnCount",
+        "dataset.schema",
+        "model.algorithm",
+        "model.trainingConfig",
+        "model.metrics",
+        "source.location",
+    ]
+
+
 @pytest.mark.parametrize("source", [{}, {"text": "1", "file": "a"}, {"text": None}])
 async def test_exactly_one_source_is_given(
     graph: Graph, stage_run: uuid.UUID, source: dict[str, Any]

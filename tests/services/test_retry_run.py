@@ -6,12 +6,13 @@ import asyncio
 import uuid
 
 import pytest
+import sqlalchemy as sa
 
 from app.database.attempts import inputs_of
-from app.database.models import datasets, models
+from app.database.models import datasets, models, pipeline_runs
 from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.domain.statuses import FinishReason, Phase, RunStatus
-from app.errors import DomainError, ErrorCode, NotFound
+from app.errors import Conflict, DomainError, ErrorCode, InvalidInput, NotFound
 from app.services.pipelines import delete_pipeline, update_pipeline
 from app.services.runs import retry_run
 from tests.services.conftest import EXIT_3, ByHand, draft, output, stage
@@ -19,8 +20,10 @@ from tests.services.conftest import EXIT_3, ByHand, draft, output, stage
 LINE = (stage("load"), stage("train", ["load"]), stage("report", ["train", "load"]))
 
 
-async def retried(by_hand: ByHand, run_id: uuid.UUID, *, from_failed: bool = True) -> uuid.UUID:
-    return await retry_run(by_hand.engine, by_hand.broker, run_id, from_failed)
+async def retried(
+    by_hand: ByHand, run_id: uuid.UUID, *, from_failed: bool = True, key: str | None = None
+) -> uuid.UUID:
+    return await retry_run(by_hand.engine, by_hand.broker, run_id, from_failed, key)
 
 
 async def refused(by_hand: ByHand, run_id: uuid.UUID, *, from_failed: bool = True) -> str:
@@ -201,3 +204,55 @@ async def test_retries_at_once_are_runs_of_their_own(by_hand: ByHand) -> None:
     for run_id in new:
         assert (await by_hand.run(run_id)).status is RunStatus.COMPLETED
         await by_hand.check(run_id)
+
+
+async def test_retries_at_once_with_one_key_are_one_run(by_hand: ByHand) -> None:
+    old = await failed_line(by_hand)
+    (new,) = set(await asyncio.gather(*[retried(by_hand, old, key="k") for _ in range(4)]))
+    assert (await by_hand.run(new)).retry_of_id == old
+    await by_hand.cancel(new)
+    assert await retried(by_hand, old, key="k") == new
+    assert await retried(by_hand, old, key="K") != new
+
+
+async def test_retries_with_one_key_are_one_run_even_if_the_pipeline_allows_one_run_only(
+    by_hand: ByHand,
+) -> None:
+    pipeline_id = await by_hand.pipeline(stage("a"), concurrency={"policy": "REJECT"})
+    old = await by_hand.queue(pipeline_id)
+    await by_hand.cancel(old)
+    assert len(set(await asyncio.gather(*[retried(by_hand, old, key="k") for _ in range(4)]))) == 1
+    with pytest.raises(Conflict, match="is active") as refusal:
+        await retried(by_hand, old, key="K")
+    assert refusal.value.path == ("runId",)
+
+
+async def test_a_key_which_was_used_for_something_else_is_a_conflict(by_hand: ByHand) -> None:
+    pipeline_id = await by_hand.pipeline(stage("a"))
+    first, second = [await by_hand.queue(pipeline_id, idempotency_key=key) for key in "ab"]
+    for run_id in (first, second):
+        await by_hand.cancel(run_id)
+    await retried(by_hand, first, key="c")
+    for request in (
+        retried(by_hand, first, key="a"),
+        retried(by_hand, second, key="c"),
+        by_hand.queue(pipeline_id, idempotency_key="c"),
+    ):
+        with pytest.raises(Conflict) as refusal:
+            await request
+        assert refusal.value.path == ("idempotencyKey",)
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "a\0b", "\ud800"])
+async def test_a_key_that_cannot_be_stored_retries_nothing(by_hand: ByHand, key: str) -> None:
+    with pytest.raises(DomainError) as refusal:
+        await retried(by_hand, await failed_line(by_hand), key=key)
+    assert refusal.value.path == ("idempotencyKey",)
+
+
+async def test_a_definition_that_is_no_longer_understood_is_told_of_the_run(by_hand: ByHand) -> None:
+    old = await failed_line(by_hand)
+    await by_hand.execute(sa.update(pipeline_runs).values(definition={}))
+    with pytest.raises(InvalidInput) as refusal:
+        await retried(by_hand, old)
+    assert {problem.path for problem in refusal.value.problems} == {("runId",)}

@@ -98,6 +98,8 @@ async def test_a_key_of_another_pipeline_is_a_conflict(by_hand: ByHand) -> None:
         ("tags", ["fine", "a\0b"]),
         ("tags", ["x" * 101]),
         ("tags", ["x"] * 51),
+        ("tags", [""]),
+        ("tags", ["twice", "twice"]),
         ("run_config", {"params": {"a\0": 1}}),
         ("run_config", {"params": {"a": float("nan")}}),
         ("run_config", {"params": {1: 2}}),
@@ -115,12 +117,38 @@ async def test_a_request_that_cannot_be_stored_is_refused_and_leaves_nothing(
     assert await by_hand.rows(sa.select(pipeline_runs)) == []
 
 
+async def test_all_that_is_wrong_with_a_request_is_told_at_once(by_hand: ByHand) -> None:
+    pipeline_id = await by_hand.pipeline(stage("a"))
+    with pytest.raises(InvalidInput) as refusal:
+        await by_hand.queue(
+            pipeline_id,
+            environment="x" * 51,
+            triggered_by="\ud800",
+            idempotency_key="a\0b",
+            notes="x" * 100_001,
+            tags=["fine", "", "fine", "x" * 101],
+            run_config={"timeout": -1, "stages": {"gone": {}}},
+        )
+    assert [".".join(problem.path) for problem in refusal.value.problems] == [
+        "environment",
+        "triggeredBy",
+        "idempotencyKey",
+        "notes",
+        "tags.1",
+        "tags.2",
+        "tags.3",
+        "runConfig.stages.gone",
+        "runConfig.timeout",
+    ]
+    assert await by_hand.rows(sa.select(pipeline_runs)) == []
+
+
 async def test_texts_of_any_script_and_length_up_to_the_limits_are_stored(by_hand: ByHand) -> None:
     given = {
         "environment": "ä" * 50,
         "triggered_by": "🐧" * 255,
         "notes": "\u2028\n" * 50_000,
-        "tags": ["'; DROP TABLE pipelines; --", "", "\t"],
+        "tags": ["'; DROP TABLE pipelines; --", " ", "\t"],
         "idempotency_key": "%s {} \\",
     }
     run = await by_hand.run(await by_hand.queue(await by_hand.pipeline(stage("a")), **given))
@@ -154,5 +182,6 @@ async def test_a_stored_pipeline_that_is_no_longer_understood_is_refused_with_it
 ) -> None:
     pipeline_id = await by_hand.pipeline(stage("a"))
     await by_hand.execute(sa.text("UPDATE pipeline_stages SET config = '{}'"))
-    with pytest.raises(InvalidInput, match="command"), anyio.fail_after(10):
+    with pytest.raises(InvalidInput, match="command") as refusal, anyio.fail_after(10):
         await by_hand.queue(pipeline_id)
+    assert {problem.path for problem in refusal.value.problems} == {("pipelineId",)}
