@@ -28,6 +28,12 @@ NOT_GIVEN: Any = strawberry.UNSET
 First = Annotated[
     int | None, strawberry.argument(description=f"How many nodes from the start; at most {MAX_PAGE}.")
 ]
+FirstOfRoot = Annotated[
+    int | None,
+    strawberry.argument(
+        description=f"How many nodes from the start; at most {MAX_PAGE}, and {DEFAULT_PAGE} without this and `last`."
+    ),
+]
 After = Annotated[str | None, strawberry.argument(description="Only nodes after this cursor.")]
 Last = Annotated[
     int | None, strawberry.argument(description=f"How many nodes from the end; at most {MAX_PAGE}.")

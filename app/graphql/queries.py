@@ -41,7 +41,7 @@ from app.graphql.pages import (
     After,
     Before,
     Connection,
-    First,
+    FirstOfRoot,
     Last,
     T,
     connection,
@@ -75,7 +75,7 @@ def newest_first(cls: type[T], selection: Selection, description: str) -> Any:
 
     async def resolve(
         info: Info,
-        first: First = NOT_GIVEN,
+        first: FirstOfRoot = NOT_GIVEN,
         after: After = NOT_GIVEN,
         last: Last = NOT_GIVEN,
         before: Before = NOT_GIVEN,
@@ -91,7 +91,7 @@ class Query:
     async def pipelines(
         self,
         info: Info,
-        first: First = NOT_GIVEN,
+        first: FirstOfRoot = NOT_GIVEN,
         after: After = NOT_GIVEN,
         last: Last = NOT_GIVEN,
         before: Before = NOT_GIVEN,
@@ -110,7 +110,7 @@ class Query:
     async def runs(
         self,
         info: Info,
-        first: First = NOT_GIVEN,
+        first: FirstOfRoot = NOT_GIVEN,
         after: After = NOT_GIVEN,
         last: Last = NOT_GIVEN,
         before: Before = NOT_GIVEN,
@@ -142,7 +142,7 @@ class Query:
     async def artifacts(
         self,
         info: Info,
-        first: First = NOT_GIVEN,
+        first: FirstOfRoot = NOT_GIVEN,
         after: After = NOT_GIVEN,
         last: Last = NOT_GIVEN,
         before: Before = NOT_GIVEN,

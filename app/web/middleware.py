@@ -37,7 +37,7 @@ def guards(
         Middleware(RequestIdMiddleware),
         Middleware(HostMiddleware, allowed_hosts=allowed_hosts),
         *([Middleware(BearerTokenMiddleware, token=token)] if token else []),
-        Middleware(RequestBodyLimitMiddleware, max_body_size=max_body_bytes),
+        Middleware(BodyLimitMiddleware, max_body_bytes=max_body_bytes),
     ]
 
 
@@ -106,6 +106,31 @@ class BearerTokenMiddleware:
     def _is_authorized(self, scope: Scope) -> bool:
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and token_matches(self._token, given.strip())
+
+
+class BodyLimitMiddleware:
+    """Refuses bodies of more bytes; on the GraphQL endpoint in the form that its clients read."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app = RequestBodyLimitMiddleware(app, max_body_bytes)
+        message = f"The body of a request must not have more than {max_body_bytes} bytes."
+        self._refusal = {"errors": [{"message": message, "extensions": {"code": "BAD_REQUEST"}}]}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != GRAPHQL_PATH:
+            await self.app(scope, receive, send)
+            return
+        refused = False
+
+        async def send_refusal_as_graphql(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] == 413:
+                refused = True
+                await JSONResponse(self._refusal, 413)(scope, receive, send)
+            elif not refused:
+                await send(message)
+
+        await self.app(scope, receive, send_refusal_as_graphql)
 
 
 def _is_open(scope: Scope) -> bool:

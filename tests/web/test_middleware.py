@@ -21,6 +21,16 @@ from app.web.middleware import guards
 
 TOKEN = "a-token-of-the-test"
 HOSTS = ["127.0.0.1", "localhost", "::1"]
+TOO_LARGE = {
+    "errors": [
+        {
+            "message": "The body of a request must not have more than 1000000 bytes.",
+            "extensions": {"code": "BAD_REQUEST"},
+        }
+    ]
+}
+"""What the GraphQL endpoint answers to a larger body."""
+
 logger = logging.getLogger("the route")
 
 
@@ -191,7 +201,9 @@ async def test_a_body_up_to_the_limit_is_read_and_a_larger_one_is_refused(
     async with client.post("/graphql", data=b"x" * 1_000_000) as response:
         assert await response.json() == {"bytes": 1_000_000}
     async with client.post("/graphql", data=b"x" * 1_000_001) as response:
-        assert response.status == 413
+        assert (response.status, await response.json()) == (413, TOO_LARGE)
+    async with client.post("/health", data=b"x" * 1_000_001) as response:
+        assert (response.status, response.content_type) == (413, "text/plain")
 
 
 async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(client: aiohttp.ClientSession) -> None:
@@ -200,7 +212,7 @@ async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(client: aiohttp.
             yield b"x" * 100_000
 
     async with client.post("/graphql", data=chunks()) as response:
-        assert response.status == 413
+        assert (response.status, await response.json()) == (413, TOO_LARGE)
 
 
 async def raw_request(port: int, request: bytes) -> bytes:

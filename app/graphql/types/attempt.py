@@ -27,7 +27,7 @@ class StageAttempt:
     evidence: strawberry.Private[dict[str, Any] | None]
     attempt: int = strawberry.field(description="Number of the attempt, from 1.")
     host_id: strawberry.ID = strawberry.field(description="The host which executed it.")
-    executor: str = strawberry.field(description="What executed it: LOCAL or RAY.")
+    executor: str = strawberry.field(description="What executed it: LOCAL, which is processes of its host.")
     claimed_at: dt.datetime = strawberry.field(description="When a worker took it.")
     started_at: dt.datetime | None = strawberry.field(description="When its process started.")
     finished_at: dt.datetime | None = strawberry.field(description="When its process ended.")
