@@ -34,6 +34,7 @@ from app.storage.imports import Imports
 from app.web.downloads import Downloads
 from app.web.health import Health
 from app.web.hooks import Hooks
+from app.web.http import HttpProtocol
 from app.web.middleware import GRAPHQL_PATH, guards
 from app.web.ui import graphiql_response, static_routes
 from app.web.websocket import WebSocketProtocol
@@ -179,6 +180,7 @@ class _Server(uvicorn.Server):
 async def _serving(app: ASGIApp, listener: socket.socket, settings: Settings) -> AsyncIterator[RunningServer]:
     config = uvicorn.Config(
         app,
+        http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=64 * 1024,
         ws_per_message_deflate=False,
