@@ -31,11 +31,13 @@ COPY_SECONDS = 600.0
 
 @strawberry.input(one_of=True, description="Where the bytes of an artifact come from: exactly one of these.")
 class ArtifactSource:
-    file: strawberry.Maybe[str] = strawberry.field(
+    file: strawberry.Maybe[str | None] = strawberry.field(
         description="Path of a file in the server's MLP_IMPORT_FOLDER, which is copied into its store."
     )
-    text: strawberry.Maybe[str] = strawberry.field(description="The content itself, for what is small.")
-    location: strawberry.Maybe[str] = strawberry.field(
+    text: strawberry.Maybe[str | None] = strawberry.field(
+        description="The content itself, for what is small."
+    )
+    location: strawberry.Maybe[str | None] = strawberry.field(
         description="Address of bytes which stay where they are, like s3://bucket/key; the server never calls it."
     )
 

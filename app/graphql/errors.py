@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLError, ValueNode
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types.execution import ExecutionContext
@@ -53,7 +53,7 @@ def public_error(error: GraphQLError, execution: ExecutionContext | None) -> Gra
     while isinstance(cause, GraphQLError):
         cause = cause.original_error
     if cause is None or isinstance(cause, _NO_OPERATION):
-        return as_bad_request(error) if error.path is None else error
+        return as_bad_request(error) if is_of_the_request(error) else error
     if isinstance(cause, DomainError):
         details: dict[str, Any] = {"code": cause.code.value, "argumentPath": graph_path(cause.path)}
         return located(error, cause.message, details)
@@ -66,8 +66,13 @@ def public_error(error: GraphQLError, execution: ExecutionContext | None) -> Gra
     return located(error, "Internal error", {"code": "INTERNAL", "errorId": error_id})
 
 
+def is_of_the_request(error: GraphQLError) -> bool:
+    """Whether the document or a variable is wrong, in general or as the argument of a field."""
+    return error.path is None or any(isinstance(node, ValueNode) for node in error.nodes or ())
+
+
 def as_bad_request(error: GraphQLError) -> GraphQLError:
-    """``error``, because of which nothing was executed, with a code if it has none."""
+    """``error`` with a code if it has none."""
     details = {"code": "BAD_REQUEST", **(error.extensions or {})}
     return located(error, error.message, details)
 

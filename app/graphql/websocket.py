@@ -76,7 +76,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             return
         except Exception as error:
             await self.handle_task_exception(error)
-            await operation.send_initial_errors([GraphQLError("Internal error")])
+            await operation.send_initial_errors(
+                [GraphQLError("Internal error", extensions={"code": "INTERNAL"})]
+            )
 
     async def _deliver(self, operation: Operation[Context, None], messages: AsyncIterator[Message]) -> None:
         start = f'{{"id":{self.view.encode_json(operation.id)},"type":'

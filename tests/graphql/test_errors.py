@@ -71,6 +71,12 @@ async def test_a_wrong_variable_is_explained_to_the_client_and_not_logged(
     assert "canary" not in caplog.text
 
 
+async def test_a_null_which_an_argument_does_not_take_is_told_of_its_field(graph: Graph) -> None:
+    query = "query($order: RunOrder = CREATED_AT_ASC) { runs(orderBy: $order) { totalCount } }"
+    error = await graph.refusal(query, order=None)
+    assert (error["path"], error["extensions"]) == (["runs"], {"code": "BAD_REQUEST"})
+
+
 async def test_validation_errors_reach_the_client_every_time(graph: Graph) -> None:
     for _ in range(2):
         error = await graph.refusal("{ nothingLikeThis }")
