@@ -46,7 +46,7 @@ After = Annotated[
 AfterPiece = Annotated[
     str | None,
     strawberry.argument(
-        description="Cursor of the last piece received; in place of `afterOffset` and `attempt`."
+        description="Cursor of the last piece received; with it `afterOffset` and `attempt` do not count."
     ),
 ]
 AfterOffset = Annotated[
@@ -134,11 +134,8 @@ async def stage_log(
 
 
 def log_start(after: str | None, offset: int | None, attempt: int | None) -> LogCursor:
-    if after is None:
-        return LogCursor(attempt, offset)
-    if offset is not None or attempt is not None:
-        raise DomainError("Give after, or afterOffset and attempt.", path=["after"])
-    return decode_cursor(after)
+    """The cursor counts more: who resumes sends the variables with which the log was first asked for, too."""
+    return LogCursor(attempt, offset) if after is None else decode_cursor(after)
 
 
 @located

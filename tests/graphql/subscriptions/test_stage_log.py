@@ -210,7 +210,9 @@ async def test_reading_goes_on_after_any_cursor_without_gap_or_repeat(
     pieces = await graph.messages(RESUMED, id=str(run.stage_run_id), attempt=1)
     assert len(pieces) > 4
     for number, piece in enumerate(pieces, 1):
-        rest = await graph.messages(RESUMED, id=str(run.stage_run_id), after=piece["cursor"])
+        # Where the log was first asked for is still among the variables of a client that resumes.
+        begun = {"attempt": 1, "offset": 0}
+        rest = await graph.messages(RESUMED, id=str(run.stage_run_id), after=piece["cursor"], **begun)
         assert rest == pieces[number:]
 
 
@@ -231,6 +233,6 @@ async def test_a_cursor_of_before_the_first_attempt_leads_to_the_first_attempt(
 
 
 async def test_a_cursor_of_something_else_is_refused(graph: Graph, run: HandMadeRun) -> None:
-    for cursor, more in (("2:0", {}), ("x", {}), ("", {}), ("1:0", {"offset": 0}), ("1:0", {"attempt": 1})):
-        error = await graph.error(RESUMED, id=str(run.stage_run_id), after=cursor, **more)
+    for cursor in ("2:0", "x", ""):
+        error = await graph.error(RESUMED, id=str(run.stage_run_id), after=cursor)
         assert (error["code"], error["argumentPath"]) == ("BAD_INPUT", ["after"])
