@@ -10,7 +10,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.database.models import artifacts, pipeline_runs, pipeline_stages, pipelines, stage_runs
+from app.database.models import (
+    artifacts,
+    datasets,
+    models,
+    pipeline_runs,
+    pipeline_stages,
+    pipelines,
+    stage_runs,
+)
 from app.database.queries import Selection, key_array
 from app.domain.statuses import ArtifactStatus, ArtifactType, RunStatus, TriggerType
 
@@ -155,6 +163,42 @@ def artifact_conditions(
         stage_run_id is not None and t.stage_run_id == stage_run_id,
         pipeline_id is not None and t.stage_id.in_(of_pipeline),
     )
+
+
+def dataset_conditions(
+    *,
+    file_format: str | None = None,
+    name: str | None = None,
+    run_id: uuid.UUID | None = None,
+    pipeline_id: uuid.UUID | None = None,
+) -> Conditions:
+    """Datasets of this format, whatever its case, whose artifact matches the rest."""
+    t = datasets.c
+    return chosen(
+        file_format is not None and sa.func.lower(t.format) == (file_format or "").lower(),
+        _held_by(t.artifact_id, artifact_conditions(name=name, run_id=run_id, pipeline_id=pipeline_id)),
+    )
+
+
+def model_conditions(
+    *,
+    algorithm: str | None = None,
+    framework: str | None = None,
+    name: str | None = None,
+    run_id: uuid.UUID | None = None,
+    pipeline_id: uuid.UUID | None = None,
+) -> Conditions:
+    """Models whose algorithm and framework contain these texts, whatever their case, and whose artifact matches."""
+    t = models.c
+    return chosen(
+        algorithm is not None and t.algorithm.icontains(algorithm, autoescape=True),
+        framework is not None and t.framework.icontains(framework, autoescape=True),
+        _held_by(t.artifact_id, artifact_conditions(name=name, run_id=run_id, pipeline_id=pipeline_id)),
+    )
+
+
+def _held_by(artifact_id: sa.Column[uuid.UUID], of_artifact: Conditions) -> sa.ColumnElement[bool] | bool:
+    return bool(of_artifact) and artifact_id.in_(sa.select(artifacts.c.id).where(*of_artifact))
 
 
 def chosen(*conditions: sa.ColumnElement[bool] | bool) -> Conditions:

@@ -21,6 +21,8 @@ from app.database.pages import (
     Conditions,
     Order,
     artifact_conditions,
+    dataset_conditions,
+    model_conditions,
     pipeline_conditions,
     run_conditions,
 )
@@ -145,6 +147,41 @@ class ArtifactFilter:
         )
 
 
+@strawberry.input(description="Narrows a list of datasets; everything given must hold.")
+class DatasetFilter:
+    format: str | None = optional("The file has this format, whatever the case, for example csv.")
+    name: str | None = optional("The name of the artifact contains this, whatever the case.")
+    run_id: strawberry.ID | None = optional("The artifact was made by this run.")
+    pipeline_id: strawberry.ID | None = optional("The artifact was made by a run of this pipeline.")
+
+    def conditions(self) -> Conditions:
+        refuse_unstorable({"format": given(self.format), "name": given(self.name)}, "filter")
+        return dataset_conditions(
+            file_format=given(self.format),
+            name=given(self.name),
+            run_id=key_in_filter(self.run_id, "Run", "runId"),
+            pipeline_id=key_in_filter(self.pipeline_id, "Pipeline", "pipelineId"),
+        )
+
+
+@strawberry.input(description="Narrows a list of models; everything given must hold.")
+class ModelFilter:
+    algorithm: str | None = optional("The algorithm contains this, whatever the case.")
+    framework: str | None = optional("The framework contains this, whatever the case.")
+    name: str | None = optional("The name of the artifact contains this, whatever the case.")
+    run_id: strawberry.ID | None = optional("The artifact was made by this run.")
+    pipeline_id: strawberry.ID | None = optional("The artifact was made by a run of this pipeline.")
+
+    def conditions(self) -> Conditions:
+        texts = {name: given(getattr(self, name)) for name in ("algorithm", "framework", "name")}
+        refuse_unstorable(texts, "filter")
+        return model_conditions(
+            **texts,
+            run_id=key_in_filter(self.run_id, "Run", "runId"),
+            pipeline_id=key_in_filter(self.pipeline_id, "Pipeline", "pipelineId"),
+        )
+
+
 def key_in_filter(node_id: strawberry.ID | None, type_name: str, field: str) -> uuid.UUID | None:
     """The key of a ``type_name`` in a field of a filter, or ``None`` if it has none."""
     chosen = given(node_id)
@@ -161,6 +198,12 @@ PipelineFilterArgument = Annotated[
 PipelineOrderArgument = Annotated[PipelineOrder, strawberry.argument(description="Order of the list.")]
 ArtifactFilterArgument = Annotated[
     ArtifactFilter | None, strawberry.argument(name="filter", description="Only artifacts which match.")
+]
+DatasetFilterArgument = Annotated[
+    DatasetFilter | None, strawberry.argument(name="filter", description="Only datasets which match.")
+]
+ModelFilterArgument = Annotated[
+    ModelFilter | None, strawberry.argument(name="filter", description="Only models which match.")
 ]
 ArtifactOrderArgument = Annotated[ArtifactOrder, strawberry.argument(description="Order of the list.")]
 

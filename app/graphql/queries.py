@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import strawberry
 from strawberry import relay
@@ -20,15 +20,14 @@ from app.graphql.context import Context
 from app.graphql.ids import key_of, required_key, split_id
 from app.graphql.info import Info
 from app.graphql.inputs import (
-    ArtifactFilter,
     ArtifactFilterArgument,
     ArtifactOrder,
     ArtifactOrderArgument,
-    PipelineFilter,
+    DatasetFilterArgument,
+    ModelFilterArgument,
     PipelineFilterArgument,
     PipelineOrder,
     PipelineOrderArgument,
-    RunFilter,
     RunFilterArgument,
     RunOrder,
     RunOrderArgument,
@@ -68,21 +67,6 @@ RunIds = Annotated[
         description=f"Ids of the runs: 2 to {MAX_COMPARED}, the one to measure against first."
     ),
 ]
-
-
-def newest_first(cls: type[T], selection: Selection, description: str) -> Any:
-    """A root field with all nodes of a type, without filter or order to choose."""
-
-    async def resolve(
-        info: Info,
-        first: FirstOfRoot = NOT_GIVEN,
-        after: After = NOT_GIVEN,
-        last: Last = NOT_GIVEN,
-        before: Before = NOT_GIVEN,
-    ) -> Connection[T]:
-        return await root_page(info.context, cls, selection, window_of(first, after, last, before))
-
-    return strawberry.field(resolver=resolve, description=description)
 
 
 @strawberry.type(description="The roots of all reads.")
@@ -157,9 +141,31 @@ class Query:
     async def artifact(self, info: Info, node_id: NodeId) -> Artifact | None:
         return await node_or_none(info.context.loaders.artifact_by_id, node_id, "Artifact")
 
-    datasets: Connection[Dataset] = newest_first(Dataset, queries.DATASETS, "All datasets, newest first.")
+    @strawberry.field(description="All datasets, newest first.")
+    async def datasets(
+        self,
+        info: Info,
+        first: FirstOfRoot = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+        where: DatasetFilterArgument = NOT_GIVEN,
+    ) -> Connection[Dataset]:
+        window = window_of(first, after, last, before)
+        return await root_page(info.context, Dataset, queries.DATASETS, window, conditions_of(where))
 
-    models: Connection[Model] = newest_first(Model, queries.MODELS, "All models, newest first.")
+    @strawberry.field(description="All models, newest first.")
+    async def models(
+        self,
+        info: Info,
+        first: FirstOfRoot = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+        where: ModelFilterArgument = NOT_GIVEN,
+    ) -> Connection[Model]:
+        window = window_of(first, after, last, before)
+        return await root_page(info.context, Model, queries.MODELS, window, conditions_of(where))
 
     @strawberry.field(description="Any node by its global id, or null.")
     async def node(self, info: Info, node_id: AnyId) -> relay.Node | None:
@@ -190,7 +196,13 @@ class Query:
         )
 
 
-def conditions_of(where: PipelineFilter | RunFilter | ArtifactFilter | None) -> Conditions:
+class Filter(Protocol):
+    """The input of a list which can be narrowed."""
+
+    def conditions(self) -> Conditions: ...
+
+
+def conditions_of(where: Filter | None) -> Conditions:
     return () if where is None or where is NOT_GIVEN else where.conditions()
 
 

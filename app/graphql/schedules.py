@@ -15,9 +15,9 @@ from app.graphql.errors import UserError
 from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
 from app.graphql.inputs import change, changes_of, draft_of, optional
-from app.graphql.pages import Connection
+from app.graphql.pages import NOT_GIVEN, After, Before, Connection, FirstOfRoot, Last, window_of
 from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, storable
-from app.graphql.queries import NodeId, newest_first, node_or_none
+from app.graphql.queries import NodeId, node_or_none, root_page
 from app.graphql.types.schedule import Schedule
 from app.services import schedules
 
@@ -88,9 +88,17 @@ class DeleteSchedulePayload:
 
 @strawberry.type(description="Reads of schedules.")
 class ScheduleQuery:
-    schedules: Connection[Schedule] = newest_first(
-        Schedule, queries.SCHEDULES, "All schedules of all pipelines, newest first."
-    )
+    @strawberry.field(description="All schedules of all pipelines, newest first.")
+    async def schedules(
+        self,
+        info: Info,
+        first: FirstOfRoot = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+    ) -> Connection[Schedule]:
+        window = window_of(first, after, last, before)
+        return await root_page(info.context, Schedule, queries.SCHEDULES, window)
 
     @strawberry.field(description="One schedule, or null.")
     async def schedule(self, info: Info, node_id: NodeId) -> Schedule | None:

@@ -230,10 +230,45 @@ async def test_artifacts_are_filtered_by_who_made_them(graph: Graph, make: Facto
         assert artifacts == [{"name": "Forest"}], given
 
 
+async def test_datasets_and_models_are_filtered_by_what_and_where_they_are(
+    graph: Graph, make: Factory
+) -> None:
+    made = {}
+    for name in ("Wanted", "other"):
+        pipeline_id = await make.pipeline(name)
+        stage_id, run_id = await make.stage(pipeline_id), await make.run(pipeline_id)
+        stage_run_id = await make.stage_run(run_id, stage_id)
+        data = await make.artifact(stage_run_id, stage_id, f"{name} data")
+        await make.dataset(data, format="CSV" if name == "Wanted" else "parquet")
+        model = await make.artifact(stage_run_id, stage_id, f"{name} model")
+        await make.model(
+            model,
+            algorithm="Random Forest" if name == "Wanted" else "boosting",
+            framework="scikit-learn" if name == "Wanted" else "xgboost",
+        )
+        made[name] = {"runId": global_id("Run", run_id), "pipelineId": global_id("Pipeline", pipeline_id)}
+    shared = [{"name": "wanted"}, *({key: value} for key, value in made["Wanted"].items()), made["Wanted"]]
+    own = {
+        "Dataset": [{"format": "csv"}],
+        "Model": [{"algorithm": "forest"}, {"framework": "SCIKIT"}, {"algorithm": "random", "name": "model"}],
+    }
+    for kind, filters in own.items():
+        field = f"{kind.lower()}s"
+        query = f"query($f: {kind}Filter) {{ {field}(filter: $f) {{ totalCount nodes {{ artifact {{ name }} }} }} }}"
+        for given in (*shared, *filters):
+            found = (await graph.data(query, f=given))[field]
+            names = [node["artifact"]["name"].partition(" ")[0] for node in found["nodes"]]
+            assert (names, found["totalCount"]) == (["Wanted"], 1), given
+        assert (await graph.data(query, f={**made["other"], **filters[0]}))[field]["nodes"] == []
+        assert (await graph.data(query, f=None))[field]["totalCount"] == 2
+
+
 @pytest.mark.parametrize(
     ("field", "name"),
     [
         ("runs", "pipelineId"),
+        ("datasets", "runId"),
+        ("models", "pipelineId"),
         ("artifacts", "runId"),
         ("artifacts", "stageRunId"),
         ("artifacts", "pipelineId"),
