@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
@@ -19,59 +18,64 @@ K = TypeVar("K", bound=Hashable | None)
 V = TypeVar("V")
 
 
-class Loaded(Generic[V]):
-    """The value of a key, for whoever awaits it.
-
-    It has the methods of a future. But its callbacks are called at once when it is there, not by the event loop one
-    by one, and an error that nobody asks for is nobody's business.
-    """
-
-    __slots__ = ("_callbacks", "_error", "_is_done", "_traceback", "_value")
+class Batch:
+    """Keys whose values are read together, and their values in the same order once they are there."""
 
     def __init__(self) -> None:
-        self._callbacks: list[Callable[[Loaded[V]], object]] = []
-        self._is_done = False
-        self._value: V | None = None
-        self._error: BaseException | None = None
+        self.keys: list[Any] = []
+        self.values: Sequence[Any] = ()
+        self.is_done = False
+        self.error: BaseException | None = None
         self._traceback: TracebackType | None = None
+        self._callbacks: list[Callable[[Batch], object]] = []
 
-    def __await__(self) -> Generator[Any, None, V]:
-        if not self._is_done:
-            there = asyncio.Event()
-            self._callbacks.append(lambda _: there.set())
-            yield from there.wait().__await__()
-        return self.result()
+    def add_done_callback(self, callback: Callable[[Batch], object]) -> None:
+        """Have ``callback`` called at once when the batch is done, which it must not be yet."""
+        self._callbacks.append(callback)
 
-    def done(self) -> bool:
-        return self._is_done
-
-    def cancelled(self) -> bool:
-        return isinstance(self._error, asyncio.CancelledError)
-
-    def exception(self) -> BaseException | None:
-        return self._error
-
-    def result(self) -> V:
-        if self._error is not None:
-            # Many raise the same error: its traceback must not grow with each of them.
-            raise self._error.with_traceback(self._traceback)
-        return cast(V, self._value)
-
-    def add_done_callback(self, callback: Callable[[Loaded[V]], object]) -> None:
-        if self._is_done:
-            callback(self)
-        else:
-            self._callbacks.append(callback)
-
-    def settle(self, value: V | None, error: BaseException | None = None) -> None:
-        """Give the value or the error to all who wait; only the first call counts."""
-        if self._is_done:
-            return
-        self._is_done, self._value, self._error = True, value, error
+    def settle(self, values: Sequence[Any], error: BaseException | None = None) -> None:
+        self.is_done, self.values, self.error = True, values, error
         self._traceback = error.__traceback__ if error is not None else None
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback(self)
+
+    def value(self, place: int) -> Any:
+        if self.error is not None:
+            # Many raise the same error: its traceback must not grow with each of them.
+            raise self.error.with_traceback(self._traceback)
+        return self.values[place]
+
+
+class Loaded(Generic[V]):
+    """The value of a key, for whoever awaits it.
+
+    Much less than a future: it is its batch that is awaited, and an error that nobody asks for is nobody's business.
+    """
+
+    __slots__ = ("_place", "_required", "batch")
+
+    def __init__(self, batch: Batch, place: int, required: bool = False) -> None:
+        self.batch = batch
+        self._place = place
+        self._required = required
+
+    def __await__(self) -> Generator[Any, None, V]:
+        if not self.batch.is_done:
+            there = asyncio.Event()
+            self.batch.add_done_callback(lambda _: there.set())
+            yield from there.wait().__await__()
+        return self.result()
+
+    def result(self) -> V:
+        value = self.batch.value(self._place)
+        if value is None and self._required:
+            raise NotFound("This was deleted while the query ran.")
+        return cast(V, value)
+
+    def required(self) -> Loaded[V]:
+        """The same value, but it is an error if that is ``None``."""
+        return Loaded(self.batch, self._place, required=True)
 
 
 class DataLoader(Generic[K, V]):
@@ -83,16 +87,18 @@ class DataLoader(Generic[K, V]):
     def __init__(self, load_batch: Callable[[list[K]], Awaitable[Sequence[V]]]) -> None:
         self._load_batch = load_batch
         self._loaded: dict[K, Loaded[V]] = {}
-        self._waiting: list[K] = []
+        self._next: Batch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def load(self, key: K) -> Loaded[V]:
         loaded = self._loaded.get(key)
         if loaded is None:
-            loaded = self._loaded[key] = Loaded()
-            if not self._waiting:
-                asyncio.get_running_loop().call_soon(self._begin)
-            self._waiting.append(key)
+            batch = self._next
+            if batch is None:
+                batch = self._next = Batch()
+                asyncio.get_running_loop().call_soon(self._begin, batch)
+            loaded = self._loaded[key] = Loaded(batch, len(batch.keys))
+            batch.keys.append(key)
         return loaded
 
     def load_many(self, keys: Iterable[K]) -> asyncio.Future[list[V]]:
@@ -103,48 +109,31 @@ class DataLoader(Generic[K, V]):
         for task in self._tasks:
             task.cancel()
 
-    def _begin(self) -> None:
-        task = asyncio.create_task(self._run_batch())
+    def _begin(self, batch: Batch) -> None:
+        task = asyncio.create_task(self._run(batch))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run_batch(self) -> None:
-        keys, self._waiting = self._waiting, []
-        batch = [self._loaded[key] for key in keys]
+    async def _run(self, batch: Batch) -> None:
+        self._next = None
         try:
-            values = await self._load_batch(keys)
-            for loaded, value in zip(batch, values, strict=True):
-                loaded.settle(value)
+            values = await self._load_batch(batch.keys)
+            if len(values) != len(batch.keys):
+                raise ValueError(f"{len(values)} values for {len(batch.keys)} keys")
         except BaseException as error:
-            for loaded in batch:
-                loaded.settle(None, error)
+            batch.settle((), error)
             if not isinstance(error, Exception):
                 raise
+        else:
+            batch.settle(values)
 
 
 class NodeLoader(DataLoader[uuid.UUID, V | None]):
     """Loads single nodes; ``load`` gives ``None`` for one that does not exist."""
 
-    def __init__(self, load_batch: Callable[[list[uuid.UUID]], Awaitable[Sequence[V | None]]]) -> None:
-        super().__init__(load_batch)
-        self._required: dict[uuid.UUID, Loaded[V]] = {}
-
     def require(self, key: uuid.UUID) -> Loaded[V]:
         """The node another row refers to; only a deletion a moment ago can make it missing."""
-        required = self._required.get(key)
-        if required is None:
-            required = self._required[key] = Loaded()
-            self.load(key).add_done_callback(partial(require, required))
-        return required
-
-
-def require(required: Loaded[V], loaded: Loaded[V | None]) -> None:
-    """Give ``required`` what was loaded, which must not be ``None``."""
-    error = loaded.exception()
-    if error is None and (value := loaded.result()) is not None:
-        required.settle(value)
-    else:
-        required.settle(None, error or NotFound("This was deleted while the query ran."))
+        return cast(Loaded[V], self.load(key).required())
 
 
 def later(value: Awaitable[V]) -> V:

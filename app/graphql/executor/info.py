@@ -19,15 +19,14 @@ class LazyInfo(Info[Any, Any]):
     field itself.
     """
 
+    context: Any = None
+
     def __init__(self, field: Field, definition: StrawberryField, place: Place, run: Run) -> None:
         self._planned = field
         self._field = definition
         self._place = place
         self._run = run
-
-    @property
-    def context(self) -> Any:
-        return self._run.executor.context_value
+        self.context = run.context
 
     @cached_property
     def _raw_info(self) -> GraphQLResolveInfo[Any]:  # type: ignore[override]

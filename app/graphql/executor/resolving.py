@@ -99,6 +99,12 @@ def direct_call(
     arguments = Arguments(field, definition, converter(schema)) if field.definition.args else None
     key, parent_name, takes_self = field.key, field.parent.name, resolver.self_parameter is not None
 
+    def resolve_link(source: Any, place: Place, run: Run) -> Any:
+        return function(source, LazyInfo(field, definition, (place, key, parent_name), run))
+
+    if takes_self and [*resolver.signature.parameters] == ["self", info_name]:
+        return resolve_link
+
     def resolve(source: Any, place: Place, run: Run) -> Any:
         keywords = arguments.given(run) if arguments is not None else {}
         for name in sources:

@@ -20,7 +20,7 @@ from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import Path
 
-from app.graphql.batching import Loaded
+from app.graphql.batching import Batch, Loaded
 
 Place: TypeAlias = "tuple[Place, str | int, str | None] | None"
 """Where a value lies in the response: graphql-core's ``Path``, but as a plain tuple, which is made much faster."""
@@ -81,13 +81,13 @@ class Slot:
         self.required = required
         self.anchor = anchor
 
-    def __call__(self, future: Future) -> None:
+    def __call__(self, future: asyncio.Future[Any]) -> None:
         self.run.arrive(self)
 
     def fill(self) -> None:
         """Complete the value that has arrived, unless nobody will see it any more."""
         run = self.run
-        if run.is_nulled(self.place):
+        if run.errors and run.is_nulled(self.place):
             see(self.future)
             return
         here = self.anchor if self.required else (self.container, self.key, self.place)
@@ -117,11 +117,14 @@ class Run:
 
     def __init__(self, executor: Executor[Any]) -> None:
         self.executor = executor
+        self.context = executor.context_value
         self.propagates = executor.error_propagation
         self.is_awaitable = executor.is_awaitable
-        self._errors = executor.collected_errors.errors
+        self.errors = executor.collected_errors.errors
         self.arguments: dict[Any, dict[str, Any]] = {}
         """Arguments that depend on variables, kept for all objects with the same field."""
+        self._batches: dict[Batch, list[Slot]] = {}
+        """Slots that wait for what a loader loads, by the batch: it is awaited once for all of them."""
         self._begun: list[tuple[Awaitable[Any], Slot]] = []
         self._tasks: list[asyncio.Future[Any]] = []
         self._arrived: deque[Slot] = deque()
@@ -131,17 +134,38 @@ class Run:
 
     @property
     def waits(self) -> bool:
-        return bool(self._begun)
+        return bool(self._begun or self._batches or self._arrived)
 
     def wait(self, awaitable: Awaitable[Any], slot: Slot) -> None:
         """Have ``slot`` filled with the value of ``awaitable``."""
-        self._begun.append((awaitable, slot))
+        if awaitable.__class__ is not Loaded:
+            self._begun.append((awaitable, slot))
+            return
+        slot.future = awaitable
+        batch = awaitable.batch
+        if batch.is_done:
+            self._arrived.append(slot)
+            return
+        slots = self._batches.get(batch)
+        if slots is None:
+            slots = self._batches[batch] = []
+            batch.add_done_callback(self._arrive_all)
+        slots.append(slot)
 
     def arrive(self, slot: Slot) -> None:
         if self._abandoned:
             see(slot.future)
             return
+        self._open -= 1
         self._arrived.append(slot)
+        self._wake_up()
+
+    def _arrive_all(self, batch: Batch) -> None:
+        if not self._abandoned:
+            self._arrived.extend(self._batches.pop(batch))
+            self._wake_up()
+
+    def _wake_up(self) -> None:
         if self._alarm is not None and not self._alarm.done():
             self._alarm.set_result(None)
 
@@ -151,13 +175,12 @@ class Run:
         Values that arrive together are completed together, so what they ask the loaders for is one batch.
         """
         try:
-            while self._begun or self._open:
+            while self._begun or self._open or self._batches or self._arrived:
                 self._watch()
                 if not self._arrived:
                     self._alarm = asyncio.get_running_loop().create_future()
                     await self._alarm
                 while self._arrived:
-                    self._open -= 1
                     self._arrived.popleft().fill()
         except BaseException:
             self.abandon()
@@ -167,14 +190,14 @@ class Run:
         begun, self._begun = self._begun, []
         for awaitable, slot in begun:
             slot.future = future = self._future(awaitable)
-            self._open += 1
             if future.done():
                 self._arrived.append(slot)
             else:
+                self._open += 1
                 future.add_done_callback(slot)
 
-    def _future(self, awaitable: Awaitable[Any]) -> Future:
-        if isinstance(awaitable, Loaded) or asyncio.isfuture(awaitable):
+    def _future(self, awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
+        if asyncio.isfuture(awaitable):
             return awaitable
         task = asyncio.ensure_future(awaitable)
         self._tasks.append(task)
@@ -202,7 +225,7 @@ class Run:
         return located_error(error, field.nodes, keys_of(place))
 
     def is_nulled(self, place: Place) -> bool:
-        return bool(self._errors) and self.executor.collected_errors.has_nulled_position(path_of(place))
+        return self.executor.collected_errors.has_nulled_position(path_of(place))
 
     def resolve_info(self, field: Field, place: Place) -> GraphQLResolveInfo[Any]:
         path = path_of(place)
@@ -225,13 +248,13 @@ def discard(awaitable: Any) -> None:
     """Nobody will await ``awaitable``."""
     if asyncio.iscoroutine(awaitable):
         awaitable.close()
-    elif isinstance(awaitable, Loaded) or asyncio.isfuture(awaitable):
+    elif asyncio.isfuture(awaitable):
         awaitable.add_done_callback(see)
 
 
 def see(future: Future) -> None:
     """Keep asyncio from complaining about an error that does not matter any more."""
-    if not future.cancelled():
+    if asyncio.isfuture(future) and not future.cancelled():
         future.exception()
 
 

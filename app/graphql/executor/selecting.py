@@ -15,6 +15,7 @@ from graphql import (
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 
+from app.graphql.batching import Loaded
 from app.graphql.executor.completing import completer
 from app.graphql.executor.leaves import leaf_shortcut, plain_classes
 from app.graphql.executor.resolving import Resolve, attribute_of, resolver
@@ -143,7 +144,7 @@ def finishing(field: Field, complete: Complete, schema: GraphQLSchema) -> Execut
 
     def finish(value: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
         here = (place, key, parent_name)
-        if value.__class__ not in plain and run.is_awaitable(value):
+        if value.__class__ is Loaded or (value.__class__ not in plain and run.is_awaitable(value)):
             run.wait(value, Slot(run, field, complete, result, key, here, required, anchor))
             return None
         try:
