@@ -6,9 +6,9 @@ statements of a GraphQL query does not depend on the number of rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,13 +32,15 @@ from app.database.models import (
 )
 from app.domain.statuses import ArtifactStatus, Phase, RunStatus
 
+_KEPT_STATEMENTS = 512
+
 KEYS = "keys"
 """Name of the array parameter that every batched statement takes."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Selection:
-    """The columns of a table which the graph reads with every row."""
+    """The columns of a table which the graph reads."""
 
     table: sa.Table
     names: tuple[str, ...]
@@ -46,6 +48,16 @@ class Selection:
     @property
     def columns(self) -> list[sa.ColumnElement[Any]]:
         return [self.table.c[name] for name in self.names]
+
+    def narrowed(self, wanted: Collection[str]) -> Selection:
+        """The wanted columns, and all that are keys."""
+        kept = (name for name in self.names if name in wanted or isinstance(self.table.c[name].type, sa.Uuid))
+        return Selection(self.table, tuple(kept))
+
+    def with_columns(self, names: Collection[str]) -> Selection:
+        """These columns too."""
+        missing = tuple(name for name in names if name not in self.names)
+        return Selection(self.table, self.names + missing) if missing else self
 
 
 def all_columns(table: sa.Table, *, but: Sequence[str] = ()) -> Selection:
@@ -100,7 +112,7 @@ def key_array() -> sa.BindParameter[Any]:
     return sa.bindparam(KEYS, type_=ARRAY(sa.Uuid))
 
 
-@cache
+@lru_cache(_KEPT_STATEMENTS)
 def rows_by(selection: Selection, key: str, *order: str) -> sa.Select[Any]:
     """All rows whose ``key`` is among the keys, in ``order``."""
     table = selection.table
@@ -183,12 +195,12 @@ def stored_logs() -> sa.Select[Any]:
     )
 
 
-@cache
-def latest_runs() -> sa.Select[Any]:
+@lru_cache(_KEPT_STATEMENTS)
+def latest_runs(selection: Selection) -> sa.Select[Any]:
     """The newest run of each pipeline among the keys."""
     run = pipeline_runs
     return (
-        sa.select(*RUNS.columns)
+        sa.select(*selection.columns)
         .where(run.c.pipeline_id == sa.any_(key_array()))
         .ext(distinct_on(run.c.pipeline_id))
         .order_by(run.c.pipeline_id, run.c.id.desc())

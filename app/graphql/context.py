@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.broker.postgres import Broker
 from app.database.engine import without_transactions
+from app.graphql.executor.reading import Attributes
 from app.graphql.loaders import Loaders
 from app.graphql.rows import Reader
 from app.services.logs import LogReader
@@ -79,6 +80,10 @@ class Context:
         fork = Context(self._shared, self.authorization)
         fork.connection_params = self.connection_params
         return fork
+
+    def expect(self, attributes: Attributes) -> None:
+        """Read no more of the objects of these classes."""
+        self.reader.attributes = attributes
 
     def allow_more_time(self, seconds: float) -> None:
         """Give the operation up no earlier than this from now on."""

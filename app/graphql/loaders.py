@@ -111,28 +111,24 @@ class Loaders:
 
     @cached_property
     def latest_run_by_pipeline(self) -> NodeLoader[Run]:
-        return self._node(Run, queries.RUNS, "pipeline_id", queries.latest_runs())
+        return self._node(Run, queries.RUNS, "pipeline_id", queries.latest_runs)
 
     @cached_property
     def stages_by_pipeline(self) -> ListLoader[Stage]:
         """Removed stages too."""
-        return self._list(
-            Stage, queries.STAGES, rows_by(queries.STAGES, "pipeline_id", "order", "id"), "pipeline_key"
-        )
+        return self._children(Stage, queries.STAGES, "pipeline_id", "order", "id")
 
     @cached_property
     def stage_runs_by_run(self) -> ListLoader[StageRun]:
-        statement = rows_by(queries.STAGE_RUNS, "pipeline_run_id", "position", "id")
-        return self._list(StageRun, queries.STAGE_RUNS, statement, "pipeline_run_key")
+        return self._children(StageRun, queries.STAGE_RUNS, "pipeline_run_id", "position", "id")
 
     @cached_property
     def retries_by_run(self) -> ListLoader[Run]:
-        return self._list(Run, queries.RUNS, rows_by(queries.RUNS, "retry_of_id", "id"), "retry_of_key")
+        return self._children(Run, queries.RUNS, "retry_of_id", "id")
 
     @cached_property
     def attempts_by_stage_run(self) -> ListLoader[StageAttempt]:
-        statement = rows_by(queries.ATTEMPTS, "stage_run_id", "attempt")
-        return self._list(StageAttempt, queries.ATTEMPTS, statement, "stage_run_key")
+        return self._children(StageAttempt, queries.ATTEMPTS, "stage_run_id", "attempt")
 
     @cached_property
     def log_tails_by_stage_run(self) -> DataLoader[uuid.UUID, dict[int, str]]:
@@ -260,18 +256,27 @@ class Loaders:
         return self._page(Model, queries.MODELS, models.c.training_dataset_id, window, ("models", window))
 
     def _node(
-        self, cls: type[T], selection: Selection, column: str, statement: sa.Select[Any] | None = None
+        self,
+        cls: type[T],
+        selection: Selection,
+        column: str,
+        statement: Callable[[Selection], sa.Select[Any]] | None = None,
     ) -> NodeLoader[T]:
         """``statement`` finds at most one node for each key in ``column``; it can be left out if that is unique."""
-        attribute = attribute_of(column)
-        chosen = rows_by(selection, column) if statement is None else statement
+        attribute, wanted = attribute_of(column), self._reader.narrowed(cls, selection)
+        chosen = rows_by(wanted, column) if statement is None else statement(wanted)
 
         async def load(keys: list[uuid.UUID]) -> list[T | None]:
             rows = await self._reader.rows(chosen, {KEYS: keys})
-            found = {getattr(node, attribute): node for node in instances(cls, selection, rows)}
+            found = {getattr(node, attribute): node for node in instances(cls, wanted, rows)}
             return [found.get(key) for key in keys]
 
         return NodeLoader(load)
+
+    def _children(self, cls: type[T], selection: Selection, parent: str, *order: str) -> ListLoader[T]:
+        """All rows by their ``parent``, which is the column of a key."""
+        wanted = self._reader.narrowed(cls, selection)
+        return self._list(cls, wanted, rows_by(wanted, parent, *order), attribute_of(parent))
 
     def _list(
         self,
@@ -329,11 +334,13 @@ class Loaders:
             ("count", name), lambda: self._value(count_per_parent(parent, conditions, source), 0)
         )
 
+        wanted = self._reader.narrowed(cls, selection).with_columns(window.order.columns)
+
         async def load(keys: list[uuid.UUID]) -> list[Connection[T]]:
-            statement = page_per_parent(selection, parent, window, conditions, source)
+            statement = page_per_parent(wanted, parent, window, conditions, source)
             rows = await self._reader.rows(statement, {KEYS: keys})
             children: dict[uuid.UUID, list[T]] = defaultdict(list)
-            for (key, *_), child in zip(rows, instances(cls, selection, rows, skip=1), strict=True):
+            for (key, *_), child in zip(rows, instances(cls, wanted, rows, skip=1), strict=True):
                 children[key].append(child)
             return [connection(children[key], window, partial(count.load, key)) for key in keys]
 

@@ -14,6 +14,7 @@ import strawberry
 from app.database.pages import NEWEST_FIRST, Order, Window
 from app.domain.text import is_storable
 from app.errors import DomainError
+from app.graphql.executor.reading import reads
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
@@ -62,11 +63,11 @@ class Connection(Generic[T]):
     has_more: strawberry.Private[bool]
     count: strawberry.Private[Callable[[], Awaitable[int]]]
 
-    @strawberry.field(description="The nodes of the page, each with its cursor.")
+    @strawberry.field(description="The nodes of the page, each with its cursor.", metadata=reads())
     def edges(self) -> list[Edge[T]]:
         return [Edge(cursor=encode_cursor(self.window.order, node), node=node) for node in self.nodes]
 
-    @strawberry.field(description="Where the page lies in its list.")
+    @strawberry.field(description="Where the page lies in its list.", metadata=reads())
     def page_info(self) -> PageInfo:
         order, inside = self.window.order, self.window.position is not None
         return PageInfo(
@@ -76,7 +77,9 @@ class Connection(Generic[T]):
             end_cursor=encode_cursor(order, self.nodes[-1]) if self.nodes else None,
         )
 
-    @strawberry.field(description="Number of nodes of the whole list; costs a statement of its own.")
+    @strawberry.field(
+        description="Number of nodes of the whole list; costs a statement of its own.", metadata=reads()
+    )
     async def total_count(self) -> int:
         return await self.count()
 

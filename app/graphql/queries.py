@@ -17,6 +17,7 @@ from app.domain.statuses import RunStatus
 from app.errors import DomainError, NotFound
 from app.graphql.batching import NodeLoader
 from app.graphql.context import Context
+from app.graphql.executor.reading import reads
 from app.graphql.ids import key_of, required_key, split_id
 from app.graphql.info import Info
 from app.graphql.inputs import (
@@ -71,7 +72,7 @@ RunIds = Annotated[
 
 @strawberry.type(description="The roots of all reads.")
 class Query:
-    @strawberry.field(description="All pipelines.")
+    @strawberry.field(description="All pipelines.", metadata=reads())
     async def pipelines(
         self,
         info: Info,
@@ -86,11 +87,11 @@ class Query:
         conditions = conditions_of(where)
         return await root_page(info.context, Pipeline, queries.PIPELINES, window, conditions)
 
-    @strawberry.field(description="One pipeline, or null.")
+    @strawberry.field(description="One pipeline, or null.", metadata=reads())
     async def pipeline(self, info: Info, node_id: NodeId) -> Pipeline | None:
         return await node_or_none(info.context.loaders.pipeline_by_id, node_id, "Pipeline")
 
-    @strawberry.field(description="All runs of all pipelines.")
+    @strawberry.field(description="All runs of all pipelines.", metadata=reads())
     async def runs(
         self,
         info: Info,
@@ -105,7 +106,7 @@ class Query:
         conditions = conditions_of(where)
         return await root_page(info.context, Run, queries.RUNS, window, conditions)
 
-    @strawberry.field(description="One run, or null.")
+    @strawberry.field(description="One run, or null.", metadata=reads())
     async def run(self, info: Info, node_id: NodeId) -> Run | None:
         return await node_or_none(info.context.loaders.run_by_id, node_id, "Run")
 
@@ -118,11 +119,11 @@ class Query:
                 raise NotFound("There is no such run.", path=["ids", str(index)])
         return RunComparison(runs=[run for run in runs if run is not None])
 
-    @strawberry.field(description="One stage run, or null.")
+    @strawberry.field(description="One stage run, or null.", metadata=reads())
     async def stage_run(self, info: Info, node_id: NodeId) -> StageRun | None:
         return await node_or_none(info.context.loaders.stage_run_by_id, node_id, "StageRun")
 
-    @strawberry.field(description="All artifacts of all runs.")
+    @strawberry.field(description="All artifacts of all runs.", metadata=reads())
     async def artifacts(
         self,
         info: Info,
@@ -137,11 +138,11 @@ class Query:
         conditions = conditions_of(where)
         return await root_page(info.context, Artifact, queries.ARTIFACTS, window, conditions)
 
-    @strawberry.field(description="One artifact, or null.")
+    @strawberry.field(description="One artifact, or null.", metadata=reads())
     async def artifact(self, info: Info, node_id: NodeId) -> Artifact | None:
         return await node_or_none(info.context.loaders.artifact_by_id, node_id, "Artifact")
 
-    @strawberry.field(description="All datasets, newest first.")
+    @strawberry.field(description="All datasets, newest first.", metadata=reads())
     async def datasets(
         self,
         info: Info,
@@ -154,7 +155,7 @@ class Query:
         window = window_of(first, after, last, before)
         return await root_page(info.context, Dataset, queries.DATASETS, window, conditions_of(where))
 
-    @strawberry.field(description="All models, newest first.")
+    @strawberry.field(description="All models, newest first.", metadata=reads())
     async def models(
         self,
         info: Info,
@@ -167,12 +168,13 @@ class Query:
         window = window_of(first, after, last, before)
         return await root_page(info.context, Model, queries.MODELS, window, conditions_of(where))
 
-    @strawberry.field(description="Any node by its global id, or null.")
+    @strawberry.field(description="Any node by its global id, or null.", metadata=reads())
     async def node(self, info: Info, node_id: AnyId) -> relay.Node | None:
         return await any_node(info.context.loaders, node_id)
 
     @strawberry.field(
-        description="Any nodes by their global ids, in that order; null for each that does not exist."
+        description="Any nodes by their global ids, in that order; null for each that does not exist.",
+        metadata=reads(),
     )
     async def nodes(self, info: Info, ids: AnyIds) -> list[relay.Node | None]:
         if len(ids) > MAX_PAGE:
@@ -209,9 +211,10 @@ def conditions_of(where: Filter | None) -> Conditions:
 async def root_page(
     context: Context, cls: type[T], selection: Selection, window: Window, conditions: Conditions = ()
 ) -> Connection[T]:
-    rows = await context.reader.rows(page(selection, window, conditions))
+    wanted = context.reader.narrowed(cls, selection).with_columns(window.order.columns)
+    rows = await context.reader.rows(page(wanted, window, conditions))
     return connection(
-        instances(cls, selection, rows),
+        instances(cls, wanted, rows),
         window,
         lambda: context.reader.number(count(selection.table, conditions)),
     )

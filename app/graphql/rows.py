@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -13,10 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.outages import is_timeout
 from app.database.queries import Selection
+from app.graphql.executor.reading import Attributes
 
 T = TypeVar("T")
 Rows = Sequence[Any]
 """Rows of columns known to the caller only; each behaves like a tuple."""
+
+_NARROWED_SELECTIONS = 512
 
 _ATTRIBUTES = {"dependencies": "dependency_names"}
 
@@ -32,6 +36,14 @@ class Reader:
         self._engine = engine
         self._slots = slots
         self.statements = 0
+        self.attributes: Attributes | None = None
+        """What the operation looks at of each class; ``None``: maybe everything."""
+
+    def narrowed(self, cls: type, selection: Selection) -> Selection:
+        """The columns of ``selection`` which are wanted of the rows that become a ``cls``."""
+        if self.attributes is None:
+            return selection
+        return narrowed(selection, self.attributes.get(cls, frozenset()))
 
     async def rows(self, statement: sa.Select[Any], parameters: Mapping[str, Any] | None = None) -> Rows:
         async with self._slots, self._engine.connect() as connection:
@@ -59,6 +71,13 @@ class Reader:
 def too_slow() -> GraphQLError:
     message = "The database took too long to read this; ask for less, or try again."
     return GraphQLError(message, extensions={"code": "TIMEOUT"})
+
+
+@lru_cache(_NARROWED_SELECTIONS)
+def narrowed(selection: Selection, attributes: frozenset[str]) -> Selection:
+    """The columns of ``selection`` for these attributes, and its keys."""
+    wanted = (name for name in selection.names if attribute_of(name) in attributes)
+    return selection.narrowed(frozenset(wanted))
 
 
 def instances(cls: type[T], selection: Selection, rows: Rows, *, skip: int = 0) -> list[T]:

@@ -236,3 +236,14 @@ async def test_every_field_costs_as_many_statements_of_many_objects_as_of_few(
     few, many = counts
     assert {name: (few[name], many[name]) for name in few if few[name] != many[name]} == {}
     assert len(few) > 180
+
+
+async def test_every_field_can_be_asked_for_alone(graph: Graph, make: Factory) -> None:
+    """Only what its resolver says it ``reads`` is then read from the database."""
+    ids = Ids()
+    await make_families(make, ids, 1)
+    for place in places():
+        for name, field_ in place.type.fields.items():
+            if not required(field_):
+                below = "" if g.is_leaf_type(g.get_named_type(field_.type)) else "{ __typename }"
+                await graph.data(place.query(f"{name} {below}"), ids=ids.of[place.root])

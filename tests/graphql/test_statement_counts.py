@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from app.domain.statuses import ArtifactType, FinishReason
 from app.graphql.ids import global_id
 from tests.factories import Factory
@@ -77,6 +79,33 @@ async def test_no_edge_costs_more_than_one_statement(
         statements.clear()
         await graph.data(EVERYTHING, first=first)
         assert 20 <= len(statements) <= EDGES_OF_EVERYTHING
+
+
+async def test_only_columns_which_the_query_looks_at_are_read(
+    graph: Graph, make: Factory, statements: list[str]
+) -> None:
+    await make_runs(make, 1)
+    statements.clear()
+    await graph.data("{ runs { nodes { status ...More stageRuns { name } } } } fragment More on Node { id }")
+    await graph.data("{ runs { nodes { id canCancel } } }")
+    runs, stage_runs, cancellable = map(columns_of, statements)
+    assert runs == {"id", "pipeline_id", "retry_of_id", "status"}
+    assert stage_runs == {"id", "pipeline_run_id", "stage_id", "worker_id", "reused_from_id", "name"}
+    assert cancellable == runs | {"cancel_requested_at"}
+
+
+async def test_everything_is_read_if_a_field_may_look_at_anything(
+    graph: Graph, make: Factory, statements: list[str]
+) -> None:
+    await make_runs(make, 1)
+    statements.clear()
+    await graph.data("{ runs { nodes { explanation { cause } } } }")
+    assert {"error_message", "run_config"} < columns_of(statements[0])
+
+
+def columns_of(statement: str) -> set[str]:
+    [columns] = re.findall("SELECT (.*?)FROM", statement, re.DOTALL)
+    return {column.split(".")[1].strip() for column in columns.split(",")}
 
 
 async def test_the_response_says_what_the_query_cost(

@@ -11,6 +11,7 @@ from graphql.pyutils import AwaitableOrValue
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.graphql.executor.plans import Plan, Plans
+from app.graphql.executor.reading import Forewarned
 from app.graphql.executor.running import Run
 from app.graphql.executor.selecting import Selection
 
@@ -36,6 +37,8 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
             return super().execute_collected_root_fields(
                 root_type, root_value, grouped_field_set, serially, new_defer_usages
             )
+        if plan.attributes is not None and isinstance(self.context_value, Forewarned):
+            self.context_value.expect(plan.attributes)
         root, run = plan.root(self, root_type, grouped_field_set), Run(self)
         if serially:
             return all_serially(root, root_value, run)

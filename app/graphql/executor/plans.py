@@ -18,6 +18,7 @@ from graphql import (
 from graphql.execution import Executor
 from graphql.execution.collect_fields import GroupedFieldSet
 
+from app.graphql.executor.reading import attributes_read
 from app.graphql.executor.selecting import Selection, Size, selection
 
 MAX_PLANS = 256
@@ -53,6 +54,7 @@ class Plan:
         self.operation = executor.operation
         """Held on to, so that no other operation gets its ``id``."""
         self.conditions = Conditions(executor)
+        self.attributes = attributes_read(executor)
         self.size = Size()
         self._roots: dict[Hashable, Selection] = {}
 

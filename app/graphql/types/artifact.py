@@ -11,6 +11,7 @@ from strawberry.scalars import JSON
 
 from app.graphql.batching import later
 from app.graphql.enums import ArtifactStatus, ArtifactType, StorageType
+from app.graphql.executor.reading import reads
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.pages import NESTED_PAGE, NOT_GIVEN, After, Connection, First, window_of
@@ -47,37 +48,40 @@ class Artifact(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When it was recorded.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
-    @strawberry.field(description="Global id of the stage which made it.")
+    @strawberry.field(description="Global id of the stage which made it.", metadata=reads())
     def stage_id(self) -> strawberry.ID:
         return global_id("Stage", self.stage_key)
 
-    @strawberry.field(description="Global id of the stage run which made it.")
+    @strawberry.field(description="Global id of the stage run which made it.", metadata=reads())
     def stage_run_id(self) -> strawberry.ID:
         return global_id("StageRun", self.stage_run_key)
 
-    @strawberry.field(description="The stage which made it.")
+    @strawberry.field(description="The stage which made it.", metadata=reads())
     def stage(self, info: Info) -> StageLink:
         return later(info.context.loaders.stage_by_id.require(self.stage_key))
 
-    @strawberry.field(description="The stage run which made it.")
+    @strawberry.field(description="The stage run which made it.", metadata=reads())
     def stage_run(self, info: Info) -> StageRunLink:
         return later(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
 
-    @strawberry.field(description="The run which made it.")
+    @strawberry.field(description="The run which made it.", metadata=reads())
     async def run(self, info: Info) -> RunLink:
         loaders = info.context.loaders
         stage_run = await loaders.stage_run_by_id.require(self.stage_run_key)
         return await loaders.run_by_id.require(stage_run.pipeline_run_key)
 
-    @strawberry.field(description="What is known of it as data, if it is a dataset.")
+    @strawberry.field(description="What is known of it as data, if it is a dataset.", metadata=reads())
     def dataset(self, info: Info) -> Dataset | None:
         return later(info.context.loaders.dataset_by_artifact.load(self.id))
 
-    @strawberry.field(description="What is known of it as a model, if it is one.")
+    @strawberry.field(description="What is known of it as a model, if it is one.", metadata=reads())
     def model(self, info: Info) -> Model | None:
         return later(info.context.loaders.model_by_artifact.load(self.id))
 
-    @strawberry.field(description="Address of its bytes on this server, as long as they can be read.")
+    @strawberry.field(
+        description="Address of its bytes on this server, as long as they can be read.",
+        metadata=reads("status", "is_active", "storage_type"),
+    )
     def download_url(self) -> str | None:
         readable = (
             self.status is ArtifactStatus.READY and self.is_active and self.storage_type is StorageType.LOCAL
@@ -96,15 +100,15 @@ class Dataset(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When it was recorded.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
-    @strawberry.field(description="Global id of the artifact.")
+    @strawberry.field(description="Global id of the artifact.", metadata=reads())
     def artifact_id(self) -> strawberry.ID:
         return global_id("Artifact", self.artifact_key)
 
-    @strawberry.field(description="The artifact which holds the data.")
+    @strawberry.field(description="The artifact which holds the data.", metadata=reads())
     def artifact(self, info: Info) -> Artifact:
         return later(info.context.loaders.artifact_by_id.require(self.artifact_key))
 
-    @strawberry.field(description="The models which were trained with it, newest first.")
+    @strawberry.field(description="The models which were trained with it, newest first.", metadata=reads())
     def trained_models(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[Model]:
@@ -126,20 +130,20 @@ class Model(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When it was recorded.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
-    @strawberry.field(description="Global id of the artifact.")
+    @strawberry.field(description="Global id of the artifact.", metadata=reads())
     def artifact_id(self) -> strawberry.ID:
         return global_id("Artifact", self.artifact_key)
 
-    @strawberry.field(description="Global id of the dataset it was trained with.")
+    @strawberry.field(description="Global id of the dataset it was trained with.", metadata=reads())
     def training_dataset_id(self) -> strawberry.ID | None:
         key = self.training_dataset_key
         return None if key is None else global_id("Dataset", key)
 
-    @strawberry.field(description="The artifact which holds the model.")
+    @strawberry.field(description="The artifact which holds the model.", metadata=reads())
     def artifact(self, info: Info) -> Artifact:
         return later(info.context.loaders.artifact_by_id.require(self.artifact_key))
 
-    @strawberry.field(description="The dataset it was trained with.")
+    @strawberry.field(description="The dataset it was trained with.", metadata=reads())
     def training_dataset(self, info: Info) -> Dataset | None:
         if self.training_dataset_key is None:
             return None

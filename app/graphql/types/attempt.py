@@ -10,6 +10,7 @@ import strawberry
 
 from app.graphql.batching import later
 from app.graphql.enums import FinishReason
+from app.graphql.executor.reading import reads
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.scalars import BigInt, MetricValue
@@ -43,7 +44,7 @@ class StageAttempt:
         description="Output beyond the limit, which was dropped."
     )
 
-    @strawberry.field(description="The worker which looked after it, if it is still known.")
+    @strawberry.field(description="The worker which looked after it, if it is still known.", metadata=reads())
     def worker(self, info: Info) -> Worker | None:
         if self.worker_key is None:
             return None
@@ -66,11 +67,11 @@ class ResourceSample:
     read_bytes: BigInt | None = strawberry.field(description="Bytes read from storage so far.")
     write_bytes: BigInt | None = strawberry.field(description="Bytes written to storage so far.")
 
-    @strawberry.field(description="Global id of the stage run.")
+    @strawberry.field(description="Global id of the stage run.", metadata=reads())
     def stage_run_id(self) -> strawberry.ID:
         return global_id("StageRun", self.stage_run_key)
 
-    @strawberry.field(description="Memory in MB.")
+    @strawberry.field(description="Memory in MB.", metadata=reads("memory_bytes"))
     def memory_mb(self) -> float:
         return self.memory_bytes / _BYTES_PER_MB
 
@@ -84,6 +85,6 @@ class MetricPoint:
     value: MetricValue = strawberry.field(description="The value.")
     at: dt.datetime = strawberry.field(description="When it was recorded.")
 
-    @strawberry.field(description="Global id of the stage run.")
+    @strawberry.field(description="Global id of the stage run.", metadata=reads())
     def stage_run_id(self) -> strawberry.ID:
         return global_id("StageRun", self.stage_run_key)

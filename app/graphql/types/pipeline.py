@@ -12,6 +12,7 @@ from strawberry.scalars import JSON
 from app.domain.statuses import EXPECTED_ARTIFACTS
 from app.graphql.batching import later
 from app.graphql.enums import ArtifactType, RunStatus, StageStatus, StageType
+from app.graphql.executor.reading import reads
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.inputs import RunFilterArgument, RunOrder, RunOrderArgument, sort_of
@@ -41,7 +42,7 @@ class Pipeline(relay.Node):
         stages = await info.context.loaders.stages_by_pipeline.load(self.id)
         return [stage for stage in stages if stage.is_active]
 
-    @strawberry.field(description="Its runs.")
+    @strawberry.field(description="Its runs.", metadata=reads())
     def runs(
         self,
         info: Info,
@@ -53,18 +54,20 @@ class Pipeline(relay.Node):
         window = window_of(first, after, order=sort_of(order_by), default=NESTED_PAGE)
         return later(info.context.loaders.runs_by_pipeline(window, given(where)).load(self.id))
 
-    @strawberry.field(description="Its newest run.")
+    @strawberry.field(description="Its newest run.", metadata=reads())
     def latest_run(self, info: Info) -> RunLink | None:
         return later(info.context.loaders.latest_run_by_pipeline.load(self.id))
 
-    @strawberry.field(description="What starts it at set times, newest first.")
+    @strawberry.field(description="What starts it at set times, newest first.", metadata=reads())
     def schedules(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ScheduleLink]:
         window = window_of(first, after, default=NESTED_PAGE)
         return later(info.context.loaders.schedules_by_pipeline(window).load(self.id))
 
-    @strawberry.field(description="Addresses which other systems call to start it, newest first.")
+    @strawberry.field(
+        description="Addresses which other systems call to start it, newest first.", metadata=reads()
+    )
     def webhooks(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[WebhookLink]:
@@ -99,11 +102,11 @@ class Stage(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When the stage was created.")
     updated_at: dt.datetime = strawberry.field(description="When the stage or its latest outcome changed.")
 
-    @strawberry.field(description="Global id of its pipeline.")
+    @strawberry.field(description="Global id of its pipeline.", metadata=reads())
     def pipeline_id(self) -> strawberry.ID:
         return global_id("Pipeline", self.pipeline_key)
 
-    @strawberry.field(description="Its pipeline.")
+    @strawberry.field(description="Its pipeline.", metadata=reads())
     def pipeline(self, info: Info) -> Pipeline:
         return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
 
@@ -118,18 +121,20 @@ class Stage(relay.Node):
         stages = await info.context.loaders.stages_by_pipeline.load(self.pipeline_key)
         return [stage for stage in stages if self.name in (stage.dependency_names or ()) and stage.is_active]
 
-    @strawberry.field(description="The kinds of artifact a stage of this type normally makes.")
+    @strawberry.field(
+        description="The kinds of artifact a stage of this type normally makes.", metadata=reads("stage_type")
+    )
     def expected_artifact_types(self) -> list[ArtifactType]:
         return sorted(EXPECTED_ARTIFACTS[self.stage_type])
 
-    @strawberry.field(description="How it went in each run, newest first.")
+    @strawberry.field(description="How it went in each run, newest first.", metadata=reads())
     def stage_runs(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[StageRunLink]:
         window = window_of(first, after, default=NESTED_PAGE)
         return later(info.context.loaders.stage_runs_by_stage(window).load(self.id))
 
-    @strawberry.field(description="What it made in all runs, newest first.")
+    @strawberry.field(description="What it made in all runs, newest first.", metadata=reads())
     def artifacts(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ArtifactLink]:

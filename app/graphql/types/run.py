@@ -19,6 +19,7 @@ from app.domain.statuses import RUN_FINAL
 from app.errors import DomainError
 from app.graphql.batching import later
 from app.graphql.enums import FinishReason, RunStatus, StageStatus, TriggerType
+from app.graphql.executor.reading import reads
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.pages import (
@@ -112,19 +113,21 @@ class Run(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When it was asked for.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
-    @strawberry.field(description="Global id of its pipeline.")
+    @strawberry.field(description="Global id of its pipeline.", metadata=reads())
     def pipeline_id(self) -> strawberry.ID:
         return global_id("Pipeline", self.pipeline_key)
 
-    @strawberry.field(description="Its pipeline.")
+    @strawberry.field(description="Its pipeline.", metadata=reads())
     def pipeline(self, info: Info) -> PipelineLink:
         return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
 
-    @strawberry.field(description="Its stages, in the order of the pipeline when the run was started.")
+    @strawberry.field(
+        description="Its stages, in the order of the pipeline when the run was started.", metadata=reads()
+    )
     def stage_runs(self, info: Info) -> list[StageRunLink]:
         return later(info.context.loaders.stage_runs_by_run.load(self.id))
 
-    @strawberry.field(description="How many of its stage runs have each status.")
+    @strawberry.field(description="How many of its stage runs have each status.", metadata=reads())
     async def stage_run_counts(self, info: Info) -> StageRunCounts:
         return StageRunCounts.of(await info.context.loaders.stage_run_counts_by_run.load(self.id))
 
@@ -144,7 +147,7 @@ class Run(relay.Node):
             return None
         return (await info.context.loaders.queue_place_by_run.load(self.id)).runs_ahead + 1
 
-    @strawberry.field(description="Everything its stages made, oldest first.")
+    @strawberry.field(description="Everything its stages made, oldest first.", metadata=reads())
     def artifacts(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ArtifactLink]:
@@ -166,25 +169,27 @@ class Run(relay.Node):
         last_seq = self.last_event_seq if size > 0 else seen
         return RunEventBatch.of(self.id, batch_of(seen, rows, last_seq))
 
-    @strawberry.field(description="The pipeline as it was when the run was started.")
+    @strawberry.field(description="The pipeline as it was when the run was started.", metadata=reads())
     def definition(self, info: Info) -> JSON | None:
         return later(info.context.loaders.definition_by_run.load(self.id))
 
-    @strawberry.field(description="The run which this one does again.")
+    @strawberry.field(description="The run which this one does again.", metadata=reads())
     def retry_of(self, info: Info) -> Run | None:
         if self.retry_of_key is None:
             return None
         return later(info.context.loaders.run_by_id.load(self.retry_of_key))
 
-    @strawberry.field(description="The runs which do this one again.")
+    @strawberry.field(description="The runs which do this one again.", metadata=reads())
     def retries(self, info: Info) -> list[Run]:
         return later(info.context.loaders.retries_by_run.load(self.id))
 
-    @strawberry.field(description="True if cancelRun would have an effect.")
+    @strawberry.field(
+        description="True if cancelRun would have an effect.", metadata=reads("status", "cancel_requested_at")
+    )
     def can_cancel(self) -> bool:
         return self.status not in RUN_FINAL and self.cancel_requested_at is None
 
-    @strawberry.field(description="True if retryRun may be called.")
+    @strawberry.field(description="True if retryRun may be called.", metadata=reads("status"))
     def can_retry(self) -> bool:
         return self.status in RUN_FINAL
 

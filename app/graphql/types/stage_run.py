@@ -16,6 +16,7 @@ from app.domain.explanations import Surroundings, explain_stage
 from app.errors import DomainError
 from app.graphql.batching import later
 from app.graphql.enums import FinishReason, Phase, StageStatus
+from app.graphql.executor.reading import reads
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.inputs import refuse_unstorable
@@ -93,30 +94,31 @@ class StageRun(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When the run was asked for.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
-    @strawberry.field(description="Global id of its run.")
+    @strawberry.field(description="Global id of its run.", metadata=reads())
     def pipeline_run_id(self) -> strawberry.ID:
         return global_id("Run", self.pipeline_run_key)
 
-    @strawberry.field(description="Global id of its stage.")
+    @strawberry.field(description="Global id of its stage.", metadata=reads())
     def stage_id(self) -> strawberry.ID:
         return global_id("Stage", self.stage_key)
 
-    @strawberry.field(description="The run it belongs to.")
+    @strawberry.field(description="The run it belongs to.", metadata=reads())
     def run(self, info: Info) -> RunLink:
         return later(info.context.loaders.run_by_id.require(self.pipeline_run_key))
 
-    @strawberry.field(description="The stage of the pipeline, as it is now.")
+    @strawberry.field(description="The stage of the pipeline, as it is now.", metadata=reads())
     def stage(self, info: Info) -> StageLink:
         return later(info.context.loaders.stage_by_id.require(self.stage_key))
 
-    @strawberry.field(description="The worker which looks after it, or did last.")
+    @strawberry.field(description="The worker which looks after it, or did last.", metadata=reads())
     def worker(self, info: Info) -> Worker | None:
         if self.worker_key is None:
             return None
         return later(info.context.loaders.worker_by_id.load(self.worker_key))
 
     @strawberry.field(
-        description="The stage run of an earlier run whose results it took over, by a retry or from the cache."
+        description="The stage run of an earlier run whose results it took over, by a retry or from the cache.",
+        metadata=reads(),
     )
     def reused_from(self, info: Info) -> StageRun | None:
         if self.reused_from_key is None:
@@ -147,14 +149,14 @@ class StageRun(relay.Node):
         around = Surroundings(siblings, run, stage_limit, capacity, dt.datetime.now(dt.UTC))
         return Explanation.of(explain_stage(self, around))
 
-    @strawberry.field(description="What it made, oldest first.")
+    @strawberry.field(description="What it made, oldest first.", metadata=reads())
     def artifacts(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ArtifactLink]:
         window = window_of(first, after, order=OLDEST_FIRST, default=NESTED_PAGE)
         return later(info.context.loaders.artifacts_by_stage_run(window).load(self.id))
 
-    @strawberry.field(description="Its attempts, oldest first.")
+    @strawberry.field(description="Its attempts, oldest first.", metadata=reads())
     def attempts(self, info: Info) -> list[StageAttempt]:
         return later(info.context.loaders.attempts_by_stage_run.load(self.id))
 
@@ -162,11 +164,13 @@ class StageRun(relay.Node):
     async def end(self, info: Info) -> StageEnd | None:
         return StageEnd.of_stage_run(self, await info.context.loaders.attempts_by_stage_run.load(self.id))
 
-    @strawberry.field(description="Its command, environment, parameters and limits after all merging.")
+    @strawberry.field(
+        description="Its command, environment, parameters and limits after all merging.", metadata=reads()
+    )
     def spec(self, info: Info) -> JSON | None:
         return later(info.context.loaders.spec_by_stage_run.load(self.id))
 
-    @strawberry.field(description="A piece of what it printed.")
+    @strawberry.field(description="A piece of what it printed.", metadata=reads("attempt_number", "phase"))
     async def log(
         self,
         info: Info,
@@ -184,12 +188,16 @@ class StageRun(relay.Node):
         return LogChunk.of(await info.context.logs.read_known(log, given(after_offset), max_bytes))
 
     @strawberry.field(
-        description="CPU and memory over time. A long series is thinned out to the peaks of its intervals."
+        description="CPU and memory over time. A long series is thinned out to the peaks of its intervals.",
+        metadata=reads(),
     )
     def resource_samples(self, info: Info, max_points: MaxPoints = 200) -> list[ResourceSample]:
         return later(info.context.loaders.samples_by_stage_run(checked_points(max_points)).load(self.id))
 
-    @strawberry.field(description="The metrics it reported, by name and step. A long series is thinned out.")
+    @strawberry.field(
+        description="The metrics it reported, by name and step. A long series is thinned out.",
+        metadata=reads(),
+    )
     def metric_points(
         self, info: Info, name: MetricName = NOT_GIVEN, max_points: MaxPoints = 200
     ) -> list[MetricPoint]:
