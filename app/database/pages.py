@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from app.database.models import (
     pipelines,
     stage_runs,
 )
-from app.database.queries import Selection, key_array
+from app.database.queries import KEPT_STATEMENTS, Selection, key_array
 from app.domain.statuses import ArtifactStatus, ArtifactType, RunStatus, TriggerType
 
 Conditions = tuple[sa.ColumnElement[bool], ...]
@@ -82,6 +83,18 @@ def page_per_parent(
 
     LATERAL reads only ``limit`` rows per parent from the index, where a window function would read them all.
     """
+    is_frequent = window.position is None and not conditions
+    make = kept_page_per_parent if is_frequent else made_page_per_parent
+    return make(selection, parent, window, conditions, source)
+
+
+def made_page_per_parent(
+    selection: Selection,
+    parent: sa.Column[Any],
+    window: Window,
+    conditions: Conditions,
+    source: sa.FromClause | None,
+) -> sa.Select[Any]:
     keys = sa.select(sa.func.unnest(key_array()).label("key")).subquery("parents")
     rows = sa.select(*selection.columns).select_from(source if source is not None else selection.table)
     children = (
@@ -96,6 +109,9 @@ def page_per_parent(
         .select_from(keys.join(children, sa.true()))
         .order_by(keys.c.key, *(c.desc() if falling else c.asc() for c in sort))
     )
+
+
+kept_page_per_parent = lru_cache(KEPT_STATEMENTS)(made_page_per_parent)
 
 
 def count_per_parent(

@@ -32,7 +32,7 @@ from app.database.models import (
 )
 from app.domain.statuses import ArtifactStatus, Phase, RunStatus
 
-_KEPT_STATEMENTS = 512
+KEPT_STATEMENTS = 512
 
 KEYS = "keys"
 """Name of the array parameter that every batched statement takes."""
@@ -112,7 +112,7 @@ def key_array() -> sa.BindParameter[Any]:
     return sa.bindparam(KEYS, type_=ARRAY(sa.Uuid))
 
 
-@lru_cache(_KEPT_STATEMENTS)
+@lru_cache(KEPT_STATEMENTS)
 def rows_by(selection: Selection, key: str, *order: str) -> sa.Select[Any]:
     """All rows whose ``key`` is among the keys, in ``order``."""
     table = selection.table
@@ -195,7 +195,7 @@ def stored_logs() -> sa.Select[Any]:
     )
 
 
-@lru_cache(_KEPT_STATEMENTS)
+@lru_cache(KEPT_STATEMENTS)
 def latest_runs(selection: Selection) -> sa.Select[Any]:
     """The newest run of each pipeline among the keys."""
     run = pipeline_runs

@@ -105,9 +105,14 @@ class DataLoader(Generic[K, V]):
         return asyncio.gather(*map(self.load, keys))
 
     def stop(self) -> None:
-        """Nobody waits any more: end what still runs."""
+        """Nobody waits any more: end what still runs, and forget all values.
+
+        graphql-core's executors and their infos refer to each other, and through the context to this; thousands of
+        objects would stay until the garbage collector looks for such cycles.
+        """
         for task in self._tasks:
             task.cancel()
+        self._loaded.clear()
 
     def _begin(self, batch: Batch) -> None:
         task = asyncio.create_task(self._run(batch))

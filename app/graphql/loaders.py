@@ -56,7 +56,7 @@ class Loaders:
         self._with_arguments: dict[Hashable, Any] = {}
 
     def stop(self) -> None:
-        """End what they still read: the operation is over."""
+        """End what they still read and forget what they loaded: the operation is over."""
         for loader in (*vars(self).values(), *self._with_arguments.values()):
             if isinstance(loader, DataLoader):
                 loader.stop()
@@ -335,9 +335,9 @@ class Loaders:
         )
 
         wanted = self._reader.narrowed(cls, selection).with_columns(window.order.columns)
+        statement = page_per_parent(wanted, parent, window, conditions, source)
 
         async def load(keys: list[uuid.UUID]) -> list[Connection[T]]:
-            statement = page_per_parent(wanted, parent, window, conditions, source)
             rows = await self._reader.rows(statement, {KEYS: keys})
             children: dict[uuid.UUID, list[T]] = defaultdict(list)
             for (key, *_), child in zip(rows, instances(cls, wanted, rows, skip=1), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from strawberry.extensions import SchemaExtension
 from app.graphql.executor import CompiledExecutor
 from app.graphql.executor.leaves import isoformat
 from app.graphql.executor.plans import MAX_FIELDS, MAX_LENGTH, MAX_PLANS, Plans
+from app.graphql.types.stage_run import StageRun
+from tests.factories import Factory
 from tests.graphql.conftest import Graph
 
 NESTED = "{ runs { nodes { id stageRuns { id } } } }"
@@ -49,6 +52,19 @@ async def test_conditions_are_decided_for_each_request_anew(graph: Graph) -> Non
     assert await graph.data(document, b=True) == {"__typename": "Query", "runs": {"nodes": []}}
     assert await graph.data(document, b=False) == {"__typename": "Query"}
     assert await graph.data(document, b=True) == {"__typename": "Query", "runs": {"nodes": []}}
+
+
+async def test_what_an_operation_loaded_is_freed_with_it(graph: Graph, make: Factory) -> None:
+    run = await make.run(pipeline := await make.pipeline())
+    await make.stage_run(run, await make.stage(pipeline))
+    await graph.data(NESTED)
+    gc.collect()
+    gc.disable()
+    try:
+        await graph.data(NESTED)
+        assert [loaded for loaded in gc.get_objects() if isinstance(loaded, StageRun)] == []
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("microsecond", [0, 1, 120_000])
