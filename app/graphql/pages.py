@@ -7,6 +7,7 @@ import binascii
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
@@ -20,6 +21,7 @@ MAX_PAGE = 200
 DEFAULT_PAGE = 50
 NESTED_PAGE = 10
 _CURSOR_VERSION = 1
+_KEPT_WINDOWS = 512
 _LONGEST_SEQUENCE = 18
 
 T = TypeVar("T")
@@ -97,6 +99,7 @@ def connection(rows: Sequence[T], window: Window, count: Callable[[], Awaitable[
     return Connection(nodes=nodes, window=window, has_more=len(rows) > window.limit, count=count)
 
 
+@lru_cache(_KEPT_WINDOWS)
 def window_of(
     first: int | None,
     after: str | None = NOT_GIVEN,

@@ -27,12 +27,12 @@ from app.graphql.executor.leaves import BACKREF, is_plain, origin_of, plain_clas
 from app.graphql.executor.running import (
     Anchor,
     Complete,
+    Expected,
     Field,
     Later,
     Place,
     Run,
     Slot,
-    as_completed,
     discard,
     field_place,
     path_of,
@@ -145,6 +145,7 @@ def list_completer(
     complete_item = completer(list_type.of_type, field, selections, schema)
     item_required = isinstance(list_type.of_type, GraphQLNonNull)
     plain = plain_classes(schema)
+    expected, completed = Expected.of(field, complete_item, item_required)
 
     def complete(values: Any, place: Place, run: Run, anchor: Anchor) -> Any:
         if values.__class__ is not list:
@@ -162,15 +163,13 @@ def list_completer(
             try:
                 if item.__class__ not in plain and run.is_awaitable(item):
                     result.append(None)
-                    slot = Slot(run, field, complete_item, result, index, here, item_required, anchor)
-                    run.wait(item, slot)
+                    run.wait(item, Slot(expected, result, here, anchor))
                 else:
                     below = anchor if item_required else (result, index, here)
                     result.append(complete_item(item, here, run, below))
             except Later as later:
                 result.append(None)
-                slot = Slot(run, field, as_completed, result, index, here, item_required, anchor)
-                run.wait(later.completed, slot)
+                run.wait(later.completed, Slot(completed, result, here, anchor))
             except Exception as error:
                 if item_required and run.propagates:
                     discard_all(items)

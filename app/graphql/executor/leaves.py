@@ -69,15 +69,13 @@ def is_plain(cls: type) -> bool:
 def leaf_shortcut(output: GraphQLType) -> Shortcut:
     """(classes, function): what turns values of these classes into what the response shows, without a closer look.
 
-    Without a function they are shown as they are. It raises what graphql-core would. There are no classes for an
-    output that is not a scalar or enum.
+    Without a function they are shown as they are, and so is null in any case. The function raises what graphql-core
+    would. There are no classes for an output that is not a scalar or enum.
     """
     if isinstance(output, GraphQLNonNull):
         return value_shortcut(output.of_type)
     classes, serialise = value_shortcut(output)
-    if not classes or serialise is None:
-        return (classes | {type(None)} if classes else classes), None
-    return classes | {type(None)}, lambda value: None if value is None else serialise(value)
+    return (classes | {type(None)} if classes else classes), serialise
 
 
 def value_shortcut(output: GraphQLType) -> Shortcut:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from graphql import (
@@ -55,61 +56,59 @@ class Field:
     """Its type is non-null."""
 
 
-class Slot:
-    """A position of the response whose value is awaited; called when it is there."""
+@dataclass(slots=True, eq=False)
+class Expected:
+    """What the values of a field, or the items of its lists, are when they are awaited."""
 
-    __slots__ = ("anchor", "complete", "container", "field", "future", "key", "place", "required", "run")
+    field: Field
+    complete: Complete
+    required: bool
+
+    @classmethod
+    def of(cls, field: Field, complete: Complete, required: bool) -> tuple[Expected, Expected]:
+        """Values which are still to be completed, and those which graphql-core completes."""
+        return cls(field, complete, required), cls(field, as_completed, required)
+
+
+class Slot:
+    """A position of the response whose value is awaited."""
+
+    __slots__ = ("anchor", "container", "expected", "future", "place")
     future: Future
 
-    def __init__(
-        self,
-        run: Run,
-        field: Field,
-        complete: Complete,
-        container: Any,
-        key: str | int,
-        place: Place,
-        required: bool,
-        anchor: Anchor,
-    ) -> None:
-        self.run = run
-        self.field = field
-        self.complete = complete
+    def __init__(self, expected: Expected, container: Any, place: Place, anchor: Anchor) -> None:
+        self.expected = expected
         self.container = container
-        self.key = key
         self.place = place
-        self.required = required
         self.anchor = anchor
 
-    def __call__(self, future: asyncio.Future[Any]) -> None:
-        self.run.arrive(self)
-
-    def fill(self) -> None:
+    def fill(self, run: Run) -> None:
         """Complete the value that has arrived, unless nobody will see it any more."""
-        run = self.run
-        if run.errors and run.is_nulled(self.place):
+        place, expected = self.place, self.expected
+        assert place is not None
+        if run.errors and run.is_nulled(place):
             see(self.future)
             return
-        here = self.anchor if self.required else (self.container, self.key, self.place)
+        here = self.anchor if expected.required else (self.container, place[1], place)
         try:
-            self.container[self.key] = self.complete(self.future.result(), self.place, run, here)
+            self.container[place[1]] = expected.complete(self.future.result(), place, run, here)
         except Later as later:
-            self.complete = as_completed
+            self.expected = Expected(expected.field, as_completed, expected.required)
             run.wait(later.completed, self)
         except Exception as error:
-            self._fail(error)
+            self._fail(error, place, run)
 
-    def _fail(self, error: Exception) -> None:
-        run = self.run
-        if not (self.required and run.propagates):
-            self.container[self.key] = run.failed(error, self.field, self.place, required=False)
+    def _fail(self, error: Exception, place: tuple[Place, str | int, str | None], run: Run) -> None:
+        field, required = self.expected.field, self.expected.required
+        if not (required and run.propagates):
+            self.container[place[1]] = run.failed(error, field, place, required=False)
             return
-        located = run.located(error, self.field, self.place)
+        located = run.located(error, field, place)
         if self.anchor is None:
             raise located
-        container, key, place = self.anchor
+        container, key, above = self.anchor
         container[key] = None
-        run.executor.collected_errors.add(located, path_of(place))
+        run.executor.collected_errors.add(located, path_of(above))
 
 
 class Run:
@@ -152,9 +151,9 @@ class Run:
             batch.add_done_callback(self._arrive_all)
         slots.append(slot)
 
-    def arrive(self, slot: Slot) -> None:
+    def _arrive(self, slot: Slot, future: asyncio.Future[Any]) -> None:
         if self._abandoned:
-            see(slot.future)
+            see(future)
             return
         self._open -= 1
         self._arrived.append(slot)
@@ -181,7 +180,7 @@ class Run:
                     self._alarm = asyncio.get_running_loop().create_future()
                     await self._alarm
                 while self._arrived:
-                    self._arrived.popleft().fill()
+                    self._arrived.popleft().fill(self)
         except BaseException:
             self.abandon()
             raise
@@ -194,7 +193,7 @@ class Run:
                 self._arrived.append(slot)
             else:
                 self._open += 1
-                future.add_done_callback(slot)
+                future.add_done_callback(partial(self._arrive, slot))
 
     def _future(self, awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
         if asyncio.isfuture(awaitable):

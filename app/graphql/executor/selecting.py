@@ -19,7 +19,7 @@ from app.graphql.batching import Loaded
 from app.graphql.executor.completing import completer
 from app.graphql.executor.leaves import leaf_shortcut, plain_classes
 from app.graphql.executor.resolving import Resolve, attribute_of, resolver
-from app.graphql.executor.running import Anchor, Complete, Field, Later, Place, Run, Slot, as_completed
+from app.graphql.executor.running import Anchor, Complete, Expected, Field, Later, Place, Run, Slot
 
 Execute: TypeAlias = Callable[[Any, Place, Run, dict[str, Any], Anchor], Any]
 """(object or its attribute, place of the object, run, container of the value, anchor) -> the completed value, or null
@@ -36,7 +36,7 @@ class Step(NamedTuple):
     sure: frozenset[type]
     """Classes of attributes that ``serialise`` may be given without a closer look."""
     serialise: Callable[[Any], Any] | None
-    """``None``: such an attribute is shown as it is."""
+    """For those which are not null; ``None``: they are shown as they are."""
 
 
 class Selection:
@@ -59,7 +59,7 @@ class Selection:
                 if value.__class__ not in sure:
                     result[key] = execute(value, place, run, result, anchor)
                 else:
-                    result[key] = value if serialise is None else serialise(value)
+                    result[key] = value if serialise is None or value is None else serialise(value)
             except Exception as error:
                 here = (place, key, self._parent.name)
                 result[key] = run.failed(error, field, here, required=field.required)
@@ -141,16 +141,17 @@ def constant(value: str) -> Execute:
 def finishing(field: Field, complete: Complete, schema: GraphQLSchema) -> Execute:
     """What completes any resolved value, now or when it is there."""
     key, required, parent_name, plain = field.key, field.required, field.parent.name, plain_classes(schema)
+    expected, completed = Expected.of(field, complete, required)
 
     def finish(value: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
         here = (place, key, parent_name)
         if value.__class__ is Loaded or (value.__class__ not in plain and run.is_awaitable(value)):
-            run.wait(value, Slot(run, field, complete, result, key, here, required, anchor))
+            run.wait(value, Slot(expected, result, here, anchor))
             return None
         try:
             return complete(value, here, run, anchor if required else (result, key, here))
         except Later as later:
-            run.wait(later.completed, Slot(run, field, as_completed, result, key, here, required, anchor))
+            run.wait(later.completed, Slot(completed, result, here, anchor))
             return None
 
     return finish
@@ -163,6 +164,6 @@ def resolved(
         value = resolve(source, place, run)
         if value.__class__ not in sure:
             return finish(value, place, run, result, anchor)
-        return value if serialise is None else serialise(value)
+        return value if serialise is None or value is None else serialise(value)
 
     return execute
