@@ -21,7 +21,7 @@ from app.graphql.executor.leaves import BACKREF, origin_of
 from app.graphql.executor.running import Field, Place, Run
 
 Resolve: TypeAlias = Callable[[Any, Place, Run], Any]
-"""(object, its place, run) -> value of the field, which may have to be awaited."""
+"""(object, place of the field, run) -> value of the field, which may have to be awaited."""
 
 
 def attribute_of(field: Field, schema: GraphQLSchema) -> str | None:
@@ -76,7 +76,7 @@ def by_rules(field: Field) -> Resolve:
 
     def resolve(source: Any, place: Place, run: Run) -> Any:
         executor = run.executor
-        info = run.resolve_info(field, (place, field.key, field.parent.name))
+        info = run.resolve_info(field, place)
         values = {}
         if takes_arguments:
             values = get_argument_values(
@@ -97,10 +97,10 @@ def direct_call(
     ]
     info_name = resolver.info_parameter.name if resolver.info_parameter else None
     arguments = Arguments(field, definition, converter(schema)) if field.definition.args else None
-    key, parent_name, takes_self = field.key, field.parent.name, resolver.self_parameter is not None
+    takes_self = resolver.self_parameter is not None
 
     def resolve_link(source: Any, place: Place, run: Run) -> Any:
-        return function(source, LazyInfo(field, definition, (place, key, parent_name), run))
+        return function(source, LazyInfo(field, definition, place, run))
 
     if takes_self and [*resolver.signature.parameters] == ["self", info_name]:
         return resolve_link
@@ -110,7 +110,7 @@ def direct_call(
         for name in sources:
             keywords[name] = source
         if info_name is not None:
-            keywords[info_name] = LazyInfo(field, definition, (place, key, parent_name), run)
+            keywords[info_name] = LazyInfo(field, definition, place, run)
         return function(source, **keywords) if takes_self else function(**keywords)
 
     return resolve

@@ -22,7 +22,7 @@ from app.graphql.executor.resolving import Resolve, attribute_of, resolver
 from app.graphql.executor.running import Anchor, Complete, Expected, Field, Later, Place, Run, Slot
 
 Execute: TypeAlias = Callable[[Any, Place, Run, dict[str, Any], Anchor], Any]
-"""(object or its attribute, place of the object, run, container of the value, anchor) -> the completed value, or null
+"""(object or its attribute, place of the field, run, container of the value, anchor) -> the completed value, or null
 for now."""
 
 
@@ -49,19 +49,20 @@ class Selection:
 
     def execute(self, source: Any, place: Place, run: Run, anchor: Anchor) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        type_name = self._parent.name
         for key, field, execute, attribute, sure, serialise in self._unpacked:
             try:
                 if attribute is None:
-                    result[key] = execute(source, place, run, result, anchor)
+                    result[key] = execute(source, (place, key, type_name), run, result, anchor)
                     continue
                 # Most fields are columns of a row: a call for each would take as long as everything else.
                 value = getattr(source, attribute)
                 if value.__class__ not in sure:
-                    result[key] = execute(value, place, run, result, anchor)
+                    result[key] = execute(value, (place, key, type_name), run, result, anchor)
                 else:
                     result[key] = value if serialise is None or value is None else serialise(value)
             except Exception as error:
-                here = (place, key, self._parent.name)
+                here = (place, key, type_name)
                 result[key] = run.failed(error, field, here, required=field.required)
         return result
 
@@ -140,18 +141,17 @@ def constant(value: str) -> Execute:
 
 def finishing(field: Field, complete: Complete, schema: GraphQLSchema) -> Execute:
     """What completes any resolved value, now or when it is there."""
-    key, required, parent_name, plain = field.key, field.required, field.parent.name, plain_classes(schema)
+    key, required, plain = field.key, field.required, plain_classes(schema)
     expected, completed = Expected.of(field, complete, required)
 
     def finish(value: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
-        here = (place, key, parent_name)
         if value.__class__ is Loaded or (value.__class__ not in plain and run.is_awaitable(value)):
-            run.wait(value, Slot(expected, result, here, anchor))
+            run.wait(value, Slot(expected, result, place, anchor))
             return None
         try:
-            return complete(value, here, run, anchor if required else (result, key, here))
+            return complete(value, place, run, anchor if required else (result, key, place))
         except Later as later:
-            run.wait(later.completed, Slot(completed, result, here, anchor))
+            run.wait(later.completed, Slot(completed, result, place, anchor))
             return None
 
     return finish
