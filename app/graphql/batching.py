@@ -138,7 +138,8 @@ class NodeLoader(DataLoader[uuid.UUID, V | None]):
 
     def require(self, key: uuid.UUID) -> Loaded[V]:
         """The node another row refers to; only a deletion a moment ago can make it missing."""
-        return cast(Loaded[V], self.load(key).required())
+        required: Loaded[Any] = self.load(key).required()
+        return required
 
 
 def later(value: Awaitable[V]) -> V:

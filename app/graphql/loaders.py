@@ -9,7 +9,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property, partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from strawberry.scalars import JSON
@@ -328,8 +328,9 @@ class Loaders:
         source: sa.FromClause | None = None,
     ) -> PageLoader[T]:
         """The loader called ``name`` for one page of children of each key."""
-        if made := self._with_arguments.get(name):
-            return cast(PageLoader[T], made)
+        made: PageLoader[T] | None = self._with_arguments.get(name)
+        if made is not None:
+            return made
         count = self._with(
             ("count", name), lambda: self._value(count_per_parent(parent, conditions, source), 0)
         )
@@ -348,7 +349,7 @@ class Loaders:
 
     def _with(self, name: Hashable, make: Callable[[], T]) -> T:
         """The loader for these arguments: equal arguments share one, so that they share its statement."""
-        if name not in self._with_arguments:
-            self._with_arguments[name] = make()
-        made: T = self._with_arguments[name]
+        made: T | None = self._with_arguments.get(name)
+        if made is None:
+            made = self._with_arguments[name] = make()
         return made

@@ -85,6 +85,7 @@ async def main(rounds: int, profile: bool) -> None:
         for name, schema in schemas.items():
             ways[name] = lambda schema=schema: answer(schema, contexts)  # type: ignore[misc]
         gc.freeze()
+        gc.set_threshold(50_000, 20, 50)  # as the server does
         await report(ways, rounds, len(statements))
         if profile:
             await print_profile(ways["compiled"])
