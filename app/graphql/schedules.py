@@ -12,6 +12,7 @@ from app.database import queries
 from app.graphql.context import Context
 from app.graphql.enums import MissedPolicy
 from app.graphql.errors import UserError
+from app.graphql.executor.reading import reads
 from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
 from app.graphql.inputs import change, changes_of, draft_of, optional
@@ -88,7 +89,7 @@ class DeleteSchedulePayload:
 
 @strawberry.type(description="Reads of schedules.")
 class ScheduleQuery:
-    @strawberry.field(description="All schedules of all pipelines, newest first.")
+    @strawberry.field(description="All schedules of all pipelines, newest first.", metadata=reads())
     async def schedules(
         self,
         info: Info,
@@ -100,7 +101,7 @@ class ScheduleQuery:
         window = window_of(first, after, last, before)
         return await root_page(info.context, Schedule, queries.SCHEDULES, window)
 
-    @strawberry.field(description="One schedule, or null.")
+    @strawberry.field(description="One schedule, or null.", metadata=reads())
     async def schedule(self, info: Info, node_id: NodeId) -> Schedule | None:
         return await node_or_none(info.context.loaders.schedule_by_id, node_id, "Schedule")
 

@@ -14,6 +14,7 @@ from app.domain.cron import Cron, upcoming
 from app.errors import DomainError
 from app.graphql.batching import later
 from app.graphql.enums import MissedPolicy
+from app.graphql.executor.reading import reads
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.types.links import PipelineLink, RunLink
@@ -52,21 +53,26 @@ class Schedule(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When the schedule was created.")
     updated_at: dt.datetime = strawberry.field(description="When it was changed or last came due.")
 
-    @strawberry.field(description="Global id of its pipeline.")
+    @strawberry.field(description="Global id of its pipeline.", metadata=reads())
     def pipeline_id(self) -> strawberry.ID:
         return global_id("Pipeline", self.pipeline_key)
 
-    @strawberry.field(description="The pipeline it runs.")
+    @strawberry.field(description="The pipeline it runs.", metadata=reads())
     def pipeline(self, info: Info) -> PipelineLink:
         return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
 
-    @strawberry.field(description="The run it started last; null before the first or if it was deleted.")
+    @strawberry.field(
+        description="The run it started last; null before the first or if it was deleted.", metadata=reads()
+    )
     def last_run(self, info: Info) -> RunLink | None:
         if self.last_run_key is None:
             return None
         return later(info.context.loaders.run_by_id.load(self.last_run_key))
 
-    @strawberry.field(description="When it will come due, soonest first; none while it is switched off.")
+    @strawberry.field(
+        description="When it will come due, soonest first; none while it is switched off.",
+        metadata=reads("next_run_at", "cron", "time_zone"),
+    )
     def next_runs(self, first: FirstRuns = 5) -> list[dt.datetime]:
         if not 0 <= first <= MAX_NEXT_RUNS:
             raise DomainError(f"first must be from 0 to {MAX_NEXT_RUNS}, not {first}.", path=["first"])

@@ -9,6 +9,7 @@ import strawberry
 from strawberry import relay
 
 from app.graphql.batching import later
+from app.graphql.executor.reading import reads
 from app.graphql.ids import global_id
 from app.graphql.info import Info
 from app.graphql.types.links import PipelineLink
@@ -24,14 +25,14 @@ class Webhook(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When the webhook was created.")
     updated_at: dt.datetime = strawberry.field(description="When the webhook was changed.")
 
-    @strawberry.field(description="Path to POST to on this server.")
+    @strawberry.field(description="Path to POST to on this server.", metadata=reads())
     def path(self) -> str:
         return f"/hooks/{self.id}"
 
-    @strawberry.field(description="Global id of its pipeline.")
+    @strawberry.field(description="Global id of its pipeline.", metadata=reads())
     def pipeline_id(self) -> strawberry.ID:
         return global_id("Pipeline", self.pipeline_key)
 
-    @strawberry.field(description="The pipeline it runs.")
+    @strawberry.field(description="The pipeline it runs.", metadata=reads())
     def pipeline(self, info: Info) -> PipelineLink:
         return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
