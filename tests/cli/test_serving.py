@@ -71,7 +71,7 @@ def test_a_taken_port_is_told(server: Server) -> None:
 
 
 def test_a_list_of_trusted_documents_which_can_not_be_read_is_told(mlp: Mlp, tmp_path: Path) -> None:
-    result = mlp("serve", MLP_TRUSTED_DOCUMENTS=str(tmp_path / "none.json"))
+    result = mlp("serve", "--port", "0", MLP_TRUSTED_DOCUMENTS=str(tmp_path / "none.json"))
     assert result.returncode == 78
     assert result.stderr == f"mlp: MLP_TRUSTED_DOCUMENTS={tmp_path}/none.json: No such file or directory\n"
 
