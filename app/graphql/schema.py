@@ -25,11 +25,11 @@ from app.graphql.schedules import ScheduleMutation, ScheduleQuery
 from app.graphql.subscriptions import Subscription
 from app.graphql.trusted import TrustedDocuments, load_trusted_documents, untrusted
 from app.graphql.types.events import EVENT_TYPES
-from app.graphql.webhooks import WebhookMutation
+from app.graphql.webhooks import WebhookMutation, WebhookQuery
 
 
 @strawberry.type(name="Query", description="The roots of all reads.")
-class AllQueries(Query, ScheduleQuery):
+class AllQueries(Query, ScheduleQuery, WebhookQuery):
     pass
 
 

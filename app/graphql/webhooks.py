@@ -1,4 +1,4 @@
-"""Making and removing webhooks."""
+"""Reading, making and removing webhooks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Annotated
 
 import strawberry
 
+from app.database import queries
 from app.graphql.errors import UserError
+from app.graphql.executor.reading import reads
 from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
 from app.graphql.inputs import draft_of
+from app.graphql.pages import NOT_GIVEN, After, Before, Connection, FirstOfRoot, Last, window_of
 from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, storable
+from app.graphql.queries import NodeId, node_or_none, root_page
 from app.graphql.types.webhook import Webhook
 from app.services import webhooks
 
@@ -37,6 +41,25 @@ class CreateWebhookPayload:
 class DeleteWebhookPayload:
     deleted_webhook_id: strawberry.ID | None = none_of("Global id of the webhook which is gone")
     errors: list[UserError] = no_errors()
+
+
+@strawberry.type(description="Reads of webhooks.")
+class WebhookQuery:
+    @strawberry.field(description="All webhooks of all pipelines, newest first.", metadata=reads())
+    async def webhooks(
+        self,
+        info: Info,
+        first: FirstOfRoot = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+    ) -> Connection[Webhook]:
+        window = window_of(first, after, last, before)
+        return await root_page(info.context, Webhook, queries.WEBHOOKS, window)
+
+    @strawberry.field(description="One webhook, or null.", metadata=reads())
+    async def webhook(self, info: Info, node_id: NodeId) -> Webhook | None:
+        return await node_or_none(info.context.loaders.webhook_by_id, node_id, "Webhook")
 
 
 @strawberry.type(description="Changes of webhooks.")

@@ -23,8 +23,13 @@ async def test_a_webhook_is_created_found_and_deleted(graph: Graph) -> None:
         "name": "penguins",
         "webhooks": {"totalCount": 1, "nodes": [{"id": webhook["id"]}]},
     }
-    query = "query($id: ID!) { node(id: $id) { ... on Webhook { name } } }"
-    assert (await graph.data(query, id=webhook["id"]))["node"] == {"name": "git"}
+    query = """query($id: ID!) { node(id: $id) { ... on Webhook { name } }
+      webhook(id: $id) { name } webhooks { totalCount nodes { name } } }"""
+    assert await graph.data(query, id=webhook["id"]) == {
+        "node": {"name": "git"},
+        "webhook": {"name": "git"},
+        "webhooks": {"totalCount": 1, "nodes": [{"name": "git"}]},
+    }
     gone = {"deletedWebhookId": webhook["id"], "errors": []}
     assert await perform(graph, DELETE, webhookId=webhook["id"]) == gone
     again = await perform(graph, DELETE, webhookId=webhook["id"])
