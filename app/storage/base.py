@@ -70,9 +70,6 @@ class ArtifactStore(Protocol):
     async def put_fd(self, fd: int) -> StoredBlob:
         """Store the whole file behind ``fd`` from its first byte; ``fd`` stays open and is not moved."""
 
-    async def put_file(self, path: Path) -> StoredBlob:
-        """Store a file of ours. Never for paths which a stage could have replaced: those need `put_fd`."""
-
     def open(self, sha256: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """The bytes ``start <= i < end`` in chunks of at most 1 MiB.
 

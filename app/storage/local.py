@@ -63,13 +63,6 @@ class LocalStore:
         job.add_done_callback(lambda _: os.close(own_fd))
         return await asyncio.wrap_future(job)
 
-    async def put_file(self, path: Path) -> StoredBlob:
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            return await self.put_fd(fd)
-        finally:
-            os.close(fd)
-
     async def open(self, sha256: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         reader = VerifiedReader(self.path(sha256), sha256, start, end)
         job = self._readers.submit(reader.next_chunk)

@@ -16,6 +16,7 @@ from app.domain.statuses import ArtifactType, Phase, StageStatus
 from app.errors import DomainError, NotFound
 from app.services.logs import KnownLog, LogReader, LogSlice, decode_log
 from app.storage.local import LocalStore
+from tests.stored_files import put_file
 
 TEXT = b"epoch 1\nepoch 2\n"
 
@@ -57,7 +58,7 @@ async def put_log(
 ) -> None:
     path = tmp_path / "to be stored"
     path.write_bytes(content)
-    blob = await store.put_file(path)
+    blob = await put_file(store, path)
     await run.add_artifact(
         blob, "output.log", attempt=attempt, artifact_type=ArtifactType.LOG, is_captured_log=True
     )
@@ -124,7 +125,7 @@ async def test_what_is_known_of_a_log_spares_the_statements(
     await run.finish_stage_run()
     live_log.unlink()
     assert await reader.read_known(at_work, 8, 100) == LogSlice(1, 8, len(TEXT), TEXT[8:], final=True)
-    blob = await store.put_file(tmp_path / "to be stored")
+    blob = await put_file(store, tmp_path / "to be stored")
     over = KnownLog(run.stage_run_id, 1, Phase.FINAL, 1, blob)
     assert await reader.read_known(over, -8, 4) == LogSlice(1, 8, 12, TEXT[8:12], final=False)
     silent = KnownLog(run.stage_run_id, 1, Phase.FINAL, 1, None)
@@ -136,7 +137,7 @@ async def test_an_output_which_is_called_like_the_log_is_not_the_log(
 ) -> None:
     path = tmp_path / "to be stored"
     path.write_bytes(b"not what was printed")
-    await run.add_artifact(await store.put_file(path), "output.log", artifact_type=ArtifactType.LOG)
+    await run.add_artifact(await put_file(store, path), "output.log", artifact_type=ArtifactType.LOG)
     assert (await reader.read(run.stage_run_id, None, 100)).data == b""
 
 

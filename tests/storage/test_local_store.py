@@ -18,6 +18,7 @@ import pytest
 
 from app.storage.base import BlobCorrupt, BlobNotFound, StorageMisconfigured, StoredBlob, blob_key
 from app.storage.local import LocalStore
+from tests.stored_files import put_file
 
 MEBIBYTE = 1 << 20
 
@@ -30,7 +31,7 @@ def store(tmp_path: Path) -> LocalStore:
 async def put(store: LocalStore, folder: Path, content: bytes) -> StoredBlob:
     source = folder / f"source-{hashlib.sha256(content).hexdigest()[:12]}"
     source.write_bytes(content)
-    return await store.put_file(source)
+    return await put_file(store, source)
 
 
 async def read(store: LocalStore, sha256: str, start: int = 0, end: int | None = None) -> bytes:
@@ -113,7 +114,7 @@ async def test_concurrent_puts_of_equal_content_all_succeed_and_leave_one_blob(
 ) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(MEBIBYTE))
-    blobs = await asyncio.gather(*(store.put_file(source) for _ in range(20)))
+    blobs = await asyncio.gather(*(put_file(store, source) for _ in range(20)))
     assert len(set(blobs)) == 1
     assert len(blob_files(store)) == 1
     assert temporary_files(store) == []
@@ -227,7 +228,7 @@ async def test_a_writer_killed_before_the_blob_had_its_name_leaves_only_a_tempor
         "import asyncio, os, pathlib, signal, sys\n"
         "from app.storage.local import LocalStore\n"
         "os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "asyncio.run(LocalStore(pathlib.Path(sys.argv[1])).put_file(pathlib.Path(sys.argv[2])))\n"
+        "asyncio.run(LocalStore(pathlib.Path(sys.argv[1])).put_fd(os.open(sys.argv[2], os.O_RDONLY)))\n"
     )
     crashed = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-c", script, str(store.root), str(source)], check=False
@@ -236,7 +237,7 @@ async def test_a_writer_killed_before_the_blob_had_its_name_leaves_only_a_tempor
     assert len(temporary_files(store)) == 1
     assert blob_files(store) == []
 
-    blob = await store.put_file(source)
+    blob = await put_file(store, source)
     assert await read(store, blob.sha256) == b"content"
 
 
@@ -347,7 +348,7 @@ async def test_cancelled_puts_and_reads_close_every_descriptor(store: LocalStore
     before = open_descriptors()
     tasks: list[asyncio.Task[object]] = []
     for _ in range(8):
-        tasks.append(asyncio.create_task(store.put_file(source)))
+        tasks.append(asyncio.create_task(put_file(store, source)))
         tasks.append(asyncio.create_task(read(store, blob.sha256)))
     await asyncio.sleep(0)
     for task in tasks:

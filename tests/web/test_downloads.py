@@ -19,6 +19,7 @@ from app.database.engine import create_engine
 from app.domain.statuses import ArtifactStatus
 from app.storage.local import LocalStore
 from app.web.downloads import Downloads
+from tests.stored_files import put_file
 
 CONTENT = bytes(range(256)) * 10
 Put = Callable[..., Awaitable[str]]
@@ -57,7 +58,7 @@ async def put(engine: AsyncEngine, store: LocalStore, tmp_path: Path) -> Put:
     async def put(content: bytes = CONTENT, path: str = "models/model.bin", **values: Any) -> str:
         file = tmp_path / "to be stored"
         file.write_bytes(content)
-        artifact_id = await run.add_artifact(await store.put_file(file), path, **values)
+        artifact_id = await run.add_artifact(await put_file(store, file), path, **values)
         return f"/artifacts/{artifact_id}/content"
 
     return put
