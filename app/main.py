@@ -31,6 +31,7 @@ from app.services.system import SystemSampler
 from app.settings import Settings
 from app.storage.disk import DiskReserve
 from app.storage.imports import Imports
+from app.web.archives import Archives
 from app.web.downloads import Downloads
 from app.web.health import Health
 from app.web.hooks import Hooks
@@ -102,6 +103,7 @@ def create_app(parts: Parts, reads: AsyncEngine, supervisor: Supervisor | None, 
         routes=[
             *health.routes(),
             *Downloads(parts.engine, parts.store).routes(),
+            *Archives(parts.engine, parts.store).routes(),
             *Hooks(parts.engine, parts.broker, settings.environment).routes(),
             Route(GRAPHQL_PATH, view),
             WebSocketRoute(GRAPHQL_PATH, view),

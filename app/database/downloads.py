@@ -1,13 +1,14 @@
-"""The statement behind a download."""
+"""The statements behind downloads."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.models import artifacts
+from app.database.models import artifacts, stage_runs
 from app.database.streams import Row
 from app.domain.statuses import ArtifactStatus
 
@@ -22,3 +23,35 @@ async def downloadable_artifact(connection: AsyncConnection, artifact_id: UUID) 
         found.sha256.is_not(None),
     )
     return (await connection.execute(statement)).one_or_none()
+
+
+async def downloadable_outputs(
+    connection: AsyncConnection, stage_run_id: UUID
+) -> tuple[str, Sequence[Row]] | None:
+    """The name of a stage run's stage and its outputs ``(relative_path, sha256, file_size, created_at)``, by path.
+
+    Of a reused stage run, those of its source; without the captured log. None when there is no such stage run.
+    """
+    source, found = stage_runs.alias("source"), artifacts.c
+    stage = (
+        sa.select(stage_runs.c.name, source.c.id, source.c.attempt_number)
+        .join(source, source.c.id == sa.func.coalesce(stage_runs.c.reused_from_id, stage_runs.c.id))
+        .where(stage_runs.c.id == stage_run_id)
+    )
+    row = (await connection.execute(stage)).one_or_none()
+    if row is None:
+        return None
+    name, source_id, attempt = row
+    outputs = (
+        sa.select(found.relative_path, found.sha256, found.file_size, found.created_at)
+        .where(
+            found.stage_run_id == source_id,
+            found.attempt_number == attempt,
+            ~found.is_captured_log,
+            found.is_active,
+            found.status == ArtifactStatus.READY,
+            found.sha256.is_not(None),
+        )
+        .order_by(found.relative_path)
+    )
+    return name, (await connection.execute(outputs)).all()

@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 from app.domain.statuses import ArtifactType
 
+OUTPUTS_PATH = "/stage-runs/%s/outputs.tar"
+"""Where a server gives all outputs of a stage run, by its id."""
+
 _TYPE_OF_FOLDER: Mapping[str, ArtifactType] = {
     "datasets": ArtifactType.DATASET,
     "models": ArtifactType.MODEL,

@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.models import pipeline_runs, pipeline_stages, pipelines, stage_runs
+from app.domain.artifacts import OUTPUTS_PATH
 from app.domain.statuses import RunStatus, StageStatus
 
 _NOT_BEGUN: dict[str, Any] = {"started_at": None, "completed_at": None, "execution_time": None}
 _NO_RUN: dict[str, Any] = {**_NOT_BEGUN, "memory_usage": None, "cpu_usage": None}
-_NO_STAGE_RUN: dict[str, Any] = {**_NOT_BEGUN, "metrics": None, "logs": None}
+_NO_STAGE_RUN: dict[str, Any] = {**_NOT_BEGUN, "metrics": None, "logs": None, "output_path": None}
 
 MANY = 100
 
@@ -89,6 +90,9 @@ def _mirrored_stages() -> sa.Update:
             execution_time=source.execution_time,
             metrics=source.metrics,
             logs=source.logs,
+            output_path=sa.case(
+                (source.status == StageStatus.COMPLETED, sa.func.format(OUTPUTS_PATH, source.id))
+            ),
         )
     )
 

@@ -24,8 +24,7 @@ _SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "text/plain", "application/
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _UNSAFE_IN_QUOTES = re.compile(r"[^ !#-\[\]-~]|[%/]")
-_SAFETY_HEADERS = {
-    "Accept-Ranges": "bytes",
+SAFETY_HEADERS = {
     "Cache-Control": "private, no-cache",
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -64,7 +63,10 @@ class Downloads:
         if wanted is None:
             return await self._stream(request, artifact, headers, 200, ByteRange(0, size))
         if wanted.start >= wanted.end:
-            return Response(status_code=416, headers=_SAFETY_HEADERS | {"Content-Range": f"bytes */{size}"})
+            return Response(
+                status_code=416,
+                headers=SAFETY_HEADERS | {"Accept-Ranges": "bytes", "Content-Range": f"bytes */{size}"},
+            )
         headers["Content-Range"] = f"bytes {wanted.start}-{wanted.end - 1}/{size}"
         return await self._stream(request, artifact, headers, 206, wanted)
 
@@ -83,10 +85,10 @@ class Downloads:
             raise HTTPException(404, "The bytes of this artifact are no longer in the store.") from None
         except StorageError as error:
             raise HTTPException(503, error.message) from error
-        return _ChunkResponse(_with_first(first, chunks), status, headers)
+        return ChunkResponse(_with_first(first, chunks), status, headers)
 
 
-class _ChunkResponse(StreamingResponse):
+class ChunkResponse(StreamingResponse):
     """Closes its source whenever the client goes away."""
 
     def __init__(self, chunks: AsyncGenerator[bytes, None], status: int, headers: dict[str, str]) -> None:
@@ -108,9 +110,10 @@ async def _with_first(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncG
 def _headers(artifact: Row) -> dict[str, str]:
     media_type = _media_type(artifact.media_type, artifact.file_name)
     shown = media_type in _SHOWN_TYPES
-    return _SAFETY_HEADERS | {
+    return SAFETY_HEADERS | {
+        "Accept-Ranges": "bytes",
         "Content-Type": f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type,
-        "Content-Disposition": _disposition("inline" if shown else "attachment", artifact.file_name),
+        "Content-Disposition": disposition("inline" if shown else "attachment", artifact.file_name),
         "ETag": f'"{artifact.sha256}"',
     }
 
@@ -120,7 +123,7 @@ def _media_type(stored: str | None, file_name: str) -> str:
     return candidate if _MEDIA_TYPE.fullmatch(candidate) else "application/octet-stream"
 
 
-def _disposition(kind: str, file_name: str) -> str:
+def disposition(kind: str, file_name: str) -> str:
     """RFC 6266: a plain name for everybody, the true one in UTF-8 for those who read it."""
     plain = _UNSAFE_IN_QUOTES.sub("_", file_name)
     true = quote(file_name.encode(errors="replace"), safe="")

@@ -23,7 +23,7 @@ from app.database.models import (
     stage_attempts,
     stage_runs,
 )
-from app.domain.artifacts import DatasetFacts, ModelFacts
+from app.domain.artifacts import OUTPUTS_PATH, DatasetFacts, ModelFacts
 from app.domain.statuses import RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode, InvalidInput, NotFound
 from app.services.pipelines import create_pipeline, delete_pipeline, update_pipeline
@@ -222,8 +222,9 @@ async def test_a_pipeline_shows_its_latest_run_and_no_older_one(by_hand: ByHand)
         run.completed_at,
         run.execution_time,
     )
-    shown = await by_hand.stage_rows(pipeline_id)
+    shown, latest = await by_hand.stage_rows(pipeline_id), await by_hand.stages(newer)
     assert (shown["a"].metrics, shown["b"].status) == ({"loss": 2.0}, StageStatus.FAILED)
+    assert (shown["a"].output_path, shown["b"].output_path) == (OUTPUTS_PATH % latest["a"].id, None)
 
 
 async def test_the_end_of_a_run_that_waited_for_a_newer_one_is_not_shown(by_hand: ByHand) -> None:

@@ -93,7 +93,9 @@ class Stage(relay.Node):
     execution_time: float | None = strawberry.field(
         description="Duration of its latest stage run in seconds."
     )
-    output_path: str | None = strawberry.field(description="Where the outputs of its latest stage run are.")
+    output_path: str | None = strawberry.field(
+        description="Address on this server of all outputs of its latest stage run, if that is COMPLETED."
+    )
     metrics: JSON | None = strawberry.field(
         description="Name and value of each metric of its latest stage run."
     )

@@ -12,6 +12,7 @@ from strawberry import relay
 from strawberry.scalars import JSON
 
 from app.database.pages import OLDEST_FIRST
+from app.domain.artifacts import OUTPUTS_PATH
 from app.domain.explanations import Surroundings, explain_stage
 from app.errors import DomainError
 from app.graphql.batching import later
@@ -93,6 +94,13 @@ class StageRun(relay.Node):
     lost_count: int = strawberry.field(description="How many attempts vanished with their host.")
     created_at: dt.datetime = strawberry.field(description="When the run was asked for.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
+
+    @strawberry.field(
+        description="Address on this server of all its outputs as one tar archive, once it is COMPLETED.",
+        metadata=reads("status"),
+    )
+    def outputs_url(self) -> str | None:
+        return OUTPUTS_PATH % self.id if self.status is StageStatus.COMPLETED else None
 
     @strawberry.field(description="Global id of its run.", metadata=reads())
     def pipeline_run_id(self) -> strawberry.ID:
