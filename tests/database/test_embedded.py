@@ -182,7 +182,7 @@ async def test_two_processes_which_start_at_once_share_one_server(new_home: Path
             process
             for process in psutil.process_iter(["name", "cmdline", "ppid"])
             if process.info["name"] == "postgres"
-            and str(new_home / "postgres" / "data") in process.info["cmdline"]
+            and str(new_home / "postgres" / "data") in (process.info["cmdline"] or ())  # another user's
             and process.info["ppid"] != postmaster.pid
         ]
         assert servers == [postmaster]
