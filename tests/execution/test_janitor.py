@@ -51,6 +51,7 @@ from app.storage.base import StoredBlob
 from app.storage.local import LocalStore
 from tests.execution.conftest import Engine, python, stage
 from tests.factories import Factory
+from tests.stored_files import put_file
 
 NOW = dt.datetime.now(dt.UTC)
 EVERYTHING = RetentionDays(runs=30, samples=30, events=30, logs=30)
@@ -140,7 +141,7 @@ class Site:
         """A file of the store which was last put that long ago."""
         source = self.home.root / "source"
         source.write_bytes(content)
-        blob = await self.store.put_file(source)
+        blob = await put_file(self.store, source)
         make_old(self.store.path(blob.sha256), days)
         return blob
 
