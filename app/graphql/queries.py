@@ -70,6 +70,21 @@ RunIds = Annotated[
 ]
 
 
+def newest_first(cls: type[T], selection: Selection, description: str) -> Any:
+    """A root field with all nodes of a type, without filter or order to choose."""
+
+    async def resolve(
+        info: Info,
+        first: FirstOfRoot = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+    ) -> Connection[T]:
+        return await root_page(info.context, cls, selection, window_of(first, after, last, before))
+
+    return strawberry.field(resolver=resolve, description=description, metadata=reads())
+
+
 @strawberry.type(description="The roots of all reads.")
 class Query:
     @strawberry.field(description="All pipelines.", metadata=reads())

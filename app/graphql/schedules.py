@@ -16,9 +16,9 @@ from app.graphql.executor.reading import reads
 from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
 from app.graphql.inputs import change, changes_of, draft_of, optional
-from app.graphql.pages import NOT_GIVEN, After, Before, Connection, FirstOfRoot, Last, window_of
+from app.graphql.pages import Connection
 from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, storable
-from app.graphql.queries import NodeId, node_or_none, root_page
+from app.graphql.queries import NodeId, newest_first, node_or_none
 from app.graphql.types.schedule import Schedule
 from app.services import schedules
 
@@ -89,17 +89,9 @@ class DeleteSchedulePayload:
 
 @strawberry.type(description="Reads of schedules.")
 class ScheduleQuery:
-    @strawberry.field(description="All schedules of all pipelines, newest first.", metadata=reads())
-    async def schedules(
-        self,
-        info: Info,
-        first: FirstOfRoot = NOT_GIVEN,
-        after: After = NOT_GIVEN,
-        last: Last = NOT_GIVEN,
-        before: Before = NOT_GIVEN,
-    ) -> Connection[Schedule]:
-        window = window_of(first, after, last, before)
-        return await root_page(info.context, Schedule, queries.SCHEDULES, window)
+    schedules: Connection[Schedule] = newest_first(
+        Schedule, queries.SCHEDULES, "All schedules of all pipelines, newest first."
+    )
 
     @strawberry.field(description="One schedule, or null.", metadata=reads())
     async def schedule(self, info: Info, node_id: NodeId) -> Schedule | None:

@@ -12,9 +12,9 @@ from app.graphql.executor.reading import reads
 from app.graphql.ids import global_id, required_key
 from app.graphql.info import Info
 from app.graphql.inputs import draft_of
-from app.graphql.pages import NOT_GIVEN, After, Before, Connection, FirstOfRoot, Last, window_of
+from app.graphql.pages import Connection
 from app.graphql.payloads import INPUT, expected_errors, no_errors, none_of, storable
-from app.graphql.queries import NodeId, node_or_none, root_page
+from app.graphql.queries import NodeId, newest_first, node_or_none
 from app.graphql.types.webhook import Webhook
 from app.services import webhooks
 
@@ -45,17 +45,9 @@ class DeleteWebhookPayload:
 
 @strawberry.type(description="Reads of webhooks.")
 class WebhookQuery:
-    @strawberry.field(description="All webhooks of all pipelines, newest first.", metadata=reads())
-    async def webhooks(
-        self,
-        info: Info,
-        first: FirstOfRoot = NOT_GIVEN,
-        after: After = NOT_GIVEN,
-        last: Last = NOT_GIVEN,
-        before: Before = NOT_GIVEN,
-    ) -> Connection[Webhook]:
-        window = window_of(first, after, last, before)
-        return await root_page(info.context, Webhook, queries.WEBHOOKS, window)
+    webhooks: Connection[Webhook] = newest_first(
+        Webhook, queries.WEBHOOKS, "All webhooks of all pipelines, newest first."
+    )
 
     @strawberry.field(description="One webhook, or null.", metadata=reads())
     async def webhook(self, info: Info, node_id: NodeId) -> Webhook | None:
