@@ -88,7 +88,7 @@ class AttemptDriver:
 
     async def _in_hand(self, attempt_id: str) -> Attempt | None:
         """Read anew at each beginning: others may have stopped it, and some of its reports may be stored."""
-        async with without_transactions(self.engine).connect() as connection:
+        async with self._reads.connect() as connection:
             return await attempt_in_hand(connection, attempt_id)
 
     async def _abandon(self, attempt_id: str) -> None:
@@ -126,6 +126,10 @@ class AttemptDriver:
             await self._abandon(attempt.id)
 
     @cached_property
+    def _reads(self) -> AsyncEngine:
+        return without_transactions(self.engine)
+
+    @cached_property
     def _reports(self) -> ReportWriter:
         return ReportWriter(self.engine, self.hints)
 
@@ -160,7 +164,7 @@ class AttemptDriver:
         return AttemptState.LOST
 
     async def _launch(self, attempt: Attempt) -> AttemptState:
-        spec = await prepare_attempt(self.engine, self.executor, self.store, attempt, self.limits)
+        spec = await prepare_attempt(self._reads, self.executor, self.store, attempt, self.limits)
         if attempt.is_asked_to_stop:
             await self.executor.cancel(attempt.id)
         await self._check_current(attempt)

@@ -12,14 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.broker.topics import log_topic
 from app.database.attempts import Attempt
 from app.execution.executors.base import Executor
-from app.execution.metric_file import MetricFile
+from app.execution.metric_file import METRICS, MetricFile
 from app.execution.reports import ReportWriter
 from app.runner.journal import JournalEvent
 from app.services import transitions
 from app.services.run_change import Publisher
 from app.services.samples import Offsets, Report, Sample
-
-METRICS = "metrics.jsonl"
 
 
 def instant(epoch_seconds: float) -> datetime:

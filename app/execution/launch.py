@@ -15,8 +15,8 @@ from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.attempts import Attempt, InputFile, inputs_of
-from app.database.engine import without_transactions
 from app.execution.executors.base import AttemptSpec, Executor
+from app.execution.metric_file import METRICS
 from app.storage.base import ArtifactStore
 
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -34,7 +34,7 @@ class AttemptLimits:
 
 
 async def prepare_attempt(
-    engine: AsyncEngine, executor: Executor, store: ArtifactStore, attempt: Attempt, limits: AttemptLimits
+    reads: AsyncEngine, executor: Executor, store: ArtifactStore, attempt: Attempt, limits: AttemptLimits
 ) -> AttemptSpec:
     """Makes the attempt's folder with parameters and inputs; may be repeated after a crash.
 
@@ -42,7 +42,7 @@ async def prepare_attempt(
     """
     folder = await executor.prepare(attempt.id)
     await to_thread.run_sync(_write_params, folder, attempt.spec["params"])
-    async with without_transactions(engine).connect() as connection:
+    async with reads.connect() as connection:
         inputs = await inputs_of(connection, attempt.depends_on)
     await _place_inputs(folder / "inputs", inputs, store)
     memory_mb = attempt.spec["resources"]["memoryMb"]
@@ -91,7 +91,7 @@ def stage_environment(attempt: Attempt, folder: Path) -> dict[str, str]:
         "MLP_PARAMS": str(folder / "params.json"),
         "MLP_INPUTS": str(folder / "inputs"),
         "MLP_OUTPUT_DIR": str(folder / "out"),
-        "MLP_METRICS": str(folder / "metrics.jsonl"),
+        "MLP_METRICS": str(folder / METRICS),
         "MLP_RESULT": str(folder / "stage_result.json"),
     }
     return {**own, **attempt.spec["env"], **contract}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from app.domain.stage_reports import METRIC_LINE_LIMIT_BYTES, MetricLines, MetricPoint, parse_metric_lines
-from app.runner.files import open_plain
+from app.runner.files import read_plain
 
+METRICS = "metrics.jsonl"
 READ_BYTES = 1 << 20
 NAMES_LIMIT = 1000
 """Metrics whose last value is remembered; of further ones there are the points only."""
@@ -41,7 +41,7 @@ class MetricFile:
             self._recalled += size or self._read_before  # the file has been cut off: that is all there is
 
     def _take(self, offset: int, limit_bytes: int, to_the_end: bool) -> tuple[MetricLines, int]:
-        data = _read_from(self._path, offset, min(limit_bytes, READ_BYTES))
+        data = read_plain(self._path, min(limit_bytes, READ_BYTES), offset)
         complete = data.rfind(b"\n") + 1
         is_tail = len(data) < READ_BYTES
         if (to_the_end and is_tail) or (not complete and len(data) > METRIC_LINE_LIMIT_BYTES):
@@ -58,13 +58,3 @@ class MetricFile:
                 continue
             if last is None or point.step >= last.step:
                 self.last_points[point.name] = point
-
-
-def _read_from(path: Path, offset: int, limit_bytes: int) -> bytes:
-    fd = open_plain(path)
-    if fd is None:
-        return b""
-    try:
-        return os.pread(fd, limit_bytes, offset)
-    finally:
-        os.close(fd)

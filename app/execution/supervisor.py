@@ -69,6 +69,7 @@ class Supervisor:
         limits: SupervisorLimits,
     ) -> None:
         self._engine = engine
+        self._reads = without_transactions(engine)
         self._broker = broker
         self._driver = driver
         self._home = home
@@ -165,7 +166,7 @@ class Supervisor:
     async def _pass(self, tasks: TaskGroup) -> None:
         if self._adopted_as != self._id:
             await self._take_over()
-        async with without_transactions(self._engine).connect() as connection:
+        async with self._reads.connect() as connection:
             work = await work_at_hand(connection, self._home.host_id(), self._limits.lost_after_seconds)
         await self._reconcile(tasks, work)
         if work.overdue_runs:

@@ -34,3 +34,14 @@ def open_plain(path: str | os.PathLike[str]) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def read_plain(path: str | os.PathLike[str], limit_bytes: int, offset: int = 0) -> bytes:
+    """Bytes of a plain file; none where there is no such file."""
+    descriptor = open_plain(path)
+    if descriptor is None:
+        return b""
+    try:
+        return os.pread(descriptor, limit_bytes, offset)
+    finally:
+        os.close(descriptor)

@@ -11,7 +11,7 @@ import json
 import os
 import time
 
-from app.runner.files import open_plain
+from app.runner.files import read_plain
 
 TYPE_CHECKING = False  # importing typing would cost the shim a fifth of its start time
 if TYPE_CHECKING:
@@ -70,13 +70,7 @@ def read_journal(path: str | os.PathLike[str], offset: int) -> tuple[list[Journa
     Takes complete lines only: a line still being written is left for the next call. Lines which are no events (torn
     by a full disk or a crash) are skipped.
     """
-    descriptor = open_plain(path)
-    if descriptor is None:
-        return [], offset
-    try:
-        chunk = os.pread(descriptor, READ_BYTES, offset)
-    finally:
-        os.close(descriptor)
+    chunk = read_plain(path, READ_BYTES, offset)
     complete = chunk.rfind(b"\n") + 1
     if not complete and len(chunk) == READ_BYTES:
         complete = READ_BYTES  # no event is that long: garbage, which must not stop the reader

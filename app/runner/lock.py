@@ -11,7 +11,7 @@ import json
 import os
 import time
 
-from app.runner.files import open_plain
+from app.runner.files import read_plain
 
 LOCK_ATTEMPTS = 5
 LOCK_PAUSE_SECONDS = 0.02
@@ -67,7 +67,7 @@ def open_pidfd(path: str) -> int | None:
     if not hasattr(os, "pidfd_open"):
         return None
     try:
-        identity = json.loads(_content(path))
+        identity = json.loads(read_plain(path, IDENTITY_BYTES))
         if identity["bootId"] != _boot_id() or identity["pidNamespace"] != _pid_namespace():
             return None
         pidfd = os.pidfd_open(identity["pid"])
@@ -77,16 +77,6 @@ def open_pidfd(path: str) -> int | None:
         os.close(pidfd)
         return None
     return pidfd
-
-
-def _content(path: str) -> bytes:
-    descriptor = open_plain(path)
-    if descriptor is None:
-        return b""
-    try:
-        return os.read(descriptor, IDENTITY_BYTES)
-    finally:
-        os.close(descriptor)
 
 
 def _start_ticks(pid: int) -> int | None:
