@@ -22,14 +22,12 @@ from app.database.models import pipeline_runs, stage_attempts, stage_runs, worke
 from app.domain.statuses import Phase, RunStatus
 
 CLAIMS_LOCK = 0x6D6C70_01
+LOCK_TIMEOUT = "1s"
 
 ACTIVE_PHASES = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
 
 _ROUNDING = 1e-6
 """What sums of fractions of CPUs may be wrong by."""
-
-
-LOCK_TIMEOUT = "1s"
 
 
 async def take_claims_lock(connection: AsyncConnection) -> None:

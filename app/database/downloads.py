@@ -12,15 +12,19 @@ from app.database.models import artifacts, stage_runs
 from app.database.streams import Row
 from app.domain.statuses import ArtifactStatus
 
+_HAS_BYTES = (
+    artifacts.c.is_active,
+    artifacts.c.status == ArtifactStatus.READY,
+    artifacts.c.sha256.is_not(None),
+)
+"""Of an artifact: it was neither withdrawn, nor is it kept elsewhere."""
+
 
 async def downloadable_artifact(connection: AsyncConnection, artifact_id: UUID) -> Row | None:
     """``(file_name, media_type, file_size, sha256)`` of an artifact whose bytes can be read."""
     found = artifacts.c
     statement = sa.select(found.file_name, found.media_type, found.file_size, found.sha256).where(
-        found.id == artifact_id,
-        found.is_active,
-        found.status == ArtifactStatus.READY,
-        found.sha256.is_not(None),
+        found.id == artifact_id, *_HAS_BYTES
     )
     return (await connection.execute(statement)).one_or_none()
 
@@ -48,9 +52,7 @@ async def downloadable_outputs(
             found.stage_run_id == source_id,
             found.attempt_number == attempt,
             ~found.is_captured_log,
-            found.is_active,
-            found.status == ArtifactStatus.READY,
-            found.sha256.is_not(None),
+            *_HAS_BYTES,
         )
         .order_by(found.relative_path)
     )

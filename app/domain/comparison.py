@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Path = tuple[str, ...]
+from app.domain.text import NAMED_NUMBERS
 
-_NAMED_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def _difference(value: float, first: float) -> float:
 def number(value: Any) -> float | None:
     """A metric as it is stored: a number, or the name of one that JSON can't express."""
     if isinstance(value, str):
-        return _NAMED_NUMBERS.get(value)
+        return NAMED_NUMBERS.get(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

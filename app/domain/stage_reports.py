@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.domain.text import clean_text, read_json_object
+from app.domain.text import NAMED_NUMBERS, clean_text, read_json_object
 
 METRIC_LINE_LIMIT_BYTES = 64 << 10
 RESULT_LIMIT_BYTES = 1 << 20
 _NAME_LIMIT = 255
 _BIGINT = 2**63
-_SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ def _step(value: Any) -> int:
 
 def _number(value: Any) -> float:
     if isinstance(value, str):
-        return _SPELLED[value]
+        return NAMED_NUMBERS[value]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("not a number")
     return float(value)

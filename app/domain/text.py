@@ -52,8 +52,11 @@ def _clean(value: Any, levels: int) -> Any:
     return value
 
 
+NAMED_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
 def name_of_number(value: float) -> str:
-    """The name of a number which JSON can't express."""
+    """The name of a number which JSON can't express: its key in ``NAMED_NUMBERS``."""
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"

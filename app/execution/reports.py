@@ -74,7 +74,7 @@ class ReportWriter:
                 batch[0].fail(error)
             elif is_outage(error):
                 for waiting in batch:
-                    waiting.fail(_copy(error))
+                    waiting.fail(_outage_because_of(error))
             else:
                 for waiting in batch:  # one report that can't be stored is no reason to lose the others
                     await self._write_together([waiting])
@@ -83,7 +83,7 @@ class ReportWriter:
                 waiting.succeed()
 
 
-def _copy(error: Exception) -> Exception:
+def _outage_because_of(error: Exception) -> Exception:
     """For one of many: an exception that is raised in many places collects the tracebacks of all."""
     outage = ConnectionError("reports could not be stored")
     outage.__cause__ = error

@@ -39,7 +39,7 @@ from app.database.streams import (
 )
 from app.domain.statuses import RUN_FINAL, Phase
 from app.errors import DomainError, ErrorCode, NotFound
-from app.services.logs import LogCursor, LogReader, LogSlice
+from app.services.logs import LogCursor, LogReader, LogSlice, refuse_unmade
 
 BATCH_ROWS = 500
 LOG_CHUNK_BYTES = 64 * 1024
@@ -148,8 +148,7 @@ class Streams:
         No slice ends inside of a UTF-8 character, and each attempt ends with a slice which is ``final``.
         """
         stage_run = await self._stage_run(stage_run_id)
-        if after.attempt is not None and not 0 < after.attempt <= stage_run.attempt_number:
-            raise DomainError(f"attempt {after.attempt} has not been made", path=("attempt",))
+        refuse_unmade(after.attempt, stage_run.attempt_number)
         cursor = after
         with self._broker.listen(log_topic(stage_run_id), run_topic(stage_run.pipeline_run_id)) as hints:
             while True:
@@ -202,10 +201,7 @@ class Streams:
                     _position, run_id=run_id, cursor=cursor, read_rows=read_rows, last_seq_name=last_seq_name
                 )
                 position = await self._ask((last_seq_name, run_id, cursor), read)
-                if cursor > position.last_seq:
-                    raise DomainError(
-                        "this cursor is ahead of the run: it belongs to another one", path=("after",)
-                    )
+                refuse_ahead(cursor, position.last_seq)
                 batch = _batch(cursor, position)
                 if batch.cursor > cursor:
                     yield batch
@@ -266,6 +262,12 @@ class Streams:
                 return await read(connection)
 
         return await _patiently(partial(self._shared.ask, question, read_once))
+
+
+def refuse_ahead(cursor: int, last_seq: int) -> None:
+    """Raises ``DomainError`` for a place behind everything the run has: waiting there would tell nothing for long."""
+    if cursor > last_seq:
+        raise DomainError("this cursor is ahead of the run: it belongs to another one", path=("after",))
 
 
 async def _position(

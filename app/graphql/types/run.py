@@ -16,7 +16,6 @@ from app.database.pages import BY_NUMBER, OLDEST_FIRST, Window
 from app.database.streams import Row
 from app.domain.explanations import explain_run
 from app.domain.statuses import RUN_FINAL
-from app.errors import DomainError
 from app.graphql.batching import later
 from app.graphql.enums import FinishReason, RunStatus, StageStatus, TriggerType
 from app.graphql.executor.reading import reads
@@ -38,7 +37,7 @@ from app.graphql.scalars import BigInt
 from app.graphql.types.events import RunEventBatch
 from app.graphql.types.explanation import Explanation
 from app.graphql.types.links import ArtifactLink, PipelineLink, StageRunLink
-from app.services.streams import RowBatch
+from app.services.streams import RowBatch, refuse_ahead
 
 AfterEvent = Annotated[
     str | None,
@@ -161,8 +160,7 @@ class Run(relay.Node):
         self, info: Info, first: First = DEFAULT_PAGE, after: AfterEvent = NOT_GIVEN
     ) -> RunEventBatch:
         seen = sequence_of(given(after))
-        if seen > self.last_event_seq:
-            raise DomainError("this cursor is ahead of the run: it belongs to another one", path=["after"])
+        refuse_ahead(seen, self.last_event_seq)
         size = page_size(DEFAULT_PAGE if first is None else first, "first")
         window = Window(limit=size, order=BY_NUMBER, position=(seen,))
         rows = (await info.context.loaders.events_by_run(window).load(self.id))[:size]
