@@ -240,7 +240,7 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
-    """One line of the table of settings in the README."""
+    """One line of the table in docs/settings.md."""
 
     name: str
     default: str

@@ -60,7 +60,7 @@ class _Commands(TyperGroup):
 program = typer.Typer(
     cls=_Commands,
     name="mlp",
-    epilog="Settings come from the environment; the README lists them.",
+    epilog="Settings come from the environment; docs/settings.md lists them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""What the engine says when it ends stages on its own account, each sentence once. The README lists them all."""
+"""Why the engine ends stages on its own account, each sentence once; docs/endings-and-errors.md lists them all."""
 
 from __future__ import annotations
 

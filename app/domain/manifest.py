@@ -33,7 +33,7 @@ _OLD_MODEL_FORMAT = "format"
 def parse_manifest(text: str | bytes, output_paths: Collection[str]) -> Manifest:
     """The manifest of a stage whose output folder holds ``output_paths`` (relative, ``/`` between parts).
 
-    The README shows all of its keys. A path may be given twice, then the last entry counts.
+    docs/stages.md shows all of its keys. A path may be given twice, then the last entry counts.
 
     Raises ``InvalidInput`` with the first 20 problems and their paths: no JSON, a wrong kind of value, an unknown type,
     a path which is not among the outputs.

@@ -86,6 +86,6 @@ async def test_a_client_whose_socket_is_cut_after_every_piece_sees_each_line_of_
     assert received["cuts"] > 1
 
 
-def test_the_readme_shows_the_lines_which_were_tested() -> None:
+def test_the_documentation_shows_the_lines_that_were_tested() -> None:
     _, comment_free = (FOLDER / "resuming.js").read_text().split("\nexport ")
-    assert f"export {comment_free.strip()}" in (FOLDER.parents[1] / "README.md").read_text()
+    assert f"export {comment_free.strip()}" in (FOLDER.parents[1] / "docs" / "clients.md").read_text()
