@@ -17,6 +17,9 @@ from app.database import migrate
 from app.database.embedded import EmbeddedPostgres
 from app.database.engine import connect, create_engine
 
+# joblib warns at its import where a machine without /dev/shm denies it processes. No test needs them.
+os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
+
 _database_numbers = itertools.count(1)
 
 
