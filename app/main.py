@@ -21,10 +21,11 @@ from app import __version__
 from app.database.engine import create_engine
 from app.errors import StartupError
 from app.execution.supervisor import Supervisor
-from app.graphql.context import READ_SLOTS, READ_TIMEOUT_SECONDS, ContextFactory
-from app.graphql.schema import Schema, build_schema
-from app.graphql.view import GraphQLView
-from app.parts import Parts, create_janitor, create_scheduler, create_supervisor, open_parts
+from app.graphql.context import Context
+from app.graphql.schema import build_schema
+from app.graphql.serving.schema import Schema
+from app.graphql.serving.view import GraphQLView
+from app.graphql.shared.context import READ_SLOTS, READ_TIMEOUT_SECONDS, ContextFactory
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
@@ -39,6 +40,7 @@ from app.web.http import HttpProtocol
 from app.web.middleware import GRAPHQL_PATH, guards
 from app.web.ui import graphiql_response, static_routes
 from app.web.websocket import WebSocketProtocol
+from app.wiring import Parts, create_janitor, create_scheduler, create_supervisor, open_parts
 
 SHUTDOWN_SECONDS = 3
 PING_SECONDS = 7.0
@@ -79,6 +81,7 @@ def create_app(parts: Parts, reads: AsyncEngine, supervisor: Supervisor | None, 
     token = settings.api_token.get_secret_value() if settings.api_token else None
     logs = LogReader(parts.home.attempts, parts.store, parts.engine)
     contexts = ContextFactory(
+        Context,
         engine=parts.engine,
         reads=reads,
         broker=parts.broker,

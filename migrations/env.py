@@ -10,9 +10,9 @@ from logging.config import fileConfig
 import sqlalchemy as sa
 from alembic import context
 
-from app.database.embedded import EmbeddedPostgres
 from app.database.engine import create_engine
-from app.database.models import metadata
+from app.database.tables import metadata
+from app.postgres.server import EmbeddedPostgres
 from app.settings import load_settings
 
 

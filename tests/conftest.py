@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database import migrate
-from app.database.embedded import EmbeddedPostgres
+from app.database import migrations
 from app.database.engine import connect, create_engine
+from app.postgres.server import EmbeddedPostgres
 
 # joblib warns at its import where a machine without /dev/shm denies it processes. No test needs them.
 os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
@@ -47,7 +47,7 @@ async def migrated_template(postgres_url: str) -> AsyncIterator[str]:
     name = f"mlp_template_{os.getpid()}"
     async with _new_database(postgres_url, name) as url:
         engine = create_engine(url)
-        await migrate.upgrade(engine)
+        await migrations.upgrade(engine)
         await engine.dispose()
         yield name
 

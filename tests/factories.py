@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.columns import new_id
-from app.database.models import (
+from app.database.tables import (
     artifacts,
     datasets,
     metadata,
@@ -30,9 +30,8 @@ from app.database.models import (
     webhooks,
     workers,
 )
-from app.domain.statuses import (
-    RUN_FINAL,
-    STAGE_FINAL,
+from app.domain.moves import RUN_FINAL, STAGE_FINAL
+from app.domain.vocabulary import (
     ArtifactStatus,
     ArtifactType,
     MissedPolicy,

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
-from app.graphql.context import ContextFactory
+from app.graphql.context import Context
 from app.graphql.schema import Schema
+from app.graphql.shared.context import ContextFactory
+from app.notifications.postgres import Broker
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
@@ -81,4 +82,4 @@ class Subscriber:
 def graph_over(schema: Schema, engine: AsyncEngine, broker: Broker, logs: LogReader) -> Graph:
     imports = Imports(LocalStore(Path("unused")), None, 0)
     streams = Streams(engine, broker, logs)
-    return Graph(schema, ContextFactory(engine, broker, logs, streams, SystemSampler(), imports))
+    return Graph(schema, ContextFactory(Context, engine, broker, logs, streams, SystemSampler(), imports))

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.columns import new_id
-from app.database.models import (
+from app.database.tables import (
     artifacts,
     blobs,
     deleted_runs,
@@ -25,7 +25,7 @@ from app.database.models import (
     stage_runs,
 )
 from app.domain.events import EventKind
-from app.domain.statuses import (
+from app.domain.vocabulary import (
     ArtifactStatus,
     ArtifactType,
     Phase,

@@ -17,19 +17,13 @@ from graphql import FieldNode, GraphQLSchema, OperationDefinitionNode, build_sch
 
 from app.cli.program import COMMANDS
 from app.client.pipeline_file import read_pipeline_file
-from app.domain import causes, parsing
-from app.domain.cache_policy import CACHE_KEYS
-from app.domain.manifest import DATASET_KEYS, ENTRY_KEYS, MODEL_KEYS, parse_manifest
+from app.domain import messages
+from app.domain.input import pipelines as parsing
+from app.domain.input.cache import CACHE_KEYS
+from app.domain.input.manifest import DATASET_KEYS, ENTRY_KEYS, MODEL_KEYS, parse_manifest
+from app.domain.moves import LEGAL_RUN_MOVES, LEGAL_STAGE_MOVES, STATUS_OF_PHASE
 from app.domain.outcomes import AttemptOutcome, explain
-from app.domain.statuses import (
-    LEGAL_RUN_MOVES,
-    LEGAL_STAGE_MOVES,
-    STATUS_OF_PHASE,
-    FinishReason,
-    Phase,
-    RunStatus,
-    StageStatus,
-)
+from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.errors import ErrorCode
 from app.execution.launch import stage_environment
 from app.settings import settings_table
@@ -207,19 +201,24 @@ def test_the_manifest_is_valid_and_shows_every_key() -> None:
 
 
 SENTENCES: dict[Callable[..., str], tuple[FinishReason, tuple[Any, ...]]] = {
-    causes.cancelled: (FinishReason.CANCELLED, ("ada", "too slow")),
-    causes.stopped_fail_fast: (FinishReason.CANCELLED, ("train",)),
-    causes.upstream_failed: (FinishReason.UPSTREAM_FAILED, ("train", StageStatus.FAILED)),
-    causes.over_time: (FinishReason.TIMED_OUT, (60,)),
-    causes.waited_too_long: (FinishReason.TIMED_OUT, (60,)),
-    causes.too_large: (FinishReason.START_FAILED, ("8 CPUs", "4 CPUs")),
+    messages.cancelled: (FinishReason.CANCELLED, ("ada", "too slow")),
+    messages.stopped_fail_fast: (FinishReason.CANCELLED, ("train",)),
+    messages.upstream_failed: (FinishReason.UPSTREAM_FAILED, ("train", StageStatus.FAILED)),
+    messages.over_time: (FinishReason.TIMED_OUT, (60,)),
+    messages.waited_too_long: (FinishReason.TIMED_OUT, (60,)),
+    messages.too_large: (FinishReason.START_FAILED, ("8 CPUs", "4 CPUs")),
 }
 """The sentences that end stages without an attempt of theirs, and with which reason."""
 
-LOSSES = {causes.host_is_silent, causes.runner_was_stopped, causes.runner_vanished, causes.end_is_unknown}
-"""Those that follow on "the attempt was lost"."""
-
-ENDINGS, REFUSALS = "How a stage ends", "When a request is refused"
+from app.cli.program import COMMANDS
+from app.client.pipeline_file import read_pipeline_file
+from app.domain import messages
+from app.domain.input import pipelines as parsing
+from app.domain.input.cache import CACHE_KEYS
+from app.domain.input.manifest import DATASET_KEYS, ENTRY_KEYS, MODEL_KEYS, parse_manifest
+from app.domain.moves import LEGAL_RUN_MOVES, LEGAL_STAGE_MOVES, STATUS_OF_PHASE
+from app.domain.outcomes import AttemptOutcome, explain
+from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 
 
 def is_listed(reason: FinishReason, sentence: str) -> bool:
@@ -248,7 +247,7 @@ def test_the_message_of_every_end_of_an_attempt_is_listed(reason: FinishReason) 
 
 
 def test_every_sentence_of_the_engine_is_listed_under_its_reason() -> None:
-    known = {function for _, function in inspect.getmembers(causes, inspect.isfunction)}
+    known = {function for _, function in inspect.getmembers(messages, inspect.isfunction)}
     assert known == SENTENCES.keys() | LOSSES
     missing = [
         say(*given) for say, (reason, given) in SENTENCES.items() if not is_listed(reason, say(*given))

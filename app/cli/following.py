@@ -16,7 +16,7 @@ from app.client.plain_lines import PlainLines
 from app.client.progress import RunProgress
 from app.client.report import RunReport, print_failures, print_report, read_report
 from app.client.runs import cancel_run, read_run
-from app.domain.statuses import RunStatus
+from app.domain.vocabulary import RunStatus
 
 PLAIN_WIDTH = 120
 

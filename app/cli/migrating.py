@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 from app.cli.process import log_to_stderr, run_command
-from app.database import migrate as migrations
-from app.parts import database
+from app.database import migrations
 from app.settings import Settings, load_settings
+from app.wiring import database
 
 
 def migrate() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from app.cli.process import log_to_stderr, run_command
-from app.parts import work as work_until_cancelled
 from app.settings import Settings, load_settings
+from app.wiring import work as work_until_cancelled
 
 
 def work() -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from app.client.progress import RunProgress, StageProgress
 from app.client.wording import duration, megabytes, printable
-from app.domain.statuses import RunStatus, StageStatus
+from app.domain.vocabulary import RunStatus, StageStatus
 
 REFRESH_SECONDS = 0.25
 _LINES_AROUND = 6

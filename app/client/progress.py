@@ -9,7 +9,8 @@ from typing import Any
 
 from app.domain.comparison import number
 from app.domain.events import EventKind
-from app.domain.statuses import RUN_FINAL, RunStatus, StageStatus
+from app.domain.moves import RUN_FINAL
+from app.domain.vocabulary import RunStatus, StageStatus
 
 Json = Mapping[str, Any]
 

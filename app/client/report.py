@@ -18,11 +18,11 @@ from app.client.connection import Connection
 from app.client.live_table import status_text
 from app.client.progress import metrics_text, result_text
 from app.client.wording import duration, megabytes, printable, size
-from app.domain.statuses import ArtifactType, RunStatus, StageStatus
+from app.domain.units import BYTES_PER_MB
+from app.domain.vocabulary import ArtifactType, RunStatus, StageStatus
 
 Json = Mapping[str, Any]
 
-_BYTES_PER_MB = 1024 * 1024
 _LOGS_SHOWN = 3
 _LAST_LINES = '{ run(id: "RUN_ID") { stageRuns { name status end { lastLogLines } } } }'
 _EXPLORE = """{
@@ -133,7 +133,7 @@ def _stages(report: RunReport) -> Table:
             status_text(StageStatus(stage["status"])),
             duration(stage["executionTime"]),
             duration(cpu) if attempts else "",
-            megabytes(peak / _BYTES_PER_MB) if attempts else "",
+            megabytes(peak / BYTES_PER_MB) if attempts else "",
             Text(printable(stage["errorMessage"] or result_text(stage))),
         )
     table.add_section()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-_MB = 1024 * 1024
+from app.domain.units import BYTES_PER_MB
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -30,7 +30,9 @@ def megabytes(amount: float | None) -> str:
 def size(size_bytes: int) -> str:
     if size_bytes < 1024:
         return f"{size_bytes} B"
-    return f"{size_bytes / 1024:.1f} kB" if size_bytes < _MB else f"{size_bytes / _MB:.1f} MB"
+    return (
+        f"{size_bytes / 1024:.1f} kB" if size_bytes < BYTES_PER_MB else f"{size_bytes / BYTES_PER_MB:.1f} MB"
+    )
 
 
 def clock(at: dt.datetime) -> str:

@@ -18,13 +18,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.models import pipeline_runs, stage_attempts, stage_runs, workers
-from app.domain.statuses import Phase, RunStatus
+from app.database.tables import pipeline_runs, stage_attempts, stage_runs, workers
+from app.domain.moves import ACTIVE_PHASES
+from app.domain.vocabulary import Phase, RunStatus
 
 CLAIMS_LOCK = 0x6D6C70_01
 LOCK_TIMEOUT = "1s"
 
-ACTIVE_PHASES = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
 
 _ROUNDING = 1e-6
 """What sums of fractions of CPUs may be wrong by."""

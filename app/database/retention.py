@@ -15,7 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.database.models import (
+from app.database.tables import (
     artifacts,
     blobs,
     deleted_runs,
@@ -28,7 +28,8 @@ from app.database.models import (
     stage_runs,
     workers,
 )
-from app.domain.statuses import RUN_FINAL, StorageType
+from app.domain.moves import RUN_FINAL
+from app.domain.vocabulary import StorageType
 
 JANITOR_LOCK = 0x6D6C70_02
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from app.domain.statuses import ArtifactType
+from app.domain.vocabulary import ArtifactType
 
 OUTPUTS_PATH = "/stage-runs/%s/outputs.tar"
 """Where a server gives all outputs of a stage run, by its id."""

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from app.domain.cache_misses import CacheMiss
-from app.domain.statuses import STAGE_FINAL, FinishReason, Phase, RunStatus, StageStatus
+from app.domain.cache.misses import CacheMiss
+from app.domain.moves import STAGE_FINAL
+from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 
 
 class Cause(enum.StrEnum):

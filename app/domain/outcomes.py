@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from app.domain import causes
-from app.domain.statuses import FinishReason, RunStatus
+from app.domain import messages
+from app.domain.units import BYTES_PER_MB
+from app.domain.vocabulary import FinishReason, RunStatus
 
 LAST_LINES = 20
 LAST_LINES_BYTES = 4096
 UNREADABLE_LINES = "unreadableMetricLines"
 """Evidence: how many lines of its metrics were no points."""
-_BYTES_PER_MB = 1024**2
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ def explain(outcome: AttemptOutcome, timeout_seconds: float | None = None) -> st
             text = f"the command was stopped: it ran longer than its time limit{limit}"
         case FinishReason.OUT_OF_MEMORY:
             peak = outcome.peak_memory_bytes
-            used = f"; it used {peak / _BYTES_PER_MB:.0f} MB" if peak else ""
+            used = f"; it used {peak / BYTES_PER_MB:.0f} MB" if peak else ""
             text = f"the command was killed for want of memory{used}"
         case FinishReason.START_FAILED:
             text = "the command could not be started"
         case FinishReason.LOST:
-            return f"the attempt was lost: {outcome.error or causes.runner_vanished()}"
+            return f"the attempt was lost: {outcome.error or messages.runner_vanished()}"
         case FinishReason.CANCELLED:
             text = "the stage was cancelled"
         case FinishReason.OUTPUT_REFUSED:

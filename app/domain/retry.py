@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.domain.statuses import FinishReason
+from app.domain.vocabulary import FinishReason
 
 DEFAULT_RETRY_ON = frozenset(
     {FinishReason.EXITED, FinishReason.SIGNALED, FinishReason.TIMED_OUT, FinishReason.OUT_OF_MEMORY}

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain.cache_policy import CachePolicy
+from app.domain.cache.policy import CachePolicy
 from app.domain.retry import RetryPolicy
-from app.domain.statuses import FinishReason, StageType
+from app.domain.vocabulary import FinishReason, StageType
 
 JsonObject = Mapping[str, Any]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.attempts import Attempt, attempts_of_host
+from app.database.reads.attempts import Attempt, attempts_of_host
 from app.execution.executors.base import AttemptState, Executor
 from app.execution.failures import isolated, log_failure
-from app.services import transitions
-from app.services.run_change import Publisher
+from app.services.state import attempt_reports
+from app.services.state.run_transaction import Publisher
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ async def adopt_attempts(
         found = await attempts_of_host(connection, host_id)
     for attempt in found:
         with isolated(logger, f"adopt attempt {attempt.id}"):
-            await transitions.adopt_attempt(engine, hints, attempt.key, worker_id)
+            await attempt_reports.adopt_attempt(engine, hints, attempt.key, worker_id)
             logger.info("adopted attempt %s of stage %s", attempt.id, attempt.stage_name)
     return found
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from anyio import to_thread
 
 from app.domain.artifacts import DatasetFacts, Manifest, ManifestEntry, ModelFacts, artifact_type_of, complete
-from app.domain.manifest import parse_manifest
+from app.domain.input.manifest import parse_manifest
 from app.domain.stage_reports import parse_final_metrics, parse_stage_result
-from app.domain.statuses import ArtifactType
+from app.domain.vocabulary import ArtifactType
 from app.execution.launch import AttemptLimits
 from app.inspection.facts import Inspection
 from app.inspection.inspector import inspect_files
 from app.runner.files import OUTPUT, open_plain
 from app.runner.outputs import OutputFile, OutputWalk, walk_outputs
-from app.services.artifacts import StageOutputs, StoredFile
+from app.services.state.outputs import StageOutputs, StoredFile
 from app.storage.base import StoredBlob, blob_key
 from app.storage.local import LocalStore
 

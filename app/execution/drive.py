@@ -11,11 +11,11 @@ import anyio
 from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.attempts import Attempt, attempt_in_hand
 from app.database.engine import without_transactions
 from app.database.outages import is_outage
+from app.database.reads.attempts import Attempt, attempt_in_hand
 from app.domain.outcomes import UNREADABLE_LINES, AttemptOutcome
-from app.domain.statuses import FinishReason, Phase
+from app.domain.vocabulary import FinishReason, Phase
 from app.errors import InvalidInput, NotFound
 from app.execution.adopt import end_processes
 from app.execution.caching import StageCache, has_cache
@@ -27,9 +27,9 @@ from app.execution.launch import AttemptLimits, prepare_attempt
 from app.execution.metric_file import MetricFile
 from app.execution.reports import ReportWriter
 from app.runner.outputs import OutputRefused
-from app.services import transitions
-from app.services.artifacts import StageOutputs
-from app.services.run_change import Publisher
+from app.services.state import attempt_reports
+from app.services.state.outputs import StageOutputs
+from app.services.state.run_transaction import Publisher
 from app.storage.base import StorageError, StorageUnavailable
 from app.storage.files import is_full
 from app.storage.local import LocalStore
@@ -204,7 +204,7 @@ class AttemptDriver:
         return await to_thread.run_sync(log_tail, self.executor.folder(attempt.id))
 
     async def _publish(self, attempt: Attempt, outcome: AttemptOutcome, metrics: MetricFile) -> None:
-        if not await transitions.stage_collecting(self.engine, self.hints, attempt.key):
+        if not await attempt_reports.stage_collecting(self.engine, self.hints, attempt.key):
             await self._check_current(attempt)  # it may also have come this far before
         try:
             outputs = await collect_outputs(self.executor.folder(attempt.id), self.store, self.limits)
@@ -216,14 +216,14 @@ class AttemptDriver:
             await self._cache.confirm(attempt)
         last_points = {name: point.value for name, point in metrics.last_points.items()}
         outputs = replace(outputs, last_points=last_points)
-        await transitions.complete_stage(self.engine, self.hints, attempt.key, outcome, outputs)
+        await attempt_reports.complete_stage(self.engine, self.hints, attempt.key, outcome, outputs)
 
     async def _report_failure(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         log = await collect_log(self.executor.folder(attempt.id), self.store)
         await self._fail(attempt, outcome, log)
 
     async def _fail(self, attempt: Attempt, outcome: AttemptOutcome, outputs: StageOutputs) -> None:
-        await transitions.attempt_failed(self.engine, self.hints, attempt.key, outcome, outputs)
+        await attempt_reports.attempt_failed(self.engine, self.hints, attempt.key, outcome, outputs)
 
     async def _quarantine(self, attempt: Attempt, error: Exception) -> None:
         """One attempt that the server can't handle must not keep its slot: it ends with what is known."""

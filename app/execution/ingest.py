@@ -9,15 +9,15 @@ from functools import partial
 from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.topics import log_topic
-from app.database.attempts import Attempt
+from app.database.reads.attempts import Attempt
 from app.execution.executors.base import Executor
 from app.execution.metric_file import METRICS, MetricFile
 from app.execution.reports import ReportWriter
+from app.notifications.topics import log_topic
 from app.runner.journal import JournalEvent
-from app.services import transitions
-from app.services.run_change import Publisher
 from app.services.samples import Offsets, Report, Sample
+from app.services.state import attempt_reports
+from app.services.state.run_transaction import Publisher
 
 
 def instant(epoch_seconds: float) -> datetime:
@@ -67,7 +67,7 @@ class Ingest:
             if event.kind == "started":
                 self.has_started = True
                 started = (self.attempt.key, instant(event.at), _pid(event))
-                await transitions.stage_started(self.engine, self.hints, *started)
+                await attempt_reports.stage_started(self.engine, self.hints, *started)
 
     def _announce_log(self, events: list[JournalEvent]) -> None:
         sizes = [event.data["logBytes"] for event in events if "logBytes" in event.data]

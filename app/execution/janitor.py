@@ -20,8 +20,8 @@ from app.database.retention import EVENTS, LOGS, OLDEST, POINTS, SAMPLES, Age, A
 from app.errors import DomainError
 from app.execution.failures import log_failure
 from app.execution.leftovers import Leftovers
-from app.services.run_change import Publisher
 from app.services.run_records import delete_run
+from app.services.state.run_transaction import Publisher
 
 FIRST_PASS_SECONDS = 20.0
 DATABASE_INTERVAL_SECONDS = 300.0

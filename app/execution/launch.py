@@ -14,7 +14,8 @@ import orjson
 from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.attempts import Attempt, InputFile, inputs_of
+from app.database.reads.attempts import Attempt, InputFile, inputs_of
+from app.domain.units import BYTES_PER_MB
 from app.execution.executors.base import AttemptSpec, Executor
 from app.execution.metric_file import METRICS
 from app.storage.base import ArtifactStore
@@ -54,7 +55,7 @@ async def prepare_attempt(
         timeout_seconds=_time_left_seconds(attempt),
         grace_seconds=limits.grace_seconds,
         log_limit_bytes=limits.log_limit_bytes,
-        memory_limit_bytes=memory_mb * 2**20 if memory_mb else None,
+        memory_limit_bytes=memory_mb * BYTES_PER_MB if memory_mb else None,
     )
 
 

@@ -17,7 +17,7 @@ from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database import retention
-from app.database.attempts import attempts_of_host
+from app.database.reads.attempts import attempts_of_host
 from app.execution.executors.base import AttemptState, Executor
 from app.execution.executors.local import ATTEMPT_ID
 from app.execution.failures import isolated

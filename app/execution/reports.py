@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.outages import is_outage
-from app.services.run_change import Publisher
 from app.services.samples import Report, store_reports
+from app.services.state.run_transaction import Publisher
 
 ROWS_PER_TRANSACTION = 20_000
 

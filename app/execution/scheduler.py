@@ -6,9 +6,9 @@ import logging
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
-from app.broker.topics import SCHEDULES
 from app.execution.failures import log_failure
+from app.notifications.postgres import Broker
+from app.notifications.topics import SCHEDULES
 from app.services import firing
 
 logger = logging.getLogger(__name__)

@@ -17,11 +17,9 @@ import anyio
 from anyio.abc import TaskGroup
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
-from app.broker.topics import WORK
-from app.database.attempts import Attempt, attempts_to_stop, lost_attempts, unfit_stages
 from app.database.claims import Work, work_at_hand
 from app.database.engine import without_transactions
+from app.database.reads.attempts import Attempt, attempts_to_stop, lost_attempts, unfit_stages
 from app.domain.attempts import AttemptKey
 from app.execution import worker
 from app.execution.adopt import adopt_attempts, clear_leftover, leftovers
@@ -29,7 +27,9 @@ from app.execution.drive import AttemptDriver
 from app.execution.executors.base import AttemptState
 from app.execution.failures import isolated, log_failure
 from app.execution.paths import WorkerHome
-from app.services import claiming, transitions
+from app.notifications.postgres import Broker
+from app.notifications.topics import WORK
+from app.services.state import attempt_reports, claims
 from app.storage.disk import DiskReserve
 
 logger = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ class Supervisor:
         return has_room
 
     async def _start_runs(self) -> None:
-        while await claiming.start_next_run(
+        while await claims.start_next_run(
             self._engine,
             self._broker,
             self._id,
@@ -221,9 +221,9 @@ class Supervisor:
             pass
 
     async def _stop_overdue_runs(self) -> None:
-        for run_id in await transitions.overdue_runs(self._engine):
+        for run_id in await attempt_reports.overdue_runs(self._engine):
             with isolated(logger, f"stop run {run_id}"):
-                await transitions.stop_overdue_run(self._engine, self._broker, run_id)
+                await attempt_reports.stop_overdue_run(self._engine, self._broker, run_id)
 
     async def _stop_attempts(self) -> None:
         """Tells runners what the rows say, again and again until they have ended: a signal may be lost."""
@@ -244,7 +244,7 @@ class Supervisor:
                 await self._give_up(key)
 
     async def _give_up(self, key: AttemptKey) -> None:
-        if await claiming.declare_lost(
+        if await claims.declare_lost(
             self._engine,
             self._broker,
             self._id,
@@ -260,13 +260,13 @@ class Supervisor:
             found = await unfit_stages(connection, lost_after_seconds)
         for run_id, stage_run_id in found:
             with isolated(logger, f"refuse stage run {stage_run_id}"):
-                await claiming.refuse_unfit_stage(
+                await claims.refuse_unfit_stage(
                     self._engine, self._broker, self._id, run_id, stage_run_id, lost_after_seconds
                 )
 
     async def _claim_stages(self, tasks: TaskGroup) -> None:
         while len(self._driven) < self._limits.concurrent_stages:
-            key = await claiming.claim_next_stage(self._engine, self._broker, self._id, self._home.host_id())
+            key = await claims.claim_next_stage(self._engine, self._broker, self._id, self._home.host_id())
             if key is None:
                 return
             self._start_driving(tasks, str(key))

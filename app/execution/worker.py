@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app import __version__
 from app.database.claims import take_claims_lock
 from app.database.columns import new_id
-from app.database.models import workers
+from app.database.tables import workers
 
 LEASE_SECONDS = 30.0
 HEARTBEATS_PER_LEASE = 4

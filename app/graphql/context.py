@@ -1,96 +1,15 @@
-"""What resolvers may use: the context of one operation, and the factory which makes it."""
+"""The context of one operation, with the loaders of all nouns."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
-
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from app.broker.postgres import Broker
-from app.database.engine import without_transactions
-from app.graphql.executor.reading import Attributes
 from app.graphql.loaders import Loaders
-from app.graphql.rows import Reader
-from app.services.logs import LogReader
-from app.services.streams import Streams
-from app.services.system import SystemSampler
-from app.storage.imports import Imports
-
-READ_SLOTS = 8
-"""Statements of queries at the same time; no more than their engine has connections."""
-
-READ_TIMEOUT_SECONDS = 8.0
-"""For one statement: less than an operation has, so that the error can say which field was too slow."""
+from app.graphql.shared.context import OperationContext
 
 
-@dataclass(frozen=True)
-class ContextFactory:
-    """What all operations of this process share; call it for the context of one request or websocket."""
+class Context(OperationContext):
+    """What resolvers may use."""
 
-    engine: AsyncEngine
-    broker: Broker
-    logs: LogReader
-    streams: Streams
-    system: SystemSampler
-    imports: Imports
-    reads: AsyncEngine | None = None
-    """The engine for the reads of queries, if they have one of their own."""
-    environment: str | None = None
-    """The environment of runs which state none."""
-    read_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READ_SLOTS))
+    loaders: Loaders
 
-    def __call__(self, *, authorization: str | None = None) -> Context:
-        return Context(self, authorization)
-
-    @cached_property
-    def read_engine(self) -> AsyncEngine:
-        return without_transactions(self.reads or self.engine)
-
-
-class Context:
-    """One operation's view of the server.
-
-    Strawberry makes one context per request or websocket; ``fork`` gives each operation on it its own loaders.
-    """
-
-    def __init__(self, shared: ContextFactory, authorization: str | None) -> None:
-        self._shared = shared
-        self.authorization = authorization
-        """The Authorization header of the request or of the websocket's handshake."""
-        self.connection_params: Mapping[str, Any] | None = None
-        """The payload of the websocket's ``connection_init``; Strawberry sets it."""
-        self.deadline: asyncio.Timeout | None = None
-        """When the operation is given up; set as long as it is executed."""
-        self.engine = shared.engine
-        self.broker = shared.broker
-        self.logs = shared.logs
-        self.streams = shared.streams
-        self.system = shared.system
-        self.imports = shared.imports
-        self.environment = shared.environment
-        self.reader = Reader(shared.read_engine, shared.read_slots)
-        self.loaders = Loaders(self.reader)
-
-    def fork(self) -> Context:
-        """The context of another operation of the same request or websocket."""
-        fork = Context(self._shared, self.authorization)
-        fork.connection_params = self.connection_params
-        return fork
-
-    def expect(self, attributes: Attributes) -> None:
-        """Read no more of the objects of these classes."""
-        self.reader.attributes = attributes
-
-    def allow_more_time(self, seconds: float) -> None:
-        """Give the operation up no earlier than this from now on."""
-        if self.deadline is not None:
-            self.deadline.reschedule(asyncio.get_running_loop().time() + seconds)
-
-    def forget_loaded(self) -> None:
-        """Load everything anew from here on: rows have changed."""
-        self.loaders.stop()
-        self.loaders = Loaders(self.reader)
+    def new_loaders(self) -> Loaders:
+        return Loaders(self.reader)

@@ -1,224 +1,242 @@
-"""Makes what a stage left behind visible: blob, artifact, dataset and model rows in the stage's last transaction."""
+"""Artifacts which no attempt left behind: people and other programs register them with a stage run."""
 
 from __future__ import annotations
 
-import dataclasses
-import time
+import mimetypes
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.columns import new_id
-from app.database.models import artifacts, blobs, datasets, models, stage_runs
+from app.database.tables import artifacts, datasets, models, stage_runs
 from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.domain.events import EventKind
-from app.domain.statuses import ArtifactStatus, ArtifactType, StorageType
-from app.domain.text import clean_json, clean_text
-from app.services.run_change import RunChange, worker_actor
-from app.storage.base import StorageUnavailable
+from app.domain.moves import RUN_FINAL
+from app.domain.vocabulary import ArtifactStatus, ArtifactType, StorageType
+from app.errors import Conflict, DomainError, NotFound
+from app.services.checks import check_all, check_name, check_object, check_text
+from app.services.state.outputs import dataset_row, model_row, touch_blobs
+from app.services.state.run_transaction import Publisher, RunChange, changing
+from app.storage.base import StoredBlob, blob_key
+from app.storage.imports import Imports
 
-FRESH_SECONDS = 12 * 3600.0
-"""Half of the time for which the janitor leaves a file alone that is stored but not published."""
+NAME_LIMIT = 255
+DESCRIPTION_LIMIT = 10_000
+LOCATION_LIMIT = 1000
+NO_ATTEMPT = 0
+"""The attempt of registered artifacts: none made them, so none of them is an input of a later stage."""
 
-TRAINING_DATASET_NOT_FOUND = "trainingDatasetNotFound"
-"""The key in the metadata of a model whose ``trainingDataset`` is no data set of its stage or its dependencies."""
+_STORAGE_OF_SCHEME = {
+    "s3": StorageType.S3,
+    "gs": StorageType.GCS,
+    "az": StorageType.AZURE,
+    "abfs": StorageType.AZURE,
+    "abfss": StorageType.AZURE,
+}
 
 
 @dataclass(frozen=True)
-class StoredFile:
-    """A file of the output folder whose bytes are in the store; ``path`` is relative, with forward slashes."""
+class Registration:
+    """What a client says about an artifact."""
 
-    path: str
+    stage_run_id: uuid.UUID
     name: str
     artifact_type: ArtifactType
-    sha256: str
-    size_bytes: int
-    storage_key: str
     description: str | None = None
-    media_type: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] | None = None
     dataset: DatasetFacts | None = None
     model: ModelFacts | None = None
-    is_captured_log: bool = False
-
-    @property
-    def key(self) -> tuple[bool, str]:
-        """Unique within an attempt: an output may have the path of the captured log."""
-        return self.is_captured_log, self.path
+    training_dataset_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
-class StageOutputs:
-    """Everything an attempt left behind; ``stored_at`` is when its first file was put (epoch seconds).
+class Content:
+    """Where the bytes are: in our store, or at an address which this server never calls."""
 
-    ``metrics`` are the final ones it wrote down, ``last_points`` the last values of those it reported while it ran.
-    """
-
-    files: Sequence[StoredFile] = ()
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    last_points: Mapping[str, float] = field(default_factory=dict)
-    output_data: Mapping[str, Any] | None = None
-    stored_at: float = field(default_factory=time.time)
+    file_path: str
+    file_name: str
+    storage_type: StorageType = StorageType.LOCAL
+    blob: StoredBlob | None = None
 
 
-async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageOutputs) -> None:
-    """Inserts the rows and one ARTIFACT_STORED event per file; nothing is visible before the commit.
+async def stored_file(imports: Imports, path: str) -> Content:
+    """The bytes of a file in the folder for imports."""
+    blob = await imports.file(path)
+    return Content(blob_key(blob.sha256), path.rpartition("/")[2], blob=blob)
 
-    Raises ``StorageUnavailable`` when the files were stored so long ago that they must be stored once more: a process
-    that was stopped meanwhile may find them cleaned up.
-    """
-    if not outputs.files:
-        return
-    if time.time() - outputs.stored_at > FRESH_SECONDS:
-        raise StorageUnavailable("the outputs were stored too long ago; they are stored once more")
-    ids = {file.key: new_id() for file in outputs.files}
-    own = {file.path: new_id() for file in outputs.files if file.dataset is not None}
-    has_models = any(file.model is not None for file in outputs.files)
-    known = {**await _upstream_datasets(change, stage), **own} if has_models else own
-    await touch_blobs(change, {file.sha256: file.size_bytes for file in outputs.files})
-    rows = [_artifact_row(stage, file, ids[file.key], known) for file in outputs.files]
-    await change.connection.execute(sa.insert(artifacts), rows)
-    await _insert_datasets(change, outputs.files, ids, own)
-    await _insert_models(change, stage, outputs, ids, known)
-    for file in outputs.files:
-        change.record(
-            EventKind.ARTIFACT_STORED,
-            stage.id,
-            actor=worker_actor(stage.worker_id),
-            cause=f"attempt {stage.attempt_number} left it behind",
-            artifactId=str(ids[file.key]),
-            name=file.name,
-            artifactType=file.artifact_type,
-            fileSize=file.size_bytes,
-            attempt=stage.attempt_number,
+
+async def stored_text(imports: Imports, text: str, file_name: str) -> Content:
+    blob = await imports.text(text)
+    return Content(blob_key(blob.sha256), file_name, blob=blob)
+
+
+def kept_elsewhere(location: str) -> Content:
+    """Bytes in somebody else's store. Addresses with credentials in them are refused: everybody could read them."""
+    check_text("location", location, LOCATION_LIMIT)
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        raise DomainError("This is not an address.") from None
+    storage_type = _STORAGE_OF_SCHEME.get(parts.scheme)
+    if storage_type is None or not parts.netloc or not parts.path.strip("/"):
+        raise DomainError(
+            f"The address must look like s3://bucket/key, with {', '.join(_STORAGE_OF_SCHEME)}."
+        )
+    if parts.query or parts.fragment or ":" in parts.netloc:
+        raise DomainError("The address must be plain, without credentials or parameters.")
+    return Content(location, parts.path.rstrip("/").rpartition("/")[2][:NAME_LIMIT], storage_type)
+
+
+async def register_artifact(
+    engine: AsyncEngine, hints: Publisher, registration: Registration, content: Content
+) -> uuid.UUID:
+    """Makes the artifact visible; its id. ``CONFLICT`` if the stage run has a registered one of that name."""
+    check_registration(registration)
+    run_id = await _run_of(engine, registration.stage_run_id)
+    artifact_id = new_id()
+    async with changing(engine, hints, run_id) as change:
+        await _insert(change, registration, content, artifact_id)
+        if change.run.status not in RUN_FINAL:
+            # The events of a run that is over are complete: readers were told that nothing follows.
+            change.record(
+                EventKind.ARTIFACT_STORED,
+                registration.stage_run_id,
+                actor="API",
+                cause="it was registered",
+                artifactId=str(artifact_id),
+                name=registration.name,
+                artifactType=registration.artifact_type,
+                fileSize=content.blob.size_bytes if content.blob else None,
+            )
+    return artifact_id
+
+
+def check_registration(registration: Registration) -> None:
+    """Raises ``InvalidInput`` with all that is wrong with what the client says."""
+    dataset, model = registration.dataset or DatasetFacts(), registration.model or ModelFacts()
+    check_all(
+        partial(check_name, registration.name, NAME_LIMIT),
+        partial(check_text, "description", registration.description, DESCRIPTION_LIMIT),
+        partial(check_object, "artifactMetadata", registration.metadata),
+        partial(check_text, "dataset.format", dataset.format, 50),
+        partial(_check_count, "rowCount", dataset.row_count),
+        partial(_check_count, "columnCount", dataset.column_count),
+        partial(_check_columns, dataset.schema),
+        partial(check_text, "model.modelType", model.model_type, 100),
+        partial(check_text, "model.algorithm", model.algorithm, 100),
+        partial(check_text, "model.framework", model.framework, 100),
+        partial(check_text, "model.modelFormat", model.format, 50),
+        partial(check_object, "model.trainingConfig", model.training_config),
+        partial(check_object, "model.metrics", model.metrics),
+    )
+
+
+def _check_count(name: str, count: int | None) -> None:
+    if count is not None and count < 0:
+        raise DomainError(f"dataset.{name}: must not be negative", path=("dataset", name))
+
+
+def _check_columns(schema: Any) -> None:
+    is_list = isinstance(schema, list) and all(isinstance(column, dict) for column in schema)
+    if schema is not None and not is_list:
+        raise DomainError(
+            "dataset.schema: must be a list of objects, one for each column", path=("dataset", "schema")
         )
 
 
-async def touch_blobs(change: RunChange, sizes: Mapping[str, int]) -> None:
-    """Keep the stored bytes of these digests, whose sizes are given, from being cleaned up."""
-    rows = [
-        {"sha256": digest, "size_bytes": size, "storage_type": StorageType.LOCAL}
-        for digest, size in sorted(sizes.items())
-    ]
-    statement = insert(blobs)
-    touched = statement.on_conflict_do_update(
-        index_elements=[blobs.c.sha256], set_={"touched_at": sa.func.now()}
+async def _run_of(engine: AsyncEngine, stage_run_id: uuid.UUID) -> uuid.UUID:
+    statement = sa.select(stage_runs.c.pipeline_run_id).where(stage_runs.c.id == stage_run_id)
+    async with engine.connect() as connection:
+        run_id = await connection.scalar(statement)
+    if run_id is None:
+        raise NotFound("There is no such stage run.", path=("stageRunId",))
+    found: uuid.UUID = run_id
+    return found
+
+
+async def _insert(
+    change: RunChange, registration: Registration, content: Content, artifact_id: uuid.UUID
+) -> None:
+    connection = change.connection
+    await _refuse_taken_name(connection, registration)
+    training_dataset_id = await _existing_dataset(connection, registration.training_dataset_id)
+    if content.blob is not None:
+        await touch_blobs(change, {content.blob.sha256: content.blob.size_bytes})
+    stage_id = await connection.scalar(
+        sa.select(stage_runs.c.stage_id).where(stage_runs.c.id == registration.stage_run_id)
     )
-    await change.connection.execute(touched, rows)
+    row = _artifact_row(registration, content)
+    await connection.execute(sa.insert(artifacts).values(id=artifact_id, stage_id=stage_id, **row))
+    is_a = registration.artifact_type
+    if registration.dataset or is_a is ArtifactType.DATASET:
+        facts = dataset_row(artifact_id, registration.dataset or DatasetFacts())
+        await connection.execute(sa.insert(datasets).values(facts))
+    if registration.model or is_a is ArtifactType.MODEL:
+        facts = model_row(artifact_id, registration.model or ModelFacts(), training_dataset_id)
+        await connection.execute(sa.insert(models).values(facts))
 
 
-def _artifact_row(
-    stage: sa.Row[Any], file: StoredFile, artifact_id: uuid.UUID, known_datasets: Mapping[str, uuid.UUID]
-) -> dict[str, Any]:
+def _artifact_row(registration: Registration, content: Content) -> dict[str, Any]:
     return {
-        "id": artifact_id,
-        "name": clean_text(file.name)[:255],
-        "description": None if file.description is None else clean_text(file.description),
-        "artifact_type": file.artifact_type,
+        "name": registration.name,
+        "description": registration.description,
+        "artifact_type": registration.artifact_type,
         "status": ArtifactStatus.READY,
-        "file_path": file.storage_key,
-        "file_name": file.path.rpartition("/")[2],
-        "file_size": file.size_bytes,
-        "storage_type": StorageType.LOCAL,
-        "stage_id": stage.stage_id,
-        "stage_run_id": stage.id,
-        "artifact_metadata": clean_json(_metadata(file, known_datasets)) or None,
-        "relative_path": file.path,
-        "is_captured_log": file.is_captured_log,
-        "attempt_number": stage.attempt_number,
-        "sha256": file.sha256,
-        "media_type": file.media_type,
+        "file_path": content.file_path,
+        "file_name": content.file_name,
+        "file_size": content.blob.size_bytes if content.blob else None,
+        "storage_type": content.storage_type,
+        "stage_run_id": registration.stage_run_id,
+        "artifact_metadata": registration.metadata or None,
+        "relative_path": registration.name,
+        "attempt_number": NO_ATTEMPT,
+        "sha256": content.blob.sha256 if content.blob else None,
+        "media_type": mimetypes.guess_type(content.file_name)[0],
     }
 
 
-def _metadata(file: StoredFile, known_datasets: Mapping[str, uuid.UUID]) -> dict[str, Any]:
-    """What is to be kept with it, and the training data set it names in vain."""
-    wanted = file.model and file.model.training_dataset
-    missing = {TRAINING_DATASET_NOT_FOUND: wanted} if wanted and wanted not in known_datasets else {}
-    return {**file.metadata, **missing}
-
-
-async def _insert_datasets(
-    change: RunChange,
-    files: Sequence[StoredFile],
-    ids: Mapping[tuple[bool, str], uuid.UUID],
-    dataset_ids: Mapping[str, uuid.UUID],
-) -> None:
-    rows = [
-        {"id": dataset_ids[file.path], **dataset_row(ids[file.key], file.dataset)}
-        for file in files
-        if file.dataset is not None
-    ]
-    if rows:
-        await change.connection.execute(sa.insert(datasets), rows)
-
-
-async def _insert_models(
-    change: RunChange,
-    stage: sa.Row[Any],
-    outputs: StageOutputs,
-    ids: Mapping[tuple[bool, str], uuid.UUID],
-    known_datasets: Mapping[str, uuid.UUID],
-) -> None:
-    rows = [
-        model_row(
-            ids[file.key],
-            dataclasses.replace(
-                file.model,
-                training_config=file.model.training_config or stage.spec["params"],
-                metrics={**outputs.metrics, **(file.model.metrics or {})},
-            ),
-            known_datasets.get(file.model.training_dataset or ""),
-        )
-        for file in outputs.files
-        if file.model is not None
-    ]
-    if rows:
-        await change.connection.execute(sa.insert(models), rows)
-
-
-def dataset_row(artifact_id: uuid.UUID, facts: DatasetFacts) -> dict[str, Any]:
-    return {
-        "artifact_id": artifact_id,
-        "format": (facts.format or "unknown")[:50],
-        "row_count": facts.row_count,
-        "column_count": facts.column_count,
-        "schema": clean_json(facts.schema),
-    }
-
-
-def model_row(
-    artifact_id: uuid.UUID, facts: ModelFacts, training_dataset_id: uuid.UUID | None
-) -> dict[str, Any]:
-    return {
-        "artifact_id": artifact_id,
-        "model_type": (facts.model_type or "unknown")[:100],
-        "algorithm": (facts.algorithm or "unknown")[:100],
-        "framework": (facts.framework or "unknown")[:100],
-        "model_format": (facts.format or "unknown")[:50],
-        "training_dataset_id": training_dataset_id,
-        "training_config": clean_json(facts.training_config) or None,
-        "metrics": clean_json(facts.metrics) or None,
-    }
-
-
-async def _upstream_datasets(change: RunChange, stage: sa.Row[Any]) -> dict[str, uuid.UUID]:
-    """Dataset ids by ``<dependency>/<path>``, for the direct dependencies of the stage run."""
-    upstream = stage_runs.alias("upstream")
-    this = stage_runs.alias("this")
-    source = sa.func.coalesce(upstream.c.reused_from_id, upstream.c.id)
-    statement = (
-        sa.select(upstream.c.name, artifacts.c.relative_path, datasets.c.id)
-        .select_from(this)
-        .join(upstream, upstream.c.id == sa.any_(this.c.depends_on))
-        .join(artifacts, artifacts.c.stage_run_id == source)
-        .join(datasets, datasets.c.artifact_id == artifacts.c.id)
-        .where(this.c.id == stage.id)
-        .order_by(artifacts.c.attempt_number)
+async def _refuse_taken_name(connection: AsyncConnection, registration: Registration) -> None:
+    """The run is locked: nobody else can take the name meanwhile."""
+    taken = sa.exists().where(
+        artifacts.c.stage_run_id == registration.stage_run_id,
+        artifacts.c.attempt_number == NO_ATTEMPT,
+        artifacts.c.relative_path == registration.name,
     )
-    rows = await change.connection.execute(statement)
-    return {f"{name}/{path}": dataset_id for name, path, dataset_id in rows}
+    if await connection.scalar(sa.select(taken)):
+        raise Conflict(
+            "An artifact of this name is registered with the stage run already; choose another.",
+            path=("name",),
+        )
+
+
+async def _existing_dataset(connection: AsyncConnection, dataset_id: uuid.UUID | None) -> uuid.UUID | None:
+    if dataset_id is None:
+        return None
+    # Locked, so that it can't be deleted before the row which refers to it is there.
+    statement = (
+        sa.select(datasets.c.id).where(datasets.c.id == dataset_id).with_for_update(key_share=True, read=True)
+    )
+    if await connection.scalar(statement) is None:
+        raise NotFound("There is no such dataset.", path=("model", "trainingDatasetId"))
+    return dataset_id
+
+
+async def update_artifact(engine: AsyncEngine, artifact_id: uuid.UUID, changes: Mapping[str, Any]) -> None:
+    """Changes ``description``, ``artifactMetadata`` and ``isActive`` as far as they are among the keys."""
+    check_all(
+        partial(check_text, "description", changes.get("description"), DESCRIPTION_LIMIT),
+        partial(check_object, "artifactMetadata", changes.get("artifactMetadata")),
+    )
+    columns = {"description": "description", "artifactMetadata": "artifact_metadata", "isActive": "is_active"}
+    values = {columns[name]: value for name, value in changes.items()} or {"updated_at": sa.func.now()}
+    statement = sa.update(artifacts).where(artifacts.c.id == artifact_id)
+    async with engine.begin() as connection:
+        changed = await connection.execute(statement.values(values))
+    if changed.rowcount == 0:
+        raise NotFound("There is no such artifact.", path=("artifactId",))

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.models import pipeline_runs
+from app.database.tables import pipeline_runs
 from app.domain.events import ENGINE
 from app.domain.specs import Concurrency, ConcurrencyPolicy
-from app.domain.statuses import RunStatus
+from app.domain.vocabulary import RunStatus
 from app.errors import Conflict
-from app.services.run_change import lock_run
-from app.services.transitions import cancel
+from app.services.state.attempt_reports import cancel
+from app.services.state.run_transaction import lock_run
 
 
 async def enter(

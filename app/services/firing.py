@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.database.models import pipeline_runs, schedules
+from app.database.tables import pipeline_runs, schedules
 from app.domain.cron import Cron
-from app.domain.statuses import MissedPolicy, TriggerType
+from app.domain.vocabulary import MissedPolicy, TriggerType
 from app.errors import DomainError
-from app.services.run_change import Publisher
 from app.services.runs import StartRun, queue_run, queued_topics
+from app.services.state.run_transaction import Publisher
 
 logger = logging.getLogger(__name__)
 

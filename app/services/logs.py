@@ -13,8 +13,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.streams import stage_run_tail, stored_log
-from app.domain.statuses import Phase
+from app.database.reads.streams import stage_run_tail, stored_log
+from app.domain.vocabulary import Phase
 from app.errors import DomainError, NotFound
 from app.storage.base import ArtifactStore, StoredBlob
 

@@ -9,14 +9,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.broker.topics import RUNS
 from app.database.columns import new_id
-from app.database.models import pipeline_runs, pipeline_stages, pipelines, stage_runs
-from app.domain.parsing import parse_pipeline
+from app.database.tables import pipeline_runs, pipeline_stages, pipelines, stage_runs
+from app.domain.input.pipelines import parse_pipeline
+from app.domain.moves import RUN_FINAL
 from app.domain.specs import PipelineSpec, StageSpec
-from app.domain.statuses import RUN_FINAL, RunStatus
+from app.domain.vocabulary import RunStatus
 from app.errors import DomainError, ErrorCode, NotFound
-from app.services.run_change import Publisher
+from app.notifications.topics import RUNS
+from app.services.state.run_transaction import Publisher
 
 
 async def create_pipeline(engine: AsyncEngine, draft: Mapping[str, Any]) -> uuid.UUID:

@@ -10,14 +10,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.broker.topics import RUNS, run_topic
-from app.database.models import pipeline_runs, stage_runs
-from app.domain.statuses import RUN_FINAL
+from app.database.tables import pipeline_runs, stage_runs
+from app.domain.moves import RUN_FINAL
 from app.errors import DomainError, ErrorCode
+from app.notifications.topics import RUNS, run_topic
 from app.services.checks import check_all, check_tags, check_text
-from app.services.mirrors import lock_pipeline, mirror_latest_run
-from app.services.run_change import Publisher, changing, lock_run
 from app.services.runs import NOTES_LIMIT
+from app.services.state.mirrors import lock_pipeline, mirror_latest_run
+from app.services.state.run_transaction import Publisher, changing, lock_run
 
 
 async def update_run(

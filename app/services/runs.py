@@ -13,18 +13,20 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.broker.topics import RUNS, WORK, run_topic
-from app.database.models import pipeline_runs, stage_runs
-from app.domain.parsing import parse_pipeline, parse_run_config
+from app.database.tables import pipeline_runs, stage_runs
+from app.domain.input.pipelines import parse_pipeline, parse_run_config
+from app.domain.moves import RUN_FINAL
 from app.domain.plan import topological_order
 from app.domain.specs import PipelineSpec, definition_of
-from app.domain.statuses import RUN_FINAL, StageStatus, TriggerType
+from app.domain.vocabulary import StageStatus, TriggerType
 from app.errors import Conflict, DomainError, ErrorCode, NotFound
-from app.services import concurrency, transitions
+from app.notifications.topics import RUNS, WORK, run_topic
+from app.services import concurrency
 from app.services.checks import check_all, check_tags, check_text, problems_of, refuse, told_of
 from app.services.pipelines import active_stages, is_kept, load_draft
-from app.services.queueing import insert_run
-from app.services.run_change import Publisher
+from app.services.state import attempt_reports
+from app.services.state.new_runs import insert_run
+from app.services.state.run_transaction import Publisher
 
 NOTES_LIMIT = 100_000
 KEY_LIMIT = 255
@@ -185,7 +187,7 @@ async def cancel_run(
     """Asks for the end of a run in the name of ``actor``; ``NOT_CANCELLABLE`` when it has ended already."""
     check_all(partial(check_text, "reason", reason, 10_000), partial(check_text, "cancelledBy", actor, 255))
     actor = actor or TriggerType.API.value
-    if not await transitions.request_cancel(engine, hints, run_id, actor=actor, reason=reason):
+    if not await attempt_reports.request_cancel(engine, hints, run_id, actor=actor, reason=reason):
         raise DomainError(
             "the cancel came too late: the run has already ended and stays as it is",
             path=("runId",),

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.broker.topics import metrics_topic, samples_topic
-from app.database.models import metric_points, pipeline_runs, resource_samples, stage_attempts
+from app.database.tables import metric_points, pipeline_runs, resource_samples, stage_attempts
 from app.domain.attempts import AttemptKey
 from app.domain.stage_reports import MetricPoint
-from app.services.run_change import Publisher
+from app.notifications.topics import metrics_topic, samples_topic
+from app.services.state.run_transaction import Publisher
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.broker.topics import SCHEDULES
 from app.database.columns import new_id
-from app.database.models import schedules
+from app.database.tables import schedules
 from app.domain.cron import Cron, parse_cron
-from app.domain.parsing import parse_run_config
-from app.domain.statuses import MissedPolicy
+from app.domain.input.pipelines import parse_run_config
+from app.domain.vocabulary import MissedPolicy
 from app.errors import Conflict, NotFound
+from app.notifications.topics import SCHEDULES
 from app.services.checks import check_all, check_name, check_tags, check_text
 from app.services.pipelines import active_stages, load_draft
-from app.services.run_change import Publisher
+from app.services.state.run_transaction import Publisher
 
 NAME_LIMIT = 200
 ENVIRONMENT_LIMIT = 50

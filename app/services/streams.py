@@ -18,14 +18,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.broker.hints import Hints
-from app.broker.postgres import Broker
-from app.broker.sharing import SharedReads
-from app.broker.topics import RUNS, log_topic, metrics_topic, run_topic, samples_topic
 from app.database.engine import without_transactions
 from app.database.outages import is_outage
-from app.database.pages import Conditions
-from app.database.streams import (
+from app.database.reads.pages import Conditions
+from app.database.reads.streams import (
     Row,
     Rows,
     database_clock,
@@ -37,8 +33,13 @@ from app.database.streams import (
     stage_run_tail,
     which_match,
 )
-from app.domain.statuses import RUN_FINAL, Phase
+from app.domain.moves import RUN_FINAL
+from app.domain.vocabulary import Phase
 from app.errors import DomainError, ErrorCode, NotFound
+from app.notifications.hints import Hints
+from app.notifications.postgres import Broker
+from app.notifications.sharing import SharedReads
+from app.notifications.topics import RUNS, log_topic, metrics_topic, run_topic, samples_topic
 from app.services.logs import LogCursor, LogReader, LogSlice, refuse_unmade
 
 BATCH_ROWS = 500

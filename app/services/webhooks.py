@@ -20,14 +20,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.columns import new_id
-from app.database.models import webhooks
-from app.domain.statuses import TriggerType
+from app.database.tables import webhooks
 from app.domain.text import read_json_object
+from app.domain.vocabulary import TriggerType
 from app.errors import Conflict, DomainError, NotFound
 from app.services.checks import check_name
 from app.services.pipelines import load_draft
-from app.services.run_change import Publisher
 from app.services.runs import StartRun, start_run
+from app.services.state.run_transaction import Publisher
 
 NAME_LIMIT = 200
 DELIVERY_LIMIT = 150

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from app.domain.statuses import StorageType
+from app.domain.vocabulary import StorageType
 from app.errors import DomainError, ErrorCode
 
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-_MEBIBYTE = 1 << 20
+from app.domain.units import BYTES_PER_MB
 
 
 @dataclass(frozen=True)
@@ -24,5 +24,5 @@ class DiskReserve:
             return f"can't be asked ({error.strerror})"
         if free_bytes >= self.reserve_bytes:
             return None
-        free, reserve = free_bytes / _MEBIBYTE, self.reserve_bytes / _MEBIBYTE
+        free, reserve = free_bytes / BYTES_PER_MB, self.reserve_bytes / BYTES_PER_MB
         return f"low: {free:.0f} MiB are free, {reserve:.0f} MiB are to stay free; no new stage is started"

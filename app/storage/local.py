@@ -12,7 +12,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from app.domain.statuses import StorageType
+from app.domain.vocabulary import StorageType
 from app.storage.base import SHA256, StorageError, StorageMisconfigured, StoredBlob, blob_key
 from app.storage.files import (
     copy_and_hash,

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.database.downloads import downloadable_outputs
+from app.database.reads.downloads import downloadable_outputs
 from app.domain.artifacts import OUTPUTS_PATH
 from app.storage.base import ArtifactStore, BlobNotFound, StorageError
 from app.web.downloads import SAFETY_HEADERS, ChunkResponse, disposition

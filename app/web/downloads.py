@@ -16,8 +16,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Send
 
-from app.database.downloads import downloadable_artifact
-from app.database.streams import Row
+from app.database.reads.downloads import downloadable_artifact
+from app.database.reads.streams import Row
 from app.storage.base import ArtifactStore, BlobNotFound, StorageError
 
 _SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "text/plain", "application/json", "text/csv"})

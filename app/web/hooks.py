@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from app.errors import DomainError, ErrorCode, NotFound
-from app.services.run_change import Publisher
+from app.services.state.run_transaction import Publisher
 from app.services.webhooks import Call, receive
 
 _DELIVERY_HEADERS = ("x-delivery-id", "idempotency-key", "x-github-delivery")

@@ -28,14 +28,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from app.broker.postgres import Broker
-from app.database import migrate
-from app.database.embedded import EmbeddedPostgres
+from app.compiled_graphql import CompiledExecutor
+from app.database import migrations
 from app.database.engine import connect, create_engine
-from app.domain.statuses import ArtifactType
-from app.graphql.context import ContextFactory
-from app.graphql.executor import CompiledExecutor
+from app.domain.vocabulary import ArtifactType
+from app.graphql.context import Context
 from app.graphql.schema import Schema, build_schema
+from app.graphql.shared.context import ContextFactory
+from app.notifications.postgres import Broker
+from app.postgres.server import EmbeddedPostgres
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
@@ -97,7 +98,7 @@ async def filled_database() -> AsyncIterator[tuple[AsyncEngine, str]]:
     with tempfile.TemporaryDirectory(prefix="mlp-benchmark-") as home:
         async with EmbeddedPostgres(Path(home)) as url:
             engine = create_engine(url)
-            await migrate.upgrade(engine)
+            await migrations.upgrade(engine)
             await fill(engine)
             yield engine, url
             await engine.dispose()
@@ -142,7 +143,7 @@ def contexts_over(engine: AsyncEngine, broker: Broker) -> ContextFactory:
     store = LocalStore(Path(tempfile.gettempdir()))
     logs = LogReader(Path("attempts"), store, engine)
     streams = Streams(engine, broker, logs)
-    return ContextFactory(engine, broker, logs, streams, SystemSampler(), Imports(store, None, 0))
+    return ContextFactory(Context, engine, broker, logs, streams, SystemSampler(), Imports(store, None, 0))
 
 
 async def statements_of(engine: AsyncEngine, schema: Schema, contexts: ContextFactory) -> list[Statement]:

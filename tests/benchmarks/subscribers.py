@@ -28,13 +28,13 @@ from typing import Any
 
 import psutil
 
-from app.broker.postgres import Broker
-from app.broker.topics import run_topic
-from app.database import migrate
-from app.database.embedded import EmbeddedPostgres
+from app.database import migrations
 from app.database.engine import create_engine
 from app.domain.events import EventKind
-from app.graphql.ids import global_id
+from app.graphql.shared.ids import global_id
+from app.notifications.postgres import Broker
+from app.notifications.topics import run_topic
+from app.postgres.server import EmbeddedPostgres
 from tests.hand_made_run import HandMadeRun
 
 QUERY = """subscription ($runId: ID!) { runEvents(runId: $runId) {
@@ -78,7 +78,7 @@ async def measure_server(load: Load) -> Outcome:
         url = await stack.enter_async_context(EmbeddedPostgres(home))
         engine = create_engine(url)
         stack.push_async_callback(engine.dispose)
-        await migrate.upgrade(engine)
+        await migrations.upgrade(engine)
         run = await HandMadeRun.insert(engine)
         await run.record(EventKind.RUN_STARTED)
         broker = await stack.enter_async_context(Broker(url))

@@ -17,12 +17,12 @@ import psutil
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
-from app.database import migrate
-from app.database.embedded import EmbeddedPostgres
+from app.database import migrations
 from app.database.engine import create_engine
-from app.database.models import pipeline_runs
-from app.domain.statuses import RUN_FINAL
+from app.database.tables import pipeline_runs
+from app.domain.moves import RUN_FINAL
+from app.notifications.postgres import Broker
+from app.postgres.server import EmbeddedPostgres
 from app.services.pipelines import create_pipeline
 from app.services.runs import StartRun, cancel_run, start_run
 
@@ -87,7 +87,7 @@ async def bench() -> AsyncIterator[Bench]:
         folder = Path(name)
         async with EmbeddedPostgres(folder) as url:
             engine = create_engine(url)
-            await migrate.upgrade(engine)
+            await migrations.upgrade(engine)
             async with Broker(url) as broker:
                 yield Bench(folder, url, engine, broker)
             await engine.dispose()

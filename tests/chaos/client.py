@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import anyio
 
-from app.graphql.ids import required_key
+from app.graphql.shared.ids import required_key
 
 ANSWER_SECONDS = 3.0
 PAUSE_SECONDS = 0.4

@@ -10,9 +10,9 @@ from typing import Self
 import anyio
 from sqlalchemy.engine import make_url
 
-from app.database.embedded import EmbeddedPostgres
 from app.database.engine import connect
-from app.database.postmaster import find_postmaster
+from app.postgres.postmaster import find_postmaster
+from app.postgres.server import EmbeddedPostgres
 
 NAME = "chaos"
 TERMINATE_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"

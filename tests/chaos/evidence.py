@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.database.claims import ACTIVE_PHASES, IS_CURRENT
-from app.database.models import (
+from app.database.claims import IS_CURRENT
+from app.database.tables import (
     artifacts,
     pipeline_runs,
     pipeline_stages,
@@ -21,7 +21,8 @@ from app.database.models import (
     stage_attempts,
     stage_runs,
 )
-from app.domain.statuses import RUN_FINAL, STAGE_FINAL, RunStatus
+from app.domain.moves import ACTIVE_PHASES, RUN_FINAL, STAGE_FINAL
+from app.domain.vocabulary import RunStatus
 
 Row = sa.Row[Any]
 

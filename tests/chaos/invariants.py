@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.domain.events import EventKind
-from app.domain.statuses import RUN_FINAL, RunStatus, StageStatus
+from app.domain.moves import RUN_FINAL
+from app.domain.vocabulary import RunStatus, StageStatus
 from app.storage.base import blob_key
 from tests.chaos.client import Promises
 from tests.chaos.evidence import Evidence, Row

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.domain.statuses import FinishReason, StageStatus
+from app.domain.vocabulary import FinishReason, StageStatus
 from tests.chaos.evidence import Evidence, Row
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from anyio.abc import TaskGroup
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.models import workers as workers_table
+from app.database.tables import workers as workers_table
 from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster
 from tests.chaos.evidence import Watch

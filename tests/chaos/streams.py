@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.domain.events import EventKind
-from app.domain.statuses import RUN_FINAL, STAGE_FINAL
+from app.domain.moves import RUN_FINAL, STAGE_FINAL
 from tests.chaos.evidence import Evidence, Row
 
 BEFORE: dict[EventKind, frozenset[str]] = {

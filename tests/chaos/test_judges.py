@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.statuses import FinishReason, RunStatus, StageStatus
+from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
 from app.storage.base import blob_key
 from tests.chaos.client import Promises
 from tests.chaos.evidence import Evidence, Watch

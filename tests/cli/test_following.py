@@ -12,7 +12,7 @@ from app.client.following import RunFollower
 from app.client.pipeline_file import read_pipeline_file
 from app.client.progress import RunProgress
 from app.client.runs import RunRequest, read_run, register, start_run
-from app.domain.statuses import RunStatus
+from app.domain.vocabulary import RunStatus
 from tests.cli.conftest import TOKEN, PipelineWriter, Server
 
 

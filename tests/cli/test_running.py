@@ -16,7 +16,7 @@ from app.client.connection import connected
 from app.client.errors import Refused, Unreachable
 from app.client.pipeline_file import read_pipeline_file
 from app.client.runs import RunRequest, cancel_run, read_run, register, start_run
-from app.database.postmaster import find_postmaster
+from app.postgres.postmaster import find_postmaster
 from tests.cli.conftest import MLP, TOKEN, Mlp, PipelineWriter, Server
 
 SCHEMA = Path(__file__).parents[2] / "schema.graphql"

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.models import workers
+from app.database.tables import workers
 from tests.cli.conftest import DEADLINE_SECONDS, Mlp, Running, Server
 from tests.postgres_proxy import PostgresProxy
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.models import deleted_runs, pipeline_runs, pipelines
+from app.database.tables import deleted_runs, pipeline_runs, pipelines
 from tests.factories import Factory
 
 SLOW_SECONDS = 0.1

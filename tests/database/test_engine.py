@@ -17,10 +17,10 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database import engine as engine_module
-from app.database.embedded import EmbeddedPostgres
 from app.database.engine import check_reachable, connect, create_engine, masked
 from app.database.urls import driver_arguments, normalised
 from app.errors import StartupError
+from app.postgres.server import EmbeddedPostgres
 from app.telemetry import redactor
 from tests.postgres_proxy import PostgresProxy
 

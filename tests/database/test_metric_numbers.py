@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import command
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database import migrate
+from app.database import migrations
 
 RUN, OTHER_RUN, STAGE_RUN, OTHER_STAGE_RUN = (str(uuid.UUID(int=number)) for number in range(4))
 OLD_ROWS = f"""
@@ -28,10 +28,10 @@ OLD_ROWS = f"""
 
 async def test_points_of_older_releases_are_numbered_within_their_run(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        await connection.run_sync(lambda link: command.downgrade(migrate.alembic_config(link), "0001"))
+        await connection.run_sync(lambda link: command.downgrade(migrations.alembic_config(link), "0001"))
         for statement in filter(str.strip, OLD_ROWS.split(";")):
             await connection.execute(sa.text(statement))
-    await migrate.upgrade(engine)
+    await migrations.upgrade(engine)
     async with engine.connect() as connection:
         points = await connection.execute(
             sa.text("SELECT run_id, seq, value FROM metric_points ORDER BY run_id, seq")

@@ -16,9 +16,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database import migrate
+from app.database import migrations
 from app.database.engine import create_engine
-from app.database.models import metadata
+from app.database.tables import metadata
 from app.errors import StartupError
 from tests.postgres_proxy import PostgresProxy
 
@@ -86,34 +86,34 @@ async def test_migrations_define_everything_as_the_models_do(
 async def test_way_back_leaves_nothing_and_the_way_forth_works_again(engine: AsyncEngine) -> None:
     before = await definitions(engine)
     async with engine.begin() as connection:
-        await connection.run_sync(lambda link: command.downgrade(migrate.alembic_config(link), "base"))
+        await connection.run_sync(lambda link: command.downgrade(migrations.alembic_config(link), "base"))
         assert list(await connection.scalars(TABLES)) == ["alembic_version"]
-    await migrate.upgrade(engine)
+    await migrations.upgrade(engine)
     assert await definitions(engine) == before
 
 
 async def test_upgrade_tells_what_it_did_and_does_nothing_twice(
     empty_engine: AsyncEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "app.database.migrate")
-    assert await migrate.current_revision(empty_engine) is None
-    assert await migrate.pending(empty_engine)
-    await migrate.upgrade(empty_engine)
-    assert not await migrate.pending(empty_engine)
-    revision = await migrate.current_revision(empty_engine)
+    caplog.set_level("INFO", "app.database.migrations")
+    assert await migrations.current_revision(empty_engine) is None
+    assert await migrations.pending(empty_engine)
+    await migrations.upgrade(empty_engine)
+    assert not await migrations.pending(empty_engine)
+    revision = await migrations.current_revision(empty_engine)
     assert caplog.messages == [f"migrated the database from empty to {revision}"]
-    await migrate.upgrade(empty_engine)
+    await migrations.upgrade(empty_engine)
     assert len(caplog.messages) == 1
 
 
 async def test_two_starters_at_once_migrate_only_once(
     empty_database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "app.database.migrate")
+    caplog.set_level("INFO", "app.database.migrations")
     starters = [create_engine(empty_database_url, pool_size=1) for _ in range(4)]
-    await asyncio.gather(*map(migrate.upgrade, starters))
+    await asyncio.gather(*map(migrations.upgrade, starters))
     assert len(caplog.messages) == 1
-    assert not await migrate.pending(starters[0])
+    assert not await migrations.pending(starters[0])
     for starter in starters:
         await starter.dispose()
 
@@ -122,26 +122,26 @@ async def test_failed_migration_frees_the_lock_and_changes_nothing(empty_engine:
     async with empty_engine.begin() as connection:
         await connection.execute(sa.text("CREATE TABLE artifacts (mine int)"))
     with pytest.raises(sa.exc.ProgrammingError, match=r"artifacts.* already exists"):
-        await migrate.upgrade(empty_engine)
+        await migrations.upgrade(empty_engine)
     async with empty_engine.begin() as connection:
         assert list(await connection.scalars(TABLES)) == ["artifacts"]
         await connection.execute(sa.text("DROP TABLE artifacts"))
-    await asyncio.wait_for(migrate.upgrade(empty_engine), timeout=30)
+    await asyncio.wait_for(migrations.upgrade(empty_engine), timeout=30)
 
 
 async def test_endless_wait_for_another_migration_is_given_up(
     empty_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "_LOCK_WAIT_SECONDS", 0.1)
-    async with migrate._migration_lock(empty_engine):
+    monkeypatch.setattr(migrations, "_LOCK_WAIT_SECONDS", 0.1)
+    async with migrations._migration_lock(empty_engine):
         with pytest.raises(StartupError, match="another process has been migrating"):
-            await migrate.upgrade(empty_engine)
+            await migrations.upgrade(empty_engine)
 
 
 async def test_database_of_a_newer_release_is_refused(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.execute(sa.text("UPDATE alembic_version SET version_num = 'from_the_future'"))
-    for step in (migrate.upgrade, migrate.pending):
+    for step in (migrations.upgrade, migrations.pending):
         with pytest.raises(StartupError, match=r"revision from_the_future.* a newer release has migrated it"):
             await step(engine)
 
@@ -150,9 +150,9 @@ async def test_a_database_that_goes_away_before_it_is_migrated_is_waited_for(emp
     async with PostgresProxy(empty_database_url) as proxy:
         engine = create_engine(proxy.url)
         proxy.refusals = 2
-        await migrate.upgrade(engine)
+        await migrations.upgrade(engine)
         assert proxy.refusals == 0
-        assert not await migrate.pending(engine)
+        assert not await migrations.pending(engine)
         await engine.dispose()
 
 

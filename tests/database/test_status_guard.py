@@ -12,18 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.columns import new_id
-from app.database.models import pipeline_runs, pipeline_stages, pipelines, stage_runs
-from app.domain.statuses import (
-    LEGAL_RUN_MOVES,
-    LEGAL_STAGE_MOVES,
-    RUN_FINAL,
-    STAGE_FINAL,
-    STATUS_OF_PHASE,
-    Phase,
-    RunStatus,
-    StageStatus,
-    StageType,
-)
+from app.database.tables import pipeline_runs, pipeline_stages, pipelines, stage_runs
+from app.domain.moves import LEGAL_RUN_MOVES, LEGAL_STAGE_MOVES, RUN_FINAL, STAGE_FINAL, STATUS_OF_PHASE
+from app.domain.vocabulary import Phase, RunStatus, StageStatus, StageType
 
 STATES = [(phase, status) for phase, status in STATUS_OF_PHASE.items()] + [
     (Phase.FINAL, status) for status in sorted(STAGE_FINAL)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from app.domain.artifacts import DatasetFacts, ManifestEntry, ModelFacts, artifact_type_of, complete
-from app.domain.manifest import MANIFEST_LIMIT_BYTES, parse_manifest
-from app.domain.statuses import ArtifactType
+from app.domain.input.manifest import MANIFEST_LIMIT_BYTES, parse_manifest
+from app.domain.vocabulary import ArtifactType
 from app.errors import ErrorCode, InvalidInput
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.cache_keys import KeyPart, cache_key, digest_of, key_changes
-from app.domain.cache_misses import CHANGES_LIMIT, CacheMiss, MissReason, changed_since
+from app.domain.cache.keys import KeyPart, cache_key, digest_of, key_changes
+from app.domain.cache.misses import CHANGES_LIMIT, CacheMiss, MissReason, changed_since
 
 SPEC: dict[str, Any] = {
     "command": ["python", "train.py"],

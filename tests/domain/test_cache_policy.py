@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.domain.cache_policy import PATTERNS_LIMIT, CachePolicy
-from app.domain.parsing import parse_pipeline, parse_run_config
+from app.domain.cache.policy import CachePolicy
+from app.domain.input.cache import PATTERNS_LIMIT
+from app.domain.input.pipelines import parse_pipeline, parse_run_config
 from app.domain.specs import RunConfig, execution_spec
 from app.errors import ErrorCode, InvalidInput
 

@@ -17,7 +17,7 @@ from app.domain.explanations import (
     explain_run,
     explain_stage,
 )
-from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
+from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 IDLE = Capacity(live_workers=1, active_stage_runs=0, running_runs=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.domain.outcomes import AttemptOutcome, explain, signal_name
-from app.domain.statuses import FinishReason
+from app.domain.vocabulary import FinishReason
 
 
 def test_only_exit_code_0_is_a_success() -> None:

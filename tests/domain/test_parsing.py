@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from app.database import json_codec
-from app.domain.parsing import parse_pipeline, parse_run_config
+from app.domain.input.pipelines import parse_pipeline, parse_run_config
 from app.domain.specs import PipelineSpec, definition_of
-from app.domain.statuses import FinishReason, StageType
+from app.domain.vocabulary import FinishReason, StageType
 from app.errors import ErrorCode, InvalidInput
 
 BOTTOMLESS: list[Any] = []

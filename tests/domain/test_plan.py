@@ -8,7 +8,7 @@ import random
 import pytest
 
 from app.domain.plan import CycleFound, downstream, outcome, topological_order
-from app.domain.statuses import FinishReason, RunStatus, StageStatus
+from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
 
 COMPLETED, FAILED = StageStatus.COMPLETED, StageStatus.FAILED
 CANCELLED, SKIPPED = StageStatus.CANCELLED, StageStatus.SKIPPED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.domain.retry import DEFAULT_RETRY_ON, RETRYABLE, RetryPolicy
-from app.domain.statuses import FinishReason
+from app.domain.vocabulary import FinishReason
 
 EXITED = FinishReason.EXITED
 

@@ -14,7 +14,7 @@ from app.domain.specs import (
     retry_from_json,
     retry_to_json,
 )
-from app.domain.statuses import FinishReason, StageType
+from app.domain.vocabulary import FinishReason, StageType
 
 TRAIN = StageSpec("train", StageType.MODEL_TRAINING, None, 0, (), {}, StageConfig(("true",)))
 

@@ -7,18 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.statuses import (
-    EXPECTED_ARTIFACTS,
-    LEGAL_RUN_MOVES,
-    LEGAL_STAGE_MOVES,
-    RUN_FINAL,
-    STAGE_FINAL,
-    STATUS_OF_PHASE,
-    Phase,
-    RunStatus,
-    StageStatus,
-    StageType,
-)
+from app.domain.moves import LEGAL_RUN_MOVES, LEGAL_STAGE_MOVES, RUN_FINAL, STAGE_FINAL, STATUS_OF_PHASE
+from app.domain.vocabulary import EXPECTED_ARTIFACTS, Phase, RunStatus, StageStatus, StageType
 
 
 def reachable(moves: Mapping[Any, frozenset[Any]], start: Any) -> set[Any]:

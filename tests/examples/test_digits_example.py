@@ -16,9 +16,9 @@ import pytest
 from pipeline_harness import EXAMPLES, Pipeline, StageOutcome
 from png_reader import read_png
 
-from app.domain.manifest import parse_manifest
+from app.domain.input.manifest import parse_manifest
 from app.domain.stage_reports import parse_final_metrics, parse_metric_lines
-from app.domain.statuses import EXPECTED_ARTIFACTS, ArtifactType, StageType
+from app.domain.vocabulary import EXPECTED_ARTIFACTS, ArtifactType, StageType
 
 pytestmark = pytest.mark.timeout(300)
 

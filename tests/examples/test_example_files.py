@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pipeline_harness import EXAMPLES, Pipeline
 
-from app.domain.parsing import parse_pipeline
+from app.domain.input.pipelines import parse_pipeline
 
 PIPELINES = sorted(EXAMPLES.glob("*/pipeline.yaml"))
 ALLOWED = {"sklearn", "numpy", "joblib"}

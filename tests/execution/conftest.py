@@ -18,14 +18,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
-from app.database.models import artifacts, pipeline_runs, run_events, stage_attempts, stage_runs
-from app.domain.statuses import RUN_FINAL, RunStatus
+from app.database.tables import artifacts, pipeline_runs, run_events, stage_attempts, stage_runs
+from app.domain.moves import RUN_FINAL
+from app.domain.vocabulary import RunStatus
 from app.execution.drive import AttemptDriver
 from app.execution.executors.local import LocalExecutor
 from app.execution.launch import AttemptLimits
 from app.execution.paths import WorkerHome
 from app.execution.supervisor import Supervisor, SupervisorLimits
+from app.notifications.postgres import Broker
 from app.services.pipelines import create_pipeline
 from app.services.runs import StartRun, cancel_run, start_run
 from app.storage.local import LocalStore

@@ -14,19 +14,19 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.broker.postgres import Broker
 from app.database.engine import create_engine
-from app.database.models import blobs, pipeline_runs
+from app.database.tables import blobs, pipeline_runs
 from app.domain.attempts import AttemptKey
-from app.domain.statuses import FinishReason, RunStatus, StageStatus
+from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
 from app.execution import drive, supervisor, worker
 from app.execution.executors.local import LocalExecutor
 from app.execution.janitor import Janitor, RetentionDays
 from app.execution.leftovers import Leftovers
 from app.execution.paths import WorkerHome
-from app.services import claiming
+from app.notifications.postgres import Broker
 from app.services.pipelines import create_pipeline, update_pipeline
 from app.services.runs import StartRun, retry_run, start_run
+from app.services.state import claims
 from tests.execution.conftest import Engine, stage
 from tests.execution.faulty_disk import OneFault
 from tests.execution.faulty_network import FaultyNetwork
@@ -349,9 +349,9 @@ async def test_a_crash_between_the_claim_and_the_decision_loses_nothing(idle: En
     second = await start_run(idle.database, idle.broker, StartRun(pipeline_id))
     host_id = idle.home.host_id()
     dead = (idle.database, idle.broker, await worker.register(idle.database, host_id, slots=1))
-    assert await claiming.start_next_run(*dead, running_limit=9, default_timeout_seconds=60) == second
+    assert await claims.start_next_run(*dead, running_limit=9, default_timeout_seconds=60) == second
     only = (await idle.stages(second))["only"]
-    assert await claiming.claim_next_stage(*dead, host_id) == AttemptKey(second, only.id, 1)
+    assert await claims.claim_next_stage(*dead, host_id) == AttemptKey(second, only.id, 1)
     async with idle.supervised():
         assert (await idle.finished(second)).status is RunStatus.COMPLETED
     only = (await idle.stages(second))["only"]

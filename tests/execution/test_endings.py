@@ -11,12 +11,13 @@ import anyio
 import psutil
 import pytest
 
-from app.domain.statuses import RunStatus, StageStatus
+from app.domain.vocabulary import RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode
 from app.execution.executors.sweep import MARKER
-from app.graphql.context import ContextFactory
-from app.graphql.ids import global_id
+from app.graphql.context import Context
 from app.graphql.schema import build_schema
+from app.graphql.shared.context import ContextFactory
+from app.graphql.shared.ids import global_id
 from app.services.logs import LogReader
 from app.services.runs import cancel_run
 from app.services.streams import Streams
@@ -46,7 +47,9 @@ async def told(engine: Engine, run_id: uuid.UUID) -> dict[str, Any]:
     logs = LogReader(engine.home.attempts, engine.store, engine.database)
     streams = Streams(engine.database, engine.broker, logs)
     imports = Imports(engine.store, engine.home.root / "imports", limit_bytes=1)
-    contexts = ContextFactory(engine.database, engine.broker, logs, streams, SystemSampler(), imports)
+    contexts = ContextFactory(
+        Context, engine.database, engine.broker, logs, streams, SystemSampler(), imports
+    )
     result = await build_schema().execute(
         ENDS, variable_values={"id": global_id("Run", run_id)}, context_value=contexts()
     )

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from app.broker.postgres import Broker
 from app.database.engine import create_engine
-from app.domain.statuses import FinishReason, RunStatus, StageStatus
+from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
 from app.execution import drive, supervisor
 from app.execution.executors import shims
+from app.notifications.postgres import Broker
 from tests.attempt_harness import living_processes
 from tests.execution import faulty_disk
 from tests.execution.conftest import Engine, stage

@@ -11,9 +11,9 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from app.database.models import pipeline_runs, stage_runs
+from app.database.tables import pipeline_runs, stage_runs
 from app.domain.retry import LOST_LIMIT
-from app.domain.statuses import FinishReason, RunStatus, StageStatus
+from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
 from app.errors import DomainError
 from tests.execution.conftest import Engine, python, stage
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
+from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.execution import drive
 from tests.execution.conftest import PATIENCE_SECONDS, Engine, python, stage
 

@@ -20,10 +20,9 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
 from app.database import retention
 from app.database.columns import new_id
-from app.database.models import (
+from app.database.tables import (
     artifacts,
     blobs,
     datasets,
@@ -39,12 +38,13 @@ from app.database.models import (
     stage_runs,
     workers,
 )
-from app.domain.statuses import RunStatus, StageStatus, StorageType
+from app.domain.vocabulary import RunStatus, StageStatus, StorageType
 from app.execution import janitor
 from app.execution.executors.local import LocalExecutor
 from app.execution.janitor import Janitor, RetentionDays
 from app.execution.leftovers import BLOB_GRACE, Leftovers
 from app.execution.paths import WorkerHome
+from app.notifications.postgres import Broker
 from app.services.logs import LogReader
 from app.services.streams import Streams, WantedRuns
 from app.storage.base import StoredBlob

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from attempt_harness import Attempts, attempts_below, eventually, living_processes
 
-from app.domain.statuses import FinishReason
+from app.domain.vocabulary import FinishReason
 from app.execution.adopt import end_processes
 from app.execution.executors.base import AttemptSpec, AttemptState
 from app.execution.executors.local import LocalExecutor

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from app.domain.outcomes import UNREADABLE_LINES
-from app.domain.statuses import RunStatus
+from app.domain.vocabulary import RunStatus
 from app.execution.metric_file import NAMES_LIMIT, READ_BYTES, MetricFile
 from tests.execution.conftest import Engine, python, stage
 

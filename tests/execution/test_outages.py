@@ -16,15 +16,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
-from app.database import migrate
-from app.database.embedded import EmbeddedPostgres
+from app.database import migrations
 from app.database.engine import create_engine
-from app.database.models import workers
-from app.domain.statuses import RunStatus, StageStatus
+from app.database.tables import workers
+from app.domain.vocabulary import RunStatus, StageStatus
 from app.execution.failures import log_failure
 from app.execution.paths import WorkerHome
-from app.services.run_change import lock_run
+from app.notifications.postgres import Broker
+from app.postgres.server import EmbeddedPostgres
+from app.services.state.run_transaction import lock_run
 from tests.execution.conftest import LIMITS, Engine, is_completed, python, stage
 from tests.postgres_proxy import PostgresProxy
 
@@ -91,7 +91,7 @@ async def test_a_restart_of_postgresql_in_the_middle_of_a_run_loses_nothing(
             url = await server.start()
             stack.push_async_callback(server.stop)
             engine = await stack.enter_async_context(engine_on(url, worker_home))
-            await migrate.upgrade(engine.database)
+            await migrations.upgrade(engine.database)
             async with engine.supervised():
                 run_id = await start_three_stages(engine, ledger)
                 await until_written(ledger, "two began")

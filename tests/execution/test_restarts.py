@@ -14,12 +14,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.domain.statuses import RunStatus, StageStatus
+from app.domain.vocabulary import RunStatus, StageStatus
 from tests.execution.conftest import Engine, python, stage
 
 WORKER = """
 import asyncio
-from app.parts import work
+from app.wiring import work
 from app.settings import load_settings
 asyncio.run(work(load_settings()))
 """

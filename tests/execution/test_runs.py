@@ -8,8 +8,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.database.models import datasets, metric_points, models, resource_samples
-from app.domain.statuses import FinishReason, RunStatus, StageStatus
+from app.database.tables import datasets, metric_points, models, resource_samples
+from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
 from tests.execution.conftest import Engine, python, stage
 
 

@@ -15,8 +15,8 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from app.database.models import pipeline_runs, schedules
-from app.domain.statuses import RunStatus, TriggerType
+from app.database.tables import pipeline_runs, schedules
+from app.domain.vocabulary import RunStatus, TriggerType
 from app.execution import scheduler
 from app.execution.scheduler import Scheduler
 from app.services.pipelines import create_pipeline
@@ -27,7 +27,7 @@ from tests.execution.test_restarts import worker_process
 PATIENCE_SECONDS = 60.0
 SCHEDULER = """
 import asyncio, sys
-from app.broker.postgres import Broker
+from app.notifications.postgres import Broker
 from app.database.engine import create_engine
 from app.execution.scheduler import Scheduler
 

@@ -20,10 +20,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from strawberry.types import ExecutionResult
 
-from app.broker.postgres import Broker
-from app.graphql.context import ContextFactory
+from app.graphql.context import Context
 from app.graphql.schema import Schema, build_schema
-from app.graphql.view import GraphQLView
+from app.graphql.serving.view import GraphQLView
+from app.graphql.shared.context import ContextFactory
+from app.notifications.postgres import Broker
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
@@ -50,6 +51,7 @@ async def contexts(engine: AsyncEngine, database_url: str, tmp_path: Path) -> As
         store = LocalStore(tmp_path / "artifacts")
         logs = LogReader(tmp_path / "attempts", store, engine)
         yield ContextFactory(
+            Context,
             engine=engine,
             broker=broker,
             logs=logs,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.domain.cache_keys import key_changes
-from app.domain.cache_misses import CacheMiss, MissReason, changed_since
-from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
-from app.graphql.ids import global_id
+from app.domain.cache.keys import key_changes
+from app.domain.cache.misses import CacheMiss, MissReason, changed_since
+from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
+from app.graphql.shared.ids import global_id
 from tests.factories import NOON, Factory
 from tests.graphql.conftest import Graph
 

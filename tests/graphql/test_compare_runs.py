@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.statuses import ArtifactType
+from app.domain.vocabulary import ArtifactType
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
 

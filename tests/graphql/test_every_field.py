@@ -12,10 +12,10 @@ from typing import Any
 
 import graphql as g
 
-from app.domain.cache_misses import changed_since
+from app.domain.cache.misses import changed_since
 from app.domain.events import EventKind
-from app.domain.statuses import ArtifactType, RunStatus, StageStatus
-from app.graphql.ids import global_id
+from app.domain.vocabulary import ArtifactType, RunStatus, StageStatus
+from app.graphql.shared.ids import global_id
 from tests.factories import NOON, Factory
 from tests.graphql.conftest import Graph
 

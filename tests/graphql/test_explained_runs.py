@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.domain.statuses import Phase, RunStatus, StageStatus
+from app.domain.vocabulary import Phase, RunStatus, StageStatus
 from tests.factories import NOON, Factory
 from tests.graphql.conftest import Graph
 

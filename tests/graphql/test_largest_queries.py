@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import graphql as g
 from graphql import GraphQLError, parse
 
-from app.graphql.documents import PARSE_LIMITS
-from app.graphql.limits import check_document
 from app.graphql.schema import Schema
+from app.graphql.serving.documents import PARSE_LIMITS
+from app.graphql.serving.limits import check_document
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
 from tests.graphql.test_every_field import SCHEMA, Ids, make_families, object_types, required

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query, parse
 
-from app.graphql import operation
-from app.graphql.documents import PARSE_LIMITS
-from app.graphql.limits import MAX_COST, check_document
 from app.graphql.schema import Schema
+from app.graphql.serving import operation
+from app.graphql.serving.documents import PARSE_LIMITS
+from app.graphql.serving.limits import MAX_COST, check_document
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
 from tests.graphql.test_statement_counts import NESTED

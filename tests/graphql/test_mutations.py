@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.statuses import RunStatus
-from app.graphql.ids import global_id
+from app.domain.vocabulary import RunStatus
+from app.graphql.shared.ids import global_id
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.statuses import ArtifactType, RunStatus, TriggerType
-from app.graphql.ids import global_id
+from app.domain.vocabulary import ArtifactType, RunStatus, TriggerType
+from app.graphql.shared.ids import global_id
 from tests.factories import NOON, Factory
 from tests.graphql.conftest import Graph
 

@@ -9,9 +9,9 @@ import uuid
 import pytest
 
 from app.database.columns import new_id
-from app.domain.statuses import ArtifactStatus, ArtifactType, RunStatus, StageStatus
-from app.graphql.context import ContextFactory
-from app.graphql.ids import global_id
+from app.domain.vocabulary import ArtifactStatus, ArtifactType, RunStatus, StageStatus
+from app.graphql.shared.context import ContextFactory
+from app.graphql.shared.ids import global_id
 from tests.factories import NOON, Factory
 from tests.graphql.conftest import Graph
 

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 
-from app.database.attempts import inputs_of
-from app.database.models import artifacts, run_events
-from app.domain.statuses import RunStatus, StageStatus
-from app.graphql import operation
-from app.graphql.context import ContextFactory
+from app.database.reads.attempts import inputs_of
+from app.database.tables import artifacts, run_events
+from app.domain.vocabulary import RunStatus, StageStatus
+from app.graphql.serving import operation
+from app.graphql.shared.context import ContextFactory
 from app.storage.base import ArtifactStore
 from app.storage.local import LocalStore
 from app.web.downloads import Downloads

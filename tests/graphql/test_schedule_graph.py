@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.models import schedules
+from app.database.tables import schedules
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
 from tests.graphql.test_mutations import create, perform

@@ -17,34 +17,36 @@ from graphql import (
     is_specified_scalar_type,
 )
 
-from app.database import models, queries
-from app.database.queries import Selection
-from app.graphql.inputs import camel_case
-from app.graphql.rows import attribute_of
+from app.database import tables
+from app.database.reads import selections
+from app.database.reads.selections import Selection
+from app.graphql.artifacts.types import Artifact, Dataset, Model
+from app.graphql.pipelines.types import Pipeline, Stage
+from app.graphql.runs.types import Run
+from app.graphql.schedules.types import Schedule
 from app.graphql.schema import Schema, printed_schema
-from app.graphql.types.artifact import Artifact, Dataset, Model
-from app.graphql.types.attempt import MetricPoint, ResourceSample, StageAttempt
-from app.graphql.types.pipeline import Pipeline, Stage
-from app.graphql.types.run import Run
-from app.graphql.types.schedule import Schedule
-from app.graphql.types.stage_run import StageRun
-from app.graphql.types.system import Worker
-from app.graphql.types.webhook import Webhook
+from app.graphql.shared.inputs import camel_case
+from app.graphql.shared.rows import attribute_of
+from app.graphql.stage_runs.attempts import StageAttempt
+from app.graphql.stage_runs.series import MetricPoint, ResourceSample
+from app.graphql.stage_runs.types import StageRun
+from app.graphql.system.types import Worker
+from app.graphql.webhooks.types import Webhook
 
 READ_TYPES: list[tuple[Selection, type[Any]]] = [
-    (queries.PIPELINES, Pipeline),
-    (queries.STAGES, Stage),
-    (queries.RUNS, Run),
-    (queries.STAGE_RUNS, StageRun),
-    (queries.ARTIFACTS, Artifact),
-    (queries.DATASETS, Dataset),
-    (queries.MODELS, Model),
-    (queries.WORKERS, Worker),
-    (queries.ATTEMPTS, StageAttempt),
-    (queries.SAMPLES, ResourceSample),
-    (queries.METRIC_POINTS, MetricPoint),
-    (queries.SCHEDULES, Schedule),
-    (queries.WEBHOOKS, Webhook),
+    (selections.PIPELINES, Pipeline),
+    (selections.STAGES, Stage),
+    (selections.RUNS, Run),
+    (selections.STAGE_RUNS, StageRun),
+    (selections.ARTIFACTS, Artifact),
+    (selections.DATASETS, Dataset),
+    (selections.MODELS, Model),
+    (selections.WORKERS, Worker),
+    (selections.ATTEMPTS, StageAttempt),
+    (selections.SAMPLES, ResourceSample),
+    (selections.METRIC_POINTS, MetricPoint),
+    (selections.SCHEDULES, Schedule),
+    (selections.WEBHOOKS, Webhook),
 ]
 
 
@@ -68,13 +70,13 @@ def test_a_type_has_exactly_the_attributes_which_are_read_for_it(
 @pytest.mark.parametrize(
     ("table", "type_name"),
     [
-        (models.pipelines, "Pipeline"),
-        (models.pipeline_stages, "Stage"),
-        (models.pipeline_runs, "Run"),
-        (models.stage_runs, "StageRun"),
-        (models.artifacts, "Artifact"),
-        (models.datasets, "Dataset"),
-        (models.models, "Model"),
+        (tables.pipelines, "Pipeline"),
+        (tables.pipeline_stages, "Stage"),
+        (tables.pipeline_runs, "Run"),
+        (tables.stage_runs, "StageRun"),
+        (tables.artifacts, "Artifact"),
+        (tables.datasets, "Dataset"),
+        (tables.models, "Model"),
     ],
 )
 def test_every_column_of_a_table_is_a_field_of_its_type_or_internal(

@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.engine import connect, create_engine
-from app.graphql import operation
-from app.graphql.context import READ_SLOTS, READ_TIMEOUT_SECONDS
+from app.graphql.serving import operation
+from app.graphql.shared.context import READ_SLOTS, READ_TIMEOUT_SECONDS
 from app.main import engine_for_reads
-from app.parts import open_parts
 from app.settings import load_settings
+from app.wiring import open_parts
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
 

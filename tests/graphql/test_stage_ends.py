@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
-from app.graphql.ids import global_id
+from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
+from app.graphql.shared.ids import global_id
 from tests.factories import NOON, Factory
 from tests.graphql.conftest import Graph
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from app.domain.statuses import ArtifactType, FinishReason
-from app.graphql.ids import global_id
+from app.domain.vocabulary import ArtifactType, FinishReason
+from app.graphql.shared.ids import global_id
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
 

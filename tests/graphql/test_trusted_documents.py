@@ -14,11 +14,11 @@ import pytest
 from graphql import get_introspection_query
 
 from app.errors import StartupError
-from app.graphql import documents
-from app.graphql.context import ContextFactory
-from app.graphql.media import GRAPHQL_RESPONSE
 from app.graphql.schema import build_schema
-from app.graphql.view import GraphQLView
+from app.graphql.serving import documents
+from app.graphql.serving.media import GRAPHQL_RESPONSE
+from app.graphql.serving.view import GraphQLView
+from app.graphql.shared.context import ContextFactory
 from tests.factories import Factory
 from tests.graphql.conftest import browser_page, serving
 from tests.graphql.test_websocket import initialised, receive, send

@@ -14,9 +14,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from app.graphql import view
-from app.graphql.context import ContextFactory
 from app.graphql.schema import Schema
+from app.graphql.serving import view
+from app.graphql.shared.context import ContextFactory
 from tests.factories import Factory
 from tests.graphql.conftest import TOKEN, browser_page, serving
 

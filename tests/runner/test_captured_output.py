@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from attempt_harness import Attempts, attempts_below
 
-from app.domain.statuses import FinishReason
+from app.domain.vocabulary import FinishReason
 from app.runner.journal import JournalWriter, read_journal
 from app.runner.logs import TAIL_BYTES, BoundedLog
 

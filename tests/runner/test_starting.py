@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from attempt_harness import Attempts
 
-from app.domain.statuses import FinishReason
+from app.domain.vocabulary import FinishReason
 from app.execution.executors.shims import SHIM
 
 SURROUNDINGS = """

@@ -7,7 +7,7 @@ import sys
 
 from attempt_harness import Attempts
 
-from app.domain.statuses import FinishReason
+from app.domain.vocabulary import FinishReason
 
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(100)"
 

@@ -15,10 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
 from app.database.columns import new_id
 from app.database.engine import connect, create_engine
-from app.database.models import (
+from app.database.tables import (
     blobs,
     pipeline_runs,
     pipeline_stages,
@@ -29,14 +28,16 @@ from app.database.models import (
 )
 from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.domain.attempts import AttemptKey
+from app.domain.moves import RUN_FINAL
 from app.domain.outcomes import AttemptOutcome
 from app.domain.plan import outcome
-from app.domain.statuses import RUN_FINAL, ArtifactType, FinishReason, Phase, StageStatus
+from app.domain.vocabulary import ArtifactType, FinishReason, Phase, StageStatus
 from app.execution import worker
-from app.services import claiming, transitions
-from app.services.artifacts import StageOutputs, StoredFile
+from app.notifications.postgres import Broker
 from app.services.pipelines import create_pipeline
 from app.services.runs import StartRun, cancel_run, start_run
+from app.services.state import attempt_reports, claims
+from app.services.state.outputs import StageOutputs, StoredFile
 
 SUCCESS = AttemptOutcome(FinishReason.EXITED, exit_code=0)
 EXIT_3 = AttemptOutcome(FinishReason.EXITED, exit_code=3)
@@ -107,7 +108,7 @@ class ByHand:
         return await start_run(self.engine, self.broker, StartRun(pipeline_id, **request))
 
     async def begin(self, *, running_limit: int = 100, timeout_seconds: float = 3600) -> uuid.UUID | None:
-        return await claiming.start_next_run(
+        return await claims.start_next_run(
             self.engine,
             self.broker,
             self.worker_id,
@@ -123,7 +124,7 @@ class ByHand:
 
     async def claim(self) -> sa.Row[Any] | None:
         """The stage run that may start next, claimed."""
-        key = await claiming.claim_next_stage(self.engine, self.broker, self.worker_id, self.host_id)
+        key = await claims.claim_next_stage(self.engine, self.broker, self.worker_id, self.host_id)
         if key is None:
             return None
         (row,) = await self.rows(sa.select(stage_runs).where(stage_runs.c.id == key.stage_run_id))
@@ -137,10 +138,10 @@ class ByHand:
         return row
 
     async def run_stage(self, row: sa.Row[Any]) -> bool:
-        return await transitions.stage_started(self.engine, self.broker, key_of(row), datetime.now(UTC))
+        return await attempt_reports.stage_started(self.engine, self.broker, key_of(row), datetime.now(UTC))
 
     async def collect(self, row: sa.Row[Any]) -> bool:
-        return await transitions.stage_collecting(self.engine, self.broker, key_of(row))
+        return await attempt_reports.stage_collecting(self.engine, self.broker, key_of(row))
 
     async def complete(
         self, row: sa.Row[Any], *files: StoredFile, outcome: AttemptOutcome = SUCCESS, **outputs: Any
@@ -148,10 +149,10 @@ class ByHand:
         """From any phase in hand to COMPLETED."""
         await self.collect(row)
         left = StageOutputs(files=files, **outputs)
-        return await transitions.complete_stage(self.engine, self.broker, key_of(row), outcome, left)
+        return await attempt_reports.complete_stage(self.engine, self.broker, key_of(row), outcome, left)
 
     async def fail(self, row: sa.Row[Any], outcome: AttemptOutcome = EXIT_3, *files: StoredFile) -> bool:
-        return await transitions.attempt_failed(
+        return await attempt_reports.attempt_failed(
             self.engine, self.broker, key_of(row), outcome, StageOutputs(files=files)
         )
 

@@ -9,18 +9,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from app.database.attempts import lost_attempts, unfit_stages
 from app.database.claims import take_claims_lock, work_at_hand
 from app.database.columns import new_id
 from app.database.engine import create_engine
-from app.database.models import stage_attempts, workers
+from app.database.reads.attempts import lost_attempts, unfit_stages
+from app.database.tables import stage_attempts, workers
 from app.domain.attempts import AttemptKey
 from app.domain.retry import LOST_LIMIT
 from app.domain.stage_reports import MetricPoint
-from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
+from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.execution import worker
-from app.services import claiming
 from app.services.samples import Offsets, Report, store_reports
+from app.services.state import claims
 from tests.services.conftest import ByHand, key_of, output, stage
 
 LOST_AFTER_SECONDS = 600.0
@@ -49,7 +49,7 @@ async def declare_all_lost(by_hand: ByHand, judge: uuid.UUID) -> list[bool]:
     async with by_hand.engine.connect() as connection:
         found = await lost_attempts(connection, LOST_AFTER_SECONDS)
     return [
-        await claiming.declare_lost(
+        await claims.declare_lost(
             by_hand.engine,
             by_hand.broker,
             judge,
@@ -77,7 +77,7 @@ async def test_an_attempt_of_a_host_silent_for_too_long_is_lost_and_tried_elsewh
     assert told.payload["evidence"]["silentSeconds"] > LOST_AFTER_SECONDS
     assert "has given no sign of life for more than 600 s" in told.payload["cause"]
     again = AttemptKey(run_id, row.id, 2)
-    assert await claiming.claim_next_stage(by_hand.engine, by_hand.broker, judge, new_id()) == again
+    assert await claims.claim_next_stage(by_hand.engine, by_hand.broker, judge, new_id()) == again
     await by_hand.check(run_id)
 
 
@@ -89,7 +89,7 @@ async def test_nothing_is_lost_a_moment_too_early(by_hand: ByHand) -> None:
     assert await declare_all_lost(by_hand, judge) == []
     where = AttemptKey(run_id, (await by_hand.stages(run_id))["a"].id, 1)
     limits = {"lost_after_seconds": LOST_AFTER_SECONDS, "lease_seconds": worker.LEASE_SECONDS}
-    assert not await claiming.declare_lost(by_hand.engine, by_hand.broker, judge, where, **limits)
+    assert not await claims.declare_lost(by_hand.engine, by_hand.broker, judge, where, **limits)
 
 
 async def test_an_attempt_lives_while_any_worker_of_its_host_does(by_hand: ByHand) -> None:
@@ -147,7 +147,7 @@ async def test_a_stage_whose_hosts_keep_falling_silent_fails_as_lost(by_hand: By
     for _ in range(LOST_LIMIT + 1):
         host_id = new_id()
         unlucky = await other_worker(by_hand, host_id)
-        assert await claiming.claim_next_stage(by_hand.engine, by_hand.broker, unlucky, host_id)
+        assert await claims.claim_next_stage(by_hand.engine, by_hand.broker, unlucky, host_id)
         await silence(by_hand, host_id, LOST_AFTER_SECONDS + 1)
         assert await declare_all_lost(by_hand, judge) == [True]
         await by_hand.make_due(run_id)
@@ -186,15 +186,15 @@ async def test_stages_claim_cpus_and_memory_of_their_worker(by_hand: ByHand) -> 
     host_id = new_id()
     by_cpus = await other_worker(by_hand, host_id, cpus=3.2, memory_mb=5000)
     by_memory = await other_worker(by_hand, cpus=64, memory_mb=700)
-    claims = [
-        await claiming.claim_next_stage(by_hand.engine, by_hand.broker, by_cpus, host_id) for _ in range(3)
+    claimed = [
+        await claims.claim_next_stage(by_hand.engine, by_hand.broker, by_cpus, host_id) for _ in range(3)
     ]
-    assert [claim is not None for claim in claims] == [True, True, False]
+    assert [claim is not None for claim in claimed] == [True, True, False]
     host_id = await host_of(by_hand, by_memory)
-    claims = [
-        await claiming.claim_next_stage(by_hand.engine, by_hand.broker, by_memory, host_id) for _ in range(2)
+    claimed = [
+        await claims.claim_next_stage(by_hand.engine, by_hand.broker, by_memory, host_id) for _ in range(2)
     ]
-    assert [claim is not None for claim in claims] == [True, False]
+    assert [claim is not None for claim in claimed] == [True, False]
 
 
 async def host_of(by_hand: ByHand, worker_id: uuid.UUID) -> uuid.UUID:
@@ -208,7 +208,7 @@ async def refuse_unfit(by_hand: ByHand) -> list[bool]:
         found = await unfit_stages(connection, LOST_AFTER_SECONDS)
     limits = (by_hand.worker_id, LOST_AFTER_SECONDS)
     return [
-        await claiming.refuse_unfit_stage(by_hand.engine, by_hand.broker, limits[0], *where, limits[1])
+        await claims.refuse_unfit_stage(by_hand.engine, by_hand.broker, limits[0], *where, limits[1])
         for where in found
     ]
 

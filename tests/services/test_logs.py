@@ -12,7 +12,7 @@ from hand_made_run import HandMadeRun
 from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.statuses import ArtifactType, Phase, StageStatus
+from app.domain.vocabulary import ArtifactType, Phase, StageStatus
 from app.errors import DomainError, NotFound
 from app.services.logs import KnownLog, LogReader, LogSlice, decode_log
 from app.storage.local import LocalStore

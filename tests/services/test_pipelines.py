@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.models import (
+from app.database.tables import (
     artifacts,
     blobs,
     datasets,
@@ -24,7 +24,7 @@ from app.database.models import (
     stage_runs,
 )
 from app.domain.artifacts import OUTPUTS_PATH, DatasetFacts, ModelFacts
-from app.domain.statuses import RunStatus, StageStatus
+from app.domain.vocabulary import RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode, InvalidInput, NotFound
 from app.services.pipelines import create_pipeline, delete_pipeline, update_pipeline
 from tests.services.conftest import ByHand, draft, output, stage, waiters

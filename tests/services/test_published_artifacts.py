@@ -11,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from app.database.attempts import inputs_of
-from app.database.models import artifacts, blobs, datasets, models
+from app.database.reads.attempts import inputs_of
+from app.database.tables import artifacts, blobs, datasets, models
 from app.domain.artifacts import DatasetFacts, ModelFacts
-from app.domain.statuses import ArtifactStatus, RunStatus, StageStatus
-from app.services.artifacts import StoredFile
+from app.domain.vocabulary import ArtifactStatus, RunStatus, StageStatus
+from app.services.state.outputs import StoredFile
 from app.storage.base import StorageUnavailable
 from tests.services.conftest import EXIT_3, ByHand, output, stage
 

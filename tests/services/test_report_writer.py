@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.engine import create_engine
-from app.database.models import resource_samples
 from app.database.outages import is_outage
+from app.database.tables import resource_samples
 from app.execution import reports
 from app.execution.reports import ReportWriter
 from app.services.samples import Offsets, Report, Sample

@@ -8,10 +8,10 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
-from app.database.attempts import inputs_of
-from app.database.models import datasets, models, pipeline_runs
+from app.database.reads.attempts import inputs_of
+from app.database.tables import datasets, models, pipeline_runs
 from app.domain.artifacts import DatasetFacts, ModelFacts
-from app.domain.statuses import FinishReason, Phase, RunStatus
+from app.domain.vocabulary import FinishReason, Phase, RunStatus
 from app.errors import Conflict, DomainError, ErrorCode, InvalidInput, NotFound
 from app.services.pipelines import delete_pipeline, update_pipeline
 from app.services.runs import retry_run

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.database.models import artifacts, metadata, pipeline_runs, pipelines, run_events, stage_runs
-from app.domain.statuses import RunStatus, StageStatus
+from app.database.tables import artifacts, metadata, pipeline_runs, pipelines, run_events, stage_runs
+from app.domain.vocabulary import RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode, NotFound
 from app.services.run_records import delete_run, update_run
 from app.services.runs import retry_run

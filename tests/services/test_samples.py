@@ -10,11 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.database.models import metric_points, resource_samples, stage_attempts
+from app.database.tables import metric_points, resource_samples, stage_attempts
 from app.domain.stage_reports import MetricPoint
 from app.execution import worker
-from app.services import transitions
 from app.services.samples import Offsets, Report, Sample, store_reports
+from app.services.state import attempt_reports
 from tests.services.conftest import ByHand, key_of, stage
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -92,7 +92,7 @@ async def test_reports_and_an_adoption_at_once_do_not_deadlock(by_hand: ByHand) 
     for step in range(15):
         results = await asyncio.gather(
             reported(by_hand, row, (step, 0), (step + 1, 0)),
-            transitions.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other),
+            attempt_reports.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other),
         )
         assert all(results)
 

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.database.models import pipeline_runs, schedules
+from app.database.tables import pipeline_runs, schedules
 from app.domain.cron import Cron
 from app.domain.events import EventKind
-from app.domain.statuses import MissedPolicy, RunStatus, TriggerType
+from app.domain.vocabulary import MissedPolicy, RunStatus, TriggerType
 from app.errors import Conflict, InvalidInput, NotFound
 from app.services import firing
 from app.services.pipelines import delete_pipeline, update_pipeline
-from app.services.run_change import changing
 from app.services.run_records import delete_run
 from app.services.schedules import create_schedule, delete_schedule, update_schedule
+from app.services.state.run_transaction import changing
 from tests.services.conftest import ByHand, stage, waiters
 
 MINUTE = dt.timedelta(minutes=1)

@@ -10,8 +10,8 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from app.database.models import pipeline_runs
-from app.domain.statuses import Phase, RunStatus, StageStatus, TriggerType
+from app.database.tables import pipeline_runs
+from app.domain.vocabulary import Phase, RunStatus, StageStatus, TriggerType
 from app.errors import DomainError, ErrorCode, InvalidInput, NotFound
 from app.services.runs import cancel_run
 from tests.services.conftest import ByHand, stage

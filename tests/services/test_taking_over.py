@@ -10,17 +10,18 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from app.database import cache, retention
-from app.database.attempts import inputs_of
-from app.database.cache import Execution
-from app.database.models import pipelines, stage_attempts, stage_runs
+from app.database import retention
+from app.database.reads import cache
+from app.database.reads.attempts import inputs_of
+from app.database.reads.cache import Execution
+from app.database.tables import pipelines, stage_attempts, stage_runs
 from app.domain.attempts import AttemptKey
-from app.domain.cache_keys import digest_of
-from app.domain.cache_misses import CacheMiss, MissReason
-from app.domain.statuses import FinishReason, Phase, RunStatus, StageStatus
+from app.domain.cache.keys import digest_of
+from app.domain.cache.misses import CacheMiss, MissReason
+from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode
-from app.services.caching import note_miss, take_over, withdraw_key
 from app.services.run_records import delete_run
+from app.services.state.cache_hits import note_miss, take_over, withdraw_key
 from tests.services.conftest import LOST, ByHand, output, stage, waiters
 
 KEY = {"params": {"lr": 0.1}, "files": {"train.py": "1" * 64}}

@@ -10,22 +10,16 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from app.database.attempts import attempt_in_hand
-from app.database.models import pipeline_runs, stage_attempts, stage_runs, workers
+from app.database.reads.attempts import attempt_in_hand
+from app.database.tables import pipeline_runs, stage_attempts, stage_runs, workers
+from app.domain.moves import LEGAL_RUN_MOVES, LEGAL_STAGE_MOVES
 from app.domain.outcomes import AttemptOutcome
 from app.domain.retry import LOST_LIMIT
-from app.domain.statuses import (
-    LEGAL_RUN_MOVES,
-    LEGAL_STAGE_MOVES,
-    FinishReason,
-    Phase,
-    RunStatus,
-    StageStatus,
-)
+from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode
 from app.execution import worker
-from app.services import transitions
-from app.services.run_change import RunChange, changing, lock_run
+from app.services.state import attempt_reports
+from app.services.state.run_transaction import RunChange, changing, lock_run
 from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, key_of, output, stage
 
 STARTED = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -288,12 +282,12 @@ async def test_cancel_and_start_at_once_agree(by_hand: ByHand) -> None:
 async def test_a_run_past_its_deadline_fails_when_its_last_process_has_ended(by_hand: ByHand) -> None:
     run_id = await by_hand.started(stage("a"), stage("b", ["a"]))
     row = await by_hand.claimed("a")
-    assert await transitions.overdue_runs(by_hand.engine) == []
+    assert await attempt_reports.overdue_runs(by_hand.engine) == []
     await by_hand.expire(run_id)
-    assert await transitions.overdue_runs(by_hand.engine) == [run_id]
-    stops = [transitions.stop_overdue_run(by_hand.engine, by_hand.broker, run_id) for _ in range(3)]
+    assert await attempt_reports.overdue_runs(by_hand.engine) == [run_id]
+    stops = [attempt_reports.stop_overdue_run(by_hand.engine, by_hand.broker, run_id) for _ in range(3)]
     assert sorted(await asyncio.gather(*stops)) == [False, False, True]
-    assert await transitions.overdue_runs(by_hand.engine) == []
+    assert await attempt_reports.overdue_runs(by_hand.engine) == []
     await by_hand.fail(row, STOPPED)
     run, stages = await by_hand.run(run_id), await by_hand.stages(run_id)
     assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.TIMED_OUT)
@@ -308,8 +302,8 @@ async def test_a_cancelled_run_does_not_reach_its_deadline_any_more(by_hand: ByH
     row = await by_hand.claimed("a")
     await by_hand.cancel(run_id)
     await by_hand.expire(run_id)
-    assert await transitions.overdue_runs(by_hand.engine) == []
-    assert not await transitions.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+    assert await attempt_reports.overdue_runs(by_hand.engine) == []
+    assert not await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
     await by_hand.fail(row, STOPPED)
     assert (await by_hand.run(run_id)).status is RunStatus.CANCELLED
 
@@ -318,12 +312,12 @@ async def test_another_worker_takes_over_an_attempt_and_nothing_else_changes(by_
     run_id = await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
     other = await worker.register(by_hand.engine, by_hand.host_id, slots=4)
-    assert await transitions.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other)
+    assert await attempt_reports.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other)
     taken = (await by_hand.stages(run_id))["a"]
     assert (taken.worker_id, taken.phase, taken.attempt_number) == (other, Phase.CLAIMED, 1)
     assert (await attempts_of(by_hand, row))[0].worker_id == other
     await by_hand.complete(taken)
-    assert not await transitions.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other)
+    assert not await attempt_reports.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other)
 
 
 async def test_peaks_of_attempts_raise_the_runs_maxima(by_hand: ByHand) -> None:

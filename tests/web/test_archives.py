@@ -17,7 +17,7 @@ from web_server import client_of
 
 from app.database.columns import new_id
 from app.domain.artifacts import OUTPUTS_PATH
-from app.domain.statuses import ArtifactStatus
+from app.domain.vocabulary import ArtifactStatus
 from app.storage.base import StoredBlob
 from app.storage.local import LocalStore
 from app.web.archives import Archives

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from web_server import client_of
 
 from app.database.engine import create_engine
-from app.domain.statuses import ArtifactStatus
+from app.domain.vocabulary import ArtifactStatus
 from app.storage.local import LocalStore
 from app.web.downloads import Downloads
 from tests.stored_files import put_file

@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 
-from app.broker.postgres import Broker
-from app.database.models import pipeline_runs
-from app.domain.statuses import TriggerType
+from app.database.tables import pipeline_runs
+from app.domain.vocabulary import TriggerType
 from app.errors import Conflict
+from app.notifications.postgres import Broker
 from app.services.pipelines import create_pipeline
 from app.services.webhooks import create_webhook, delete_webhook
 from app.web.hooks import Hooks

@@ -28,7 +28,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import app
-from app.domain.parsing import parse_pipeline
+from app.domain.input.pipelines import parse_pipeline
 from app.graphql.schema import printed_schema
 from app.web.ui import STATIC_FOLDER, graphiql_response, static_routes
 

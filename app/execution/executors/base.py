@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from app.domain.statuses import FinishReason
+from app.domain.vocabulary import FinishReason
 from app.runner.journal import JournalEvent
 
 DEFAULT_LOG_LIMIT_BYTES = 64 << 20

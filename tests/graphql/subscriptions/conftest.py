@@ -12,8 +12,8 @@ from hand_made_run import HandMadeRun
 from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
 from app.graphql.schema import Schema, build_schema
+from app.notifications.postgres import Broker
 from app.services.logs import LogReader
 from app.storage.local import LocalStore
 

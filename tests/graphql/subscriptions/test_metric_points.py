@@ -8,8 +8,8 @@ from typing import Any
 from graph_client import Graph
 from hand_made_run import HandMadeRun
 
-from app.broker.postgres import Broker
-from app.graphql.ids import global_id
+from app.graphql.shared.ids import global_id
+from app.notifications.postgres import Broker
 from app.services.streams import BATCH_ROWS
 
 METRICS = """subscription ($id: ID!, $after: String) { metricPoints(runId: $id, after: $after) {

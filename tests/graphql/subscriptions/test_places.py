@@ -13,9 +13,9 @@ from hand_made_run import HandMadeRun, let_time_pass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.events import EventKind
-from app.domain.statuses import Phase, StageStatus
-from app.graphql.place import Place
+from app.domain.vocabulary import Phase, StageStatus
 from app.graphql.schema import Schema
+from app.graphql.shared.positions import Position
 from app.services import streams
 
 NUMBERED = {
@@ -25,7 +25,9 @@ NUMBERED = {
 }
 
 
-async def taken(graph: Graph, query: str, variables: dict[str, Any], place: Place, count: int) -> list[Any]:
+async def taken(
+    graph: Graph, query: str, variables: dict[str, Any], place: Position, count: int
+) -> list[Any]:
     """At most so many messages from a place on, which moves along."""
     stream = await graph.schema.subscribe(query, variables, graph.contexts(), root_value=place)
     messages: list[Any] = []
@@ -43,7 +45,7 @@ async def in_parts(graph: Graph, query: str, variables: dict[str, Any], count: i
     messages: list[Any] = []
     cursor = None
     while True:
-        place = Place(cursor)
+        place = Position(cursor)
         messages += (part := await taken(graph, query, variables, place, count))
         if len(part) < count:
             return messages
@@ -62,7 +64,7 @@ async def test_numbered_rows(
     await run.finish()
     query = f"subscription ($id: ID!, $after: String) {{ {field}(runId: $id, after: $after) {{ {NUMBERED[field]} }} }}"
     variables = {"id": str(run.run_id), "after": after}
-    whole = await taken(graph, query, variables, Place(), 100)
+    whole = await taken(graph, query, variables, Position(), 100)
     assert len(whole) > 5
     for count in (1, 2, 3):
         assert await in_parts(graph, query, variables, count) == whole
@@ -81,7 +83,7 @@ async def test_the_log_of_several_attempts(
     query = """subscription ($id: ID!, $from: BigInt, $attempt: Int) {
         stageLog(stageRunId: $id, afterOffset: $from, attempt: $attempt) { attempt offset text final } }"""
     variables = {"id": str(run.stage_run_id), **start}
-    whole = await taken(graph, query, variables, Place(), 100)
+    whole = await taken(graph, query, variables, Position(), 100)
     assert "".join(message["stageLog"]["text"] for message in whole).endswith("nf")
     for count in (1, 2, 3):
         assert await in_parts(graph, query, variables, count) == whole
@@ -92,7 +94,7 @@ async def test_changed_runs(graph: Graph, engine: AsyncEngine, monkeypatch: pyte
     query = "subscription { runsChanged { runs { notes } } }"
     runs = [await HandMadeRun.insert(engine) for _ in range(6)]
     await let_time_pass(engine)
-    place = Place()
+    place = Position()
     for number, run in enumerate(runs):
         await run.update_run(notes=str(number))
     told = [await taken(graph, query, {}, place, 1)]
@@ -110,6 +112,6 @@ async def test_every_subscription_moves_its_place(graph: Graph, schema: Schema, 
     """Without that its subscribers could not share: here are all there are."""
     fields = set(schema._schema.subscription_type.fields)  # type: ignore[union-attr]
     assert fields == {*NUMBERED, "stageLog", "runsChanged", "systemSamples"}
-    place = Place()
+    place = Position()
     await taken(graph, "subscription { systemSamples { at } }", {}, place, 1)
     assert place.cursor is not None

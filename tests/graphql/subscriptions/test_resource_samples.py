@@ -8,7 +8,7 @@ from typing import Any
 from graph_client import Graph
 from hand_made_run import HandMadeRun
 
-from app.broker.postgres import Broker
+from app.notifications.postgres import Broker
 from app.services.streams import BATCH_ROWS
 
 SAMPLES = """subscription ($id: ID!, $after: String) { resourceSamples(runId: $id, after: $after) {

@@ -16,11 +16,11 @@ from postgres_proxy import PostgresProxy
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
 from app.database.engine import create_engine
 from app.domain.events import EventKind
-from app.domain.statuses import RunStatus
+from app.domain.vocabulary import RunStatus
 from app.graphql.schema import Schema
+from app.notifications.postgres import Broker
 from app.services.logs import LogReader
 from app.services.streams import BATCH_ROWS
 

@@ -15,12 +15,12 @@ from postgres_proxy import PostgresProxy
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.broker.postgres import Broker
 from app.database.columns import new_id
 from app.database.engine import create_engine
-from app.database.models import pipeline_runs
-from app.graphql.ids import global_id
+from app.database.tables import pipeline_runs
 from app.graphql.schema import Schema
+from app.graphql.shared.ids import global_id
+from app.notifications.postgres import Broker
 from app.services import streams
 from app.services.logs import LogReader
 from app.services.pipelines import delete_pipeline

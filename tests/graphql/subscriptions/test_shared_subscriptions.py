@@ -21,11 +21,11 @@ from web_server import serving
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from app.broker.postgres import Broker
 from app.domain.events import EventKind
 from app.graphql.schema import Schema
-from app.graphql.shared_subscriptions import beginning_variables
-from app.graphql.view import GraphQLView
+from app.graphql.serving.shared_subscriptions import beginning_variables
+from app.graphql.serving.view import GraphQLView
+from app.notifications.postgres import Broker
 from app.services.streams import BATCH_ROWS
 from app.web.websocket import WebSocketProtocol
 

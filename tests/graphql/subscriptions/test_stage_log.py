@@ -13,8 +13,8 @@ import pytest
 from graph_client import Graph
 from hand_made_run import HandMadeRun
 
-from app.broker.postgres import Broker
-from app.domain.statuses import Phase, StageStatus
+from app.domain.vocabulary import Phase, StageStatus
+from app.notifications.postgres import Broker
 
 LOG = """subscription ($id: ID!, $after: BigInt, $attempt: Int) {
     stageLog(stageRunId: $id, afterOffset: $after, attempt: $attempt) { attempt offset nextOffset text final } }"""

@@ -1,0 +1,59 @@
+"""The statements behind downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.reads.streams import Row
+from app.database.tables import artifacts, stage_runs
+from app.domain.vocabulary import ArtifactStatus
+
+_HAS_BYTES = (
+    artifacts.c.is_active,
+    artifacts.c.status == ArtifactStatus.READY,
+    artifacts.c.sha256.is_not(None),
+)
+"""Of an artifact: it was neither withdrawn, nor is it kept elsewhere."""
+
+
+async def downloadable_artifact(connection: AsyncConnection, artifact_id: UUID) -> Row | None:
+    """``(file_name, media_type, file_size, sha256)`` of an artifact whose bytes can be read."""
+    found = artifacts.c
+    statement = sa.select(found.file_name, found.media_type, found.file_size, found.sha256).where(
+        found.id == artifact_id, *_HAS_BYTES
+    )
+    return (await connection.execute(statement)).one_or_none()
+
+
+async def downloadable_outputs(
+    connection: AsyncConnection, stage_run_id: UUID
+) -> tuple[str, Sequence[Row]] | None:
+    """The name of a stage run's stage and its outputs ``(relative_path, sha256, file_size, created_at)``, by path.
+
+    Of a reused stage run, those of its source; without the captured log. None when there is no such stage run.
+    """
+    source, found = stage_runs.alias("source"), artifacts.c
+    stage = (
+        sa.select(stage_runs.c.name, source.c.id, source.c.attempt_number)
+        .join(source, source.c.id == sa.func.coalesce(stage_runs.c.reused_from_id, stage_runs.c.id))
+        .where(stage_runs.c.id == stage_run_id)
+    )
+    row = (await connection.execute(stage)).one_or_none()
+    if row is None:
+        return None
+    name, source_id, attempt = row
+    outputs = (
+        sa.select(found.relative_path, found.sha256, found.file_size, found.created_at)
+        .where(
+            found.stage_run_id == source_id,
+            found.attempt_number == attempt,
+            ~found.is_captured_log,
+            *_HAS_BYTES,
+        )
+        .order_by(found.relative_path)
+    )
+    return name, (await connection.execute(outputs)).all()

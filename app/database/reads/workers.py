@@ -1,0 +1,37 @@
+"""What the graph reads of workers and of the whole installation."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.database.reads.selections import WORKERS
+from app.database.tables import pipeline_runs, stage_runs, workers
+from app.domain.vocabulary import Phase, RunStatus
+
+
+@cache
+def capacity() -> sa.Select[Any]:
+    """(live workers, active stage runs, running runs) of the whole installation."""
+    held = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
+    running = sa.select(sa.func.count()).where(pipeline_runs.c.status == RunStatus.RUNNING)
+    return sa.select(
+        sa.select(sa.func.count()).where(workers.c.lease_until > sa.func.now()).scalar_subquery(),
+        sa.select(sa.func.count()).where(stage_runs.c.phase.in_(held)).scalar_subquery(),
+        running.scalar_subquery(),
+    )
+
+
+@cache
+def workers_with_load() -> sa.Select[Any]:
+    """(number of stage runs it looks after, whether its lease holds, row...) of each worker."""
+    held = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
+    load = (
+        sa.select(sa.func.count())
+        .where(stage_runs.c.worker_id == workers.c.id, stage_runs.c.phase.in_(held))
+        .scalar_subquery()
+    )
+    alive = workers.c.lease_until > sa.func.now()
+    return sa.select(load, alive, *WORKERS.columns).order_by(workers.c.lease_until.desc(), workers.c.id)

@@ -1,0 +1,150 @@
+"""What stages make: artifacts, and what is known of those that are datasets or models."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+import strawberry
+from strawberry import relay
+from strawberry.scalars import JSON
+
+from app.compiled_graphql.batching import later
+from app.compiled_graphql.reading import reads
+from app.graphql.shared.connections import NESTED_PAGE, NOT_GIVEN, After, Connection, First, window_of
+from app.graphql.shared.enums import ArtifactStatus, ArtifactType, StorageType
+from app.graphql.shared.ids import global_id
+from app.graphql.shared.info import Info
+from app.graphql.shared.links import RunLink, StageLink, StageRunLink
+from app.graphql.shared.scalars import BigInt
+
+
+@strawberry.type(description="A file which a stage made, or which was registered with a stage run.")
+class Artifact(relay.Node):
+    id: relay.NodeID[uuid.UUID]
+    stage_key: strawberry.Private[uuid.UUID]
+    stage_run_key: strawberry.Private[uuid.UUID]
+    name: str = strawberry.field(description="Name of the artifact.")
+    description: str | None = strawberry.field(description="What it is, as the stage described it.")
+    artifact_type: ArtifactType = strawberry.field(description="What it is.")
+    status: ArtifactStatus = strawberry.field(description="Whether its bytes can be read.")
+    file_path: str = strawberry.field(
+        description="Key of its bytes in the storage, or their address elsewhere."
+    )
+    file_name: str = strawberry.field(description="Name of the file, without folders.")
+    file_size: BigInt | None = strawberry.field(description="Size in bytes.")
+    storage_type: StorageType = strawberry.field(description="Where its bytes live.")
+    storage_config: JSON | None = strawberry.field(
+        description="More about where its bytes live; never secrets."
+    )
+    artifact_metadata: JSON | None = strawberry.field(description="Whatever else the stage told about it.")
+    is_active: bool = strawberry.field(description="False if a later attempt has replaced it.")
+    relative_path: str = strawberry.field(
+        description="Path in the output folder of the stage; its name if it was registered."
+    )
+    attempt_number: int = strawberry.field(description="The attempt which made it; 0 if it was registered.")
+    sha256: str | None = strawberry.field(description="SHA-256 of its bytes in hexadecimal digits.")
+    media_type: str | None = strawberry.field(description="Media type, for example image/png.")
+    created_at: dt.datetime = strawberry.field(description="When it was recorded.")
+    updated_at: dt.datetime = strawberry.field(description="When it last changed.")
+
+    @strawberry.field(description="Global id of the stage which made it.", metadata=reads())
+    def stage_id(self) -> strawberry.ID:
+        return global_id("Stage", self.stage_key)
+
+    @strawberry.field(description="Global id of the stage run which made it.", metadata=reads())
+    def stage_run_id(self) -> strawberry.ID:
+        return global_id("StageRun", self.stage_run_key)
+
+    @strawberry.field(description="The stage which made it.", metadata=reads())
+    def stage(self, info: Info) -> StageLink:
+        return later(info.context.loaders.stage_by_id.require(self.stage_key))
+
+    @strawberry.field(description="The stage run which made it.", metadata=reads())
+    def stage_run(self, info: Info) -> StageRunLink:
+        return later(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
+
+    @strawberry.field(description="The run which made it.", metadata=reads())
+    async def run(self, info: Info) -> RunLink:
+        loaders = info.context.loaders
+        stage_run = await loaders.stage_run_by_id.require(self.stage_run_key)
+        return await loaders.run_by_id.require(stage_run.pipeline_run_key)
+
+    @strawberry.field(description="What is known of it as data, if it is a dataset.", metadata=reads())
+    def dataset(self, info: Info) -> Dataset | None:
+        return later(info.context.loaders.dataset_by_artifact.load(self.id))
+
+    @strawberry.field(description="What is known of it as a model, if it is one.", metadata=reads())
+    def model(self, info: Info) -> Model | None:
+        return later(info.context.loaders.model_by_artifact.load(self.id))
+
+    @strawberry.field(
+        description="Address of its bytes on this server, as long as they can be read.",
+        metadata=reads("status", "is_active", "storage_type"),
+    )
+    def download_url(self) -> str | None:
+        readable = (
+            self.status is ArtifactStatus.READY and self.is_active and self.storage_type is StorageType.LOCAL
+        )
+        return f"/artifacts/{self.id}/content" if readable else None
+
+
+@strawberry.type(description="What is known of an artifact as data.")
+class Dataset(relay.Node):
+    id: relay.NodeID[uuid.UUID]
+    artifact_key: strawberry.Private[uuid.UUID]
+    format: str = strawberry.field(description="Format of the file, for example csv.")
+    row_count: BigInt | None = strawberry.field(description="Number of rows.")
+    column_count: int | None = strawberry.field(description="Number of columns.")
+    schema: JSON | None = strawberry.field(description="Names and types of the columns.")
+    created_at: dt.datetime = strawberry.field(description="When it was recorded.")
+    updated_at: dt.datetime = strawberry.field(description="When it last changed.")
+
+    @strawberry.field(description="Global id of the artifact.", metadata=reads())
+    def artifact_id(self) -> strawberry.ID:
+        return global_id("Artifact", self.artifact_key)
+
+    @strawberry.field(description="The artifact which holds the data.", metadata=reads())
+    def artifact(self, info: Info) -> Artifact:
+        return later(info.context.loaders.artifact_by_id.require(self.artifact_key))
+
+    @strawberry.field(description="The models which were trained with it, newest first.", metadata=reads())
+    def trained_models(
+        self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
+    ) -> Connection[Model]:
+        window = window_of(first, after, default=NESTED_PAGE)
+        return later(info.context.loaders.models_by_dataset(window).load(self.id))
+
+
+@strawberry.type(description="What is known of an artifact as a model.")
+class Model(relay.Node):
+    id: relay.NodeID[uuid.UUID]
+    artifact_key: strawberry.Private[uuid.UUID]
+    training_dataset_key: strawberry.Private[uuid.UUID | None]
+    model_type: str = strawberry.field(description="What it does, for example classification.")
+    algorithm: str = strawberry.field(description="How it works, for example random forest.")
+    framework: str = strawberry.field(description="What it was made with, for example scikit-learn.")
+    model_format: str = strawberry.field(description="Format of the file, for example joblib.")
+    training_config: JSON | None = strawberry.field(description="Settings of its training.")
+    metrics: JSON | None = strawberry.field(description="Name and value of each of its metrics.")
+    created_at: dt.datetime = strawberry.field(description="When it was recorded.")
+    updated_at: dt.datetime = strawberry.field(description="When it last changed.")
+
+    @strawberry.field(description="Global id of the artifact.", metadata=reads())
+    def artifact_id(self) -> strawberry.ID:
+        return global_id("Artifact", self.artifact_key)
+
+    @strawberry.field(description="Global id of the dataset it was trained with.", metadata=reads())
+    def training_dataset_id(self) -> strawberry.ID | None:
+        key = self.training_dataset_key
+        return None if key is None else global_id("Dataset", key)
+
+    @strawberry.field(description="The artifact which holds the model.", metadata=reads())
+    def artifact(self, info: Info) -> Artifact:
+        return later(info.context.loaders.artifact_by_id.require(self.artifact_key))
+
+    @strawberry.field(description="The dataset it was trained with.", metadata=reads())
+    def training_dataset(self, info: Info) -> Dataset | None:
+        if self.training_dataset_key is None:
+            return None
+        return later(info.context.loaders.dataset_by_id.load(self.training_dataset_key))

@@ -1,0 +1,76 @@
+"""Reads of runs."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+import strawberry
+
+from app.compiled_graphql.reading import reads
+from app.database.reads import selections
+from app.errors import DomainError, NotFound
+from app.graphql.runs.comparison import RunComparison
+from app.graphql.runs.inputs import RunFilterArgument, RunOrder, RunOrderArgument
+from app.graphql.runs.types import Run
+from app.graphql.shared.connections import (
+    NOT_GIVEN,
+    After,
+    Before,
+    Connection,
+    FirstOfRoot,
+    Last,
+    window_of,
+)
+from app.graphql.shared.ids import required_key
+from app.graphql.shared.info import Info
+from app.graphql.shared.inputs import sort_of
+from app.graphql.shared.roots import NodeId, conditions_of, node_or_none, root_page
+
+MAX_COMPARED = 10
+RunIds = Annotated[
+    list[strawberry.ID],
+    strawberry.argument(
+        description=f"Ids of the runs: 2 to {MAX_COMPARED}, the one to measure against first."
+    ),
+]
+
+
+@strawberry.type(description="Reads of runs.")
+class RunQuery:
+    @strawberry.field(description="All runs of all pipelines.", metadata=reads())
+    async def runs(
+        self,
+        info: Info,
+        first: FirstOfRoot = NOT_GIVEN,
+        after: After = NOT_GIVEN,
+        last: Last = NOT_GIVEN,
+        before: Before = NOT_GIVEN,
+        where: RunFilterArgument = NOT_GIVEN,
+        order_by: RunOrderArgument = RunOrder.CREATED_AT_DESC,
+    ) -> Connection[Run]:
+        window = window_of(first, after, last, before, order=sort_of(order_by))
+        conditions = conditions_of(where)
+        return await root_page(info.context, Run, selections.RUNS, window, conditions)
+
+    @strawberry.field(description="One run, or null.", metadata=reads())
+    async def run(self, info: Info, node_id: NodeId) -> Run | None:
+        return await node_or_none(info.context.loaders.run_by_id, node_id, "Run")
+
+    @strawberry.field(description="What differs between runs, of one pipeline or of several.")
+    async def compare_runs(self, info: Info, ids: RunIds) -> RunComparison:
+        keys = compared_keys(ids)
+        runs = await info.context.loaders.run_by_id.load_many(keys)
+        for index, run in enumerate(runs):
+            if run is None:
+                raise NotFound("There is no such run.", path=["ids", str(index)])
+        return RunComparison(runs=[run for run in runs if run is not None])
+
+
+def compared_keys(ids: list[strawberry.ID]) -> list[uuid.UUID]:
+    if not 2 <= len(ids) <= MAX_COMPARED:
+        raise DomainError(f"Name 2 to {MAX_COMPARED} runs, not {len(ids)}.", path=["ids"])
+    keys = [required_key(node_id, "Run", "ids", str(index)) for index, node_id in enumerate(ids)]
+    if len(set(keys)) < len(keys):
+        raise DomainError("Name each run once.", path=["ids"])
+    return keys

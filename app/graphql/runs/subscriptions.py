@@ -1,0 +1,76 @@
+"""Live streams of runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from app.graphql.runs.changes import RunsChangedBatch
+from app.graphql.runs.events import RunEventBatch
+from app.graphql.runs.inputs import RunFilter, RunFilterArgument
+from app.graphql.shared.connections import NOT_GIVEN, given, sequence_of
+from app.graphql.shared.ids import global_id, required_key
+from app.graphql.shared.info import Info
+from app.graphql.shared.positions import After, follow, located
+from app.services.streams import ChangedRuns, WantedRuns
+from app.graphql.shared.positions import RunId
+
+if TYPE_CHECKING:
+    from app.graphql.loaders import Loaders
+
+
+
+
+@located
+async def run_events(
+    info: Info, run_id: RunId, after: After = NOT_GIVEN
+) -> AsyncGenerator[RunEventBatch, None]:
+    key = required_key(run_id, "Run", "runId")
+    stream = partial(info.context.streams.run_events, key)
+    async with aclosing(follow(info.root_value, stream, sequence_of(given(after)))) as batches:
+        async for batch in batches:
+            yield RunEventBatch.of(key, batch)
+
+
+@located
+async def runs_changed(
+    info: Info,
+    filter: RunFilterArgument = NOT_GIVEN,  # noqa: A002 - the name in the graph
+) -> AsyncGenerator[RunsChangedBatch, None]:
+    chosen = given(filter) or RunFilter()
+    # These three may change while a run exists: a run which no longer has them must leave the client's list.
+    lasting = replace(chosen, status=NOT_GIVEN, tags=NOT_GIVEN, environment=NOT_GIVEN)
+    wanted = WantedRuns(chosen.conditions(), lasting.conditions(), chosen.pipeline_key())
+    stream = partial(info.context.streams.changed_runs, wanted)
+    async with aclosing(follow(info.root_value, stream, None)) as batches:
+        async for batch in batches:
+            yield await _runs_changed_batch(info.context.loaders, batch)
+
+
+async def _runs_changed_batch(loaders: Loaders, batch: ChangedRuns) -> RunsChangedBatch:
+    runs = await loaders.run_by_id.load_many(batch.matching)
+    return RunsChangedBatch(
+        runs=[run for run in runs if run is not None],
+        other_run_ids=[global_id("Run", run_id) for run_id in batch.others],
+        deleted_run_ids=[global_id("Run", run_id) for run_id in batch.deleted],
+    )
+
+
+@strawberry.type(description="Live streams of runs.")
+class RunSubscription:
+    run_events = strawberry.subscription(
+        resolver=run_events,
+        description="Everything that happens to a run: each event once and in order, from any cursor on. It completes "
+        "by itself when the run is over and all was delivered.",
+    )
+    runs_changed = strawberry.subscription(
+        resolver=runs_changed,
+        description="Runs which are new, change or are deleted from now on, for lists: subscribe first, then query the "
+        "list, and apply to it what was told meanwhile too; then no change is missed. The stream begins a few seconds "
+        "in the past, so its first batches may repeat what the list shows already.",
+    )

@@ -1,0 +1,23 @@
+"""Reads of schedules."""
+
+from __future__ import annotations
+
+import strawberry
+
+from app.compiled_graphql.reading import reads
+from app.database.reads import selections
+from app.graphql.schedules.types import Schedule
+from app.graphql.shared.connections import Connection
+from app.graphql.shared.info import Info
+from app.graphql.shared.roots import NodeId, newest_first, node_or_none
+
+
+@strawberry.type(description="Reads of schedules.")
+class ScheduleQuery:
+    schedules: Connection[Schedule] = newest_first(
+        Schedule, selections.SCHEDULES, "All schedules of all pipelines, newest first."
+    )
+
+    @strawberry.field(description="One schedule, or null.", metadata=reads())
+    async def schedule(self, info: Info, node_id: NodeId) -> Schedule | None:
+        return await node_or_none(info.context.loaders.schedule_by_id, node_id, "Schedule")

@@ -1,0 +1,81 @@
+"""Schedules: when a pipeline is run by itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Annotated
+
+import strawberry
+from strawberry import relay
+from strawberry.scalars import JSON
+
+from app.compiled_graphql.batching import later
+from app.compiled_graphql.reading import reads
+from app.domain.cron import Cron, upcoming
+from app.errors import DomainError
+from app.graphql.shared.enums import MissedPolicy
+from app.graphql.shared.ids import global_id
+from app.graphql.shared.info import Info
+from app.graphql.shared.links import PipelineLink, RunLink
+
+MAX_NEXT_RUNS = 20
+
+FirstRuns = Annotated[int, strawberry.argument(description=f"How many of them, from 0 to {MAX_NEXT_RUNS}.")]
+
+
+@strawberry.type(description="Runs a pipeline again and again, at the moments of a cron expression.")
+class Schedule(relay.Node):
+    id: relay.NodeID[uuid.UUID]
+    pipeline_key: strawberry.Private[uuid.UUID]
+    last_run_key: strawberry.Private[uuid.UUID | None]
+    name: str = strawberry.field(description="Name of the schedule, unique in its pipeline.")
+    cron: str = strawberry.field(description="Minute, hour, day of month, month and day of week.")
+    time_zone: str = strawberry.field(description="IANA name of the time zone the expression is meant in.")
+    enabled: bool = strawberry.field(description="False while it is switched off.")
+    missed_policy: MissedPolicy = strawberry.field(
+        description="What happens to runs which were due while no server was there."
+    )
+    run_config: JSON | None = strawberry.field(description="Parameters and limits of its runs.")
+    environment: str | None = strawberry.field(
+        description="Name of where its runs belong; null for that of the server."
+    )
+    tags: list[str] | None = strawberry.field(description="Labels of its runs.")
+    next_run_at: dt.datetime | None = strawberry.field(
+        description="When it is due next; null while it is switched off."
+    )
+    last_run_at: dt.datetime | None = strawberry.field(
+        description="The moment for which it last started a run."
+    )
+    last_error: str | None = strawberry.field(
+        description="Why the latest run could not be started; null if it could."
+    )
+    created_at: dt.datetime = strawberry.field(description="When the schedule was created.")
+    updated_at: dt.datetime = strawberry.field(description="When it was changed or last came due.")
+
+    @strawberry.field(description="Global id of its pipeline.", metadata=reads())
+    def pipeline_id(self) -> strawberry.ID:
+        return global_id("Pipeline", self.pipeline_key)
+
+    @strawberry.field(description="The pipeline it runs.", metadata=reads())
+    def pipeline(self, info: Info) -> PipelineLink:
+        return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
+
+    @strawberry.field(
+        description="The run it started last; null before the first or if it was deleted.", metadata=reads()
+    )
+    def last_run(self, info: Info) -> RunLink | None:
+        if self.last_run_key is None:
+            return None
+        return later(info.context.loaders.run_by_id.load(self.last_run_key))
+
+    @strawberry.field(
+        description="When it will come due, soonest first; none while it is switched off.",
+        metadata=reads("next_run_at", "cron", "time_zone"),
+    )
+    def next_runs(self, first: FirstRuns = 5) -> list[dt.datetime]:
+        if not 0 <= first <= MAX_NEXT_RUNS:
+            raise DomainError(f"first must be from 0 to {MAX_NEXT_RUNS}, not {first}.", path=["first"])
+        if self.next_run_at is None:
+            return []
+        return list(upcoming(Cron(self.cron, self.time_zone), self.next_run_at, first))

@@ -1,0 +1,61 @@
+"""Parsed and validated documents, kept by their text: clients send the same few queries again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, specified_rules
+from strawberry.schema.schema import validate_document
+
+from app.graphql.serving.limits import MAX_SOURCE_LENGTH, MAX_TOKENS
+
+PARSE_LIMITS: Mapping[str, Any] = {
+    "max_lexical_tokens": MAX_TOKENS,
+    "max_comments": MAX_TOKENS,
+    "max_source_length": MAX_SOURCE_LENGTH,
+}
+_CACHED_DOCUMENTS = 256
+_CACHED_LENGTH = 4000
+"""Longer documents are parsed each time, so that nobody can fill the memory with them."""
+
+
+@dataclass(eq=False)
+class Prepared:
+    """A parsed document; its validation errors once somebody has asked for them."""
+
+    document: DocumentNode
+    errors: list[GraphQLError] | None = None
+
+
+class DocumentCache:
+    """The documents of one schema."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        self.schema = schema
+        self._recall = lru_cache(_CACHED_DOCUMENTS)(prepared)
+        self._trusted: dict[str, Prepared] | None = None
+
+    def trust_only(self, queries: Iterable[str]) -> None:
+        """Keep these documents for good, and prepare no other from now on."""
+        self._trusted = {query: self.prepare(query) for query in queries}
+
+    def accepts(self, query: str) -> bool:
+        return self._trusted is None or query in self._trusted
+
+    def prepare(self, query: str) -> Prepared:
+        """Parse ``query``; raises ``GraphQLError``."""
+        if self._trusted is not None:
+            return self._trusted[query]
+        return self._recall(query) if len(query) <= _CACHED_LENGTH else prepared(query)
+
+    def validation_errors(self, prepared: Prepared) -> list[GraphQLError]:
+        if prepared.errors is None:
+            prepared.errors = validate_document(self.schema, prepared.document, tuple(specified_rules))
+        return list(prepared.errors)
+
+
+def prepared(query: str) -> Prepared:
+    return Prepared(parse(query, **PARSE_LIMITS))

@@ -1,0 +1,147 @@
+"""Subscriptions as they go over sockets: executed and serialised once for all subscribers who are at the same place.
+
+Everybody who may subscribe at all sees the same graph, so who asks makes no difference to the messages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from graphql import (
+    SKIP,
+    DocumentNode,
+    FieldNode,
+    OperationDefinitionNode,
+    OperationType,
+    VariableDefinitionNode,
+    VariableNode,
+    Visitor,
+    VisitorAction,
+    get_operation_ast,
+    visit,
+)
+from strawberry.types.execution import ExecutionResult, PreExecutionError
+
+from app.graphql.serving.schema import Schema
+from app.graphql.shared.context import OperationContext
+from app.graphql.shared.positions import BEGINNING_ARGUMENTS, Position
+from app.notifications.feeds import Feeds
+
+MESSAGE_BYTES = 500
+"""What a message takes besides its payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks for."""
+
+    query: str
+    operation_name: str | None
+    variables: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The JSON of a payload. ``is_refusal``: it is a list of errors because of which nothing was executed."""
+
+    payload: str
+    is_refusal: bool
+    cursor: Hashable
+
+    @property
+    def size_bytes(self) -> int:
+        return MESSAGE_BYTES + len(self.payload)
+
+
+class SharedSubscriptions:
+    """The subscriptions of all sockets of a view."""
+
+    def __init__(self, schema: Schema, encode_json: Callable[[object], str]) -> None:
+        self._schema = schema
+        self._encode_json = encode_json
+        self.feeds: Feeds[Message] = Feeds()
+
+    def messages(self, request: Request, context: OperationContext) -> AsyncGenerator[Message, None] | None:
+        """All messages of a subscription, to be closed with ``aclosing``; ``None`` if it isn't one."""
+        document = self._schema.document(request.query)
+        operation = document and get_operation_ast(document, request.operation_name)
+        if not document or not operation or operation.operation is not OperationType.SUBSCRIPTION:
+            return None
+        beginning, lasting = split(request.variables, beginning_variables(document, operation))
+        stream = (request.query, request.operation_name, lasting)
+
+        def open_at(cursor: Hashable | None) -> AsyncGenerator[Message, None]:
+            return self._execute(request, context, Position(cursor))
+
+        return self.feeds.follow(stream, beginning, open_at)
+
+    async def _execute(
+        self, request: Request, context: OperationContext, position: Position
+    ) -> AsyncGenerator[Message, None]:
+        results = await self._schema.stream(
+            request.query,
+            dict(request.variables),
+            context_value=context,
+            root_value=position,
+            operation_name=request.operation_name,
+        )
+        async with aclosing(results):
+            async for result in results:
+                assert isinstance(result, ExecutionResult)
+                payload = self._encode_json(payload_of(result))
+                yield Message(payload, isinstance(result, PreExecutionError), position.cursor)
+
+
+def payload_of(result: ExecutionResult) -> object:
+    errors = [error.formatted for error in result.errors or ()]
+    if isinstance(result, PreExecutionError):
+        return errors
+    payload: dict[str, object] = {"data": result.data}
+    if errors:
+        payload["errors"] = errors
+    if result.extensions:
+        payload["extensions"] = result.extensions
+    return payload
+
+
+def split(variables: Mapping[str, Any], names: frozenset[str]) -> tuple[bytes, bytes]:
+    """The variables with these names and the others, each in a form in which equal ones are equal."""
+    parts: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+    for name, value in variables.items():
+        parts[name not in names][name] = value
+    chosen, others = (orjson.dumps(part, option=orjson.OPT_SORT_KEYS) for part in parts)
+    return chosen, others
+
+
+def beginning_variables(document: DocumentNode, operation: OperationDefinitionNode) -> frozenset[str]:
+    """Variables which say where the stream begins and are used for nothing else: without them two requests for the
+    same stream are equal."""
+    begin = {
+        argument.value.name.value
+        for field in operation.selection_set.selections
+        if isinstance(field, FieldNode)
+        for argument in field.arguments or ()
+        if isinstance(argument.value, VariableNode) and argument.name.value in BEGINNING_ARGUMENTS
+    }
+    uses = VariableUses()
+    visit(document, uses)
+    return frozenset(name for name in begin if uses.count[name] == 1)
+
+
+class VariableUses(Visitor):
+    """Counts how often each variable is used in a document."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[str] = Counter()
+
+    def enter_variable_definition(self, _node: VariableDefinitionNode, *_: object) -> VisitorAction:
+        return SKIP
+
+    def enter_variable(self, node: VariableNode, *_: object) -> None:
+        self.count[node.name.value] += 1

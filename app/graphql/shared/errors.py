@@ -1,0 +1,109 @@
+"""Errors as clients see them: expected ones as data, unexpected ones masked and logged under an id."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import traceback
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import strawberry
+from graphql import GraphQLError, ValueNode
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError
+from strawberry.types.execution import ExecutionContext
+
+from app.database.outages import is_outage
+from app.errors import DomainError, InvalidInput
+from app.graphql.shared.enums import ErrorCode
+from app.graphql.shared.inputs import camel_case
+
+_NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError)
+"""The document does not hold the operation which was asked for."""
+
+logger = logging.getLogger(__name__)
+
+
+@strawberry.type(description="Something that was wrong with a request.")
+class UserError:
+    code: ErrorCode = strawberry.field(description="What kind of error it is.")
+    message: str = strawberry.field(description="What is wrong and what to do, for people.")
+    path: list[str] = strawberry.field(description="The input field it concerns, outermost first.")
+
+
+def user_errors(error: DomainError) -> list[UserError]:
+    """All problems of an expected failure."""
+    problems = error.problems if isinstance(error, InvalidInput) else (error,)
+    return [
+        UserError(code=problem.code, message=problem.message, path=graph_path(problem.path))
+        for problem in problems
+    ]
+
+
+def graph_path(path: tuple[str, ...]) -> list[str]:
+    """``path`` with its first part, always an input field, spelled as in the graph."""
+    return [camel_case(path[0]), *path[1:]] if path else []
+
+
+def public_error(error: GraphQLError, execution: ExecutionContext | None) -> GraphQLError:
+    """``error`` as it may be shown: with a code if it was expected, without any detail if it was not."""
+    cause = error.original_error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    if cause is None or isinstance(cause, _NO_OPERATION):
+        return as_bad_request(error) if is_of_the_request(error) else error
+    if isinstance(cause, DomainError):
+        details: dict[str, Any] = {"code": cause.code.value, "argumentPath": graph_path(cause.path)}
+        return located(error, cause.message, details)
+    if is_outage(cause):
+        logger.warning("an operation met an outage: %s", _names_of(cause))
+        details = {"code": ErrorCode.UNAVAILABLE.value}
+        return located(error, "the database does not answer; try again", details)
+    error_id = uuid.uuid4().hex
+    log_unexpected(cause, error_id, execution)
+    return located(error, "Internal error", {"code": "INTERNAL", "errorId": error_id})
+
+
+def is_of_the_request(error: GraphQLError) -> bool:
+    """Whether the document or a variable is wrong, in general or as the argument of a field."""
+    return error.path is None or any(isinstance(node, ValueNode) for node in error.nodes or ())
+
+
+def as_bad_request(error: GraphQLError) -> GraphQLError:
+    """``error`` with a code if it has none."""
+    details = {"code": "BAD_REQUEST", **(error.extensions or {})}
+    return located(error, error.message, details)
+
+
+def located(error: GraphQLError, message: str, extensions: dict[str, Any]) -> GraphQLError:
+    return GraphQLError(
+        message, error.nodes, error.source, error.positions, error.path, extensions=extensions
+    )
+
+
+def log_unexpected(cause: BaseException, error_id: str, execution: ExecutionContext | None) -> None:
+    """Log where it happened and in which operation, but nothing a client sent.
+
+    So neither the document nor its variables, nor the messages of the exceptions, which may quote them.
+    """
+    query = (execution.query if execution else None) or ""
+    logger.error(
+        "internal error %s in operation %s, document sha256 %s: %s\n%s",
+        error_id,
+        execution.operation_name if execution else None,
+        hashlib.sha256(query.encode("utf-8", "replace")).hexdigest(),
+        _names_of(cause),
+        "".join(traceback.format_tb(cause.__traceback__)).rstrip(),
+    )
+
+
+def _names_of(cause: BaseException) -> str:
+    return " caused by ".join(type(error).__qualname__ for error in chain_of(cause))
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,68 @@
+"""What is written down about one attempt: its row, and the columns of its stage run that come from the last one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.database.tables import stage_attempts
+from app.domain.outcomes import AttemptOutcome, last_lines
+from app.domain.text import clean_json, clean_text
+from app.domain.units import BYTES_PER_MB
+from app.services.state.run_transaction import RunChange
+
+
+async def update_attempt(change: RunChange, stage: sa.Row[Any], **values: Any) -> None:
+    """Changes columns of the stage run's current attempt."""
+    await change.connection.execute(
+        sa.update(stage_attempts)
+        .where(stage_attempts.c.stage_run_id == stage.id, stage_attempts.c.attempt == stage.attempt_number)
+        .values(**values)
+    )
+
+
+async def close_attempt(
+    change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome, message: str | None
+) -> None:
+    """Fills in the attempt's death certificate; ``message`` says to people what went wrong."""
+    await update_attempt(
+        change,
+        stage,
+        **_start_time(outcome),
+        finished_at=outcome.finished_at or sa.func.clock_timestamp(),
+        finish_reason=outcome.reason,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        error_message=message,
+        peak_memory_bytes=outcome.peak_memory_bytes,
+        peak_cpu_percent=outcome.peak_cpu_percent,
+        cpu_seconds=outcome.cpu_seconds,
+        wall_seconds=outcome.wall_seconds,
+        log_bytes=outcome.log_bytes,
+        log_dropped_bytes=outcome.log_dropped_bytes,
+        log_tail=None if outcome.log_tail is None else "\n".join(last_lines(clean_text(outcome.log_tail))),
+        evidence=clean_json(dict(outcome.evidence)) or None,
+    )
+    change.note_peaks(outcome.peak_memory_bytes, outcome.peak_cpu_percent)
+
+
+def figures(outcome: AttemptOutcome) -> dict[str, Any]:
+    """The columns of a stage run that come from its last attempt."""
+    seconds, cpu = outcome.wall_seconds, outcome.cpu_seconds
+    return {
+        **_start_time(outcome),
+        "execution_time": seconds,
+        "memory_usage": None
+        if outcome.peak_memory_bytes is None
+        else outcome.peak_memory_bytes / BYTES_PER_MB,
+        "cpu_usage": 100 * cpu / seconds if cpu is not None and seconds else None,
+        "exit_code": outcome.exit_code,
+        "signal": outcome.signal,
+        "logs": None if outcome.log_tail is None else clean_text(outcome.log_tail),
+    }
+
+
+def _start_time(outcome: AttemptOutcome) -> dict[str, Any]:
+    """Nothing when the outcome does not tell: an attempt that was lost did start at the time noted then."""
+    return {} if outcome.started_at is None else {"started_at": outcome.started_at}

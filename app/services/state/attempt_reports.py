@@ -1,0 +1,295 @@
+"""The door for status changes, with ``services.claiming`` and ``services.caching``: every move is made with its event.
+
+Each function is one transaction. It answers False (or None) when the row has already moved on, because somebody
+else was faster or the report is of an old attempt: the caller then drops the work.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database.claims import is_overdue
+from app.database.tables import pipeline_runs, stage_attempts, stage_runs
+from app.domain import messages
+from app.domain.attempts import AttemptKey
+from app.domain.events import EventKind
+from app.domain.moves import ACTIVE_PHASES, RUN_FINAL
+from app.domain.outcomes import AttemptOutcome, cause_of_success, explain
+from app.domain.retry import LOST_LIMIT
+from app.domain.specs import retry_from_json
+from app.domain.text import clean_json, clean_text
+from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
+from app.services.state import consequences
+from app.services.state.attempt_records import close_attempt, figures, update_attempt
+from app.services.state.outputs import StageOutputs, publish_outputs
+from app.services.state.run_transaction import Publisher, RunChange, changing, worker_actor
+
+
+async def adopt_attempt(
+    engine: AsyncEngine,
+    hints: Publisher,
+    key: AttemptKey,
+    worker_id: uuid.UUID,
+) -> bool:
+    """Another worker of the same host takes over an attempt; its status stays what it is."""
+    async with changing(engine, hints, key.run_id) as change:
+        if await change.stage(key.stage_run_id, key.number, ACTIVE_PHASES) is None:
+            return False
+        mine = {"worker_id": worker_id}
+        attempts = stage_attempts.c
+        where = (attempts.stage_run_id == key.stage_run_id, attempts.attempt == key.number)
+        await change.connection.execute(
+            sa.update(stage_runs).where(stage_runs.c.id == key.stage_run_id).values(mine)
+        )
+        await change.connection.execute(sa.update(stage_attempts).where(*where).values(mine))
+        return True
+
+
+async def stage_started(
+    engine: AsyncEngine, hints: Publisher, key: AttemptKey, at: datetime, pid: int | None = None
+) -> bool:
+    """claimed -> running: the process exists since ``at``."""
+    async with changing(engine, hints, key.run_id) as change:
+        stage = await change.stage(key.stage_run_id, key.number, (Phase.CLAIMED,))
+        if stage is None:
+            return False
+        await change.move_stage(stage, Phase.RUNNING, started_at=at)
+        await update_attempt(change, stage, started_at=at)
+        change.record(
+            EventKind.STAGE_STARTED,
+            key.stage_run_id,
+            status=StageStatus.RUNNING,
+            previousStatus=stage.status,
+            attempt=key.number,
+            actor=worker_actor(stage.worker_id),
+            cause="its runner started the process",
+            evidence=None if pid is None else {"pid": pid},
+        )
+        return True
+
+
+async def stage_collecting(engine: AsyncEngine, hints: Publisher, key: AttemptKey) -> bool:
+    """claimed/running -> collecting: the process ended well, its outputs are being stored."""
+    async with changing(engine, hints, key.run_id) as change:
+        stage = await change.stage(key.stage_run_id, key.number, (Phase.CLAIMED, Phase.RUNNING))
+        if stage is None:
+            return False
+        await change.move_stage(stage, Phase.COLLECTING)
+        change.record(
+            EventKind.STAGE_COLLECTING,
+            key.stage_run_id,
+            status=StageStatus.RUNNING,
+            previousStatus=stage.status,
+            attempt=key.number,
+            actor=worker_actor(stage.worker_id),
+            cause="the command exited with code 0",
+        )
+        return True
+
+
+async def complete_stage(
+    engine: AsyncEngine,
+    hints: Publisher,
+    key: AttemptKey,
+    outcome: AttemptOutcome,
+    outputs: StageOutputs,
+) -> bool:
+    """collecting -> COMPLETED with all artifacts visible at once; readies the dependents."""
+    async with changing(engine, hints, key.run_id) as change:
+        stage = await change.stage(key.stage_run_id, key.number, (Phase.COLLECTING,))
+        if stage is None:
+            return False
+        await publish_outputs(change, stage, outputs)
+        await close_attempt(change, stage, outcome, None)
+        await consequences.finish_stage(
+            change,
+            stage,
+            StageStatus.COMPLETED,
+            actor=worker_actor(stage.worker_id),
+            cause=cause_of_success(was_asked_to_stop=_is_asked_to_stop(change, stage)),
+            evidence=outcome.evidence,
+            finish_reason=outcome.reason,
+            metrics=clean_json({**outputs.last_points, **outputs.metrics}) or None,
+            output_data=outputs.output_data,
+            **figures(outcome),
+        )
+        return True
+
+
+async def attempt_failed(
+    engine: AsyncEngine,
+    hints: Publisher,
+    key: AttemptKey,
+    outcome: AttemptOutcome,
+    outputs: StageOutputs,
+) -> bool:
+    """The attempt did not succeed: the stage run is tried again, or ends FAILED or CANCELLED.
+
+    ``outputs`` of a failed attempt hold its log only.
+    """
+    async with changing(engine, hints, key.run_id) as change:
+        stage = await change.stage(key.stage_run_id, key.number, ACTIVE_PHASES)
+        if stage is None:
+            return False
+        await fail_attempt(change, stage, outcome, outputs)
+        return True
+
+
+async def fail_attempt(
+    change: RunChange,
+    stage: sa.Row[Any],
+    outcome: AttemptOutcome,
+    outputs: StageOutputs,
+    *,
+    actor: str | None = None,
+) -> None:
+    """``attempt_failed`` within a transaction of the caller's; ``actor`` is who says so, if not the runner."""
+    actor = actor or worker_actor(stage.worker_id)
+    outcome = _as_asked(change, stage, outcome)
+    message = clean_text(explain(outcome, stage.spec.get("timeoutSeconds")) or "")
+    await publish_outputs(change, stage, outputs)
+    await close_attempt(change, stage, outcome, message)
+    if (wait := _retry_wait_seconds(change, stage, outcome)) is not None:
+        await _schedule_retry(change, stage, outcome, message, wait, actor)
+        return
+    await consequences.finish_stage(
+        change,
+        stage,
+        StageStatus.CANCELLED if outcome.reason is FinishReason.CANCELLED else StageStatus.FAILED,
+        actor=actor,
+        cause=message,
+        evidence=outcome.evidence,
+        error_message=message,
+        finish_reason=outcome.reason,
+        **figures(outcome),
+    )
+
+
+def _as_asked(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> AttemptOutcome:
+    """What a runner that was stopped, or died, means in the light of who asked for it.
+
+    CANCELLED says that nothing is left, so an attempt of which that is not known stays LOST. CANCELLED without
+    anybody having asked means that the runner was told to stop from outside (a host that shuts down): lost as well.
+    """
+    if outcome.reason not in (FinishReason.CANCELLED, FinishReason.LOST):
+        return outcome
+    if not _is_asked_to_stop(change, stage):
+        is_lost = outcome.reason is FinishReason.LOST
+        error = messages.runner_was_stopped()
+        return outcome if is_lost else replace(outcome, reason=FinishReason.LOST, error=error)
+    if not outcome.processes_are_gone:
+        return replace(outcome, error=messages.end_is_unknown(outcome.error))
+    cause = stage.stop_cause or messages.cancelled(change.run.cancel_actor, change.run.cancel_reason)
+    return replace(outcome, reason=stage.stop_reason or FinishReason.CANCELLED, stopped_because=cause)
+
+
+def _is_asked_to_stop(change: RunChange, stage: sa.Row[Any]) -> bool:
+    return stage.stop_requested_at is not None or change.run.cancel_requested_at is not None
+
+
+def _retry_wait_seconds(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> float | None:
+    """Seconds until the next attempt, or None when there is none."""
+    stopping = change.run.finish_reason is not None or change.run.cancel_requested_at is not None
+    if stopping or stage.stop_requested_at is not None:
+        return None
+    if outcome.reason is FinishReason.LOST:
+        return 0.0 if stage.lost_count < LOST_LIMIT else None
+    policy = retry_from_json(stage.spec.get("retries", {}))
+    failures = stage.attempt_number - stage.lost_count
+    return policy.wait_seconds(failures, random.random()) if policy.allows(outcome.reason, failures) else None
+
+
+async def _schedule_retry(
+    change: RunChange,
+    stage: sa.Row[Any],
+    outcome: AttemptOutcome,
+    message: str,
+    wait_seconds: float,
+    actor: str,
+) -> None:
+    await change.move_stage(
+        stage,
+        Phase.READY,
+        not_before=sa.func.now() + timedelta(seconds=wait_seconds),
+        lost_count=stage.lost_count + int(outcome.reason is FinishReason.LOST),
+        error_message=message,
+        worker_id=None,
+        started_at=None,
+    )
+    change.record(
+        EventKind.STAGE_RETRY_SCHEDULED,
+        stage.id,
+        status=StageStatus.PENDING,
+        previousStatus=stage.status,
+        attempt=stage.attempt_number,
+        actor=actor,
+        cause=message,
+        evidence=dict(outcome.evidence) or None,
+        finishReason=outcome.reason,
+        exitCode=outcome.exit_code,
+        signal=outcome.signal,
+        errorMessage=message,
+        waitSeconds=round(wait_seconds, 3),
+    )
+
+
+async def request_cancel(
+    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, *, actor: str, reason: str | None
+) -> bool:
+    """Writes down that the run is to end; what has not begun ends now, what runs is stopped by its supervisor.
+
+    False when the run is final already. Asking twice changes nothing.
+    """
+    async with changing(engine, hints, run_id) as change:
+        return await cancel(change, actor=actor, reason=reason)
+
+
+async def cancel(change: RunChange, *, actor: str, reason: str | None) -> bool:
+    """``request_cancel`` within a transaction of the caller's."""
+    if change.run.status in RUN_FINAL:
+        return False
+    if change.run.cancel_requested_at is None:
+        change.set_run(cancel_requested_at=sa.func.now(), cancel_reason=reason, cancel_actor=actor)
+        cause = messages.cancelled(actor, reason)
+        change.record(
+            EventKind.RUN_CANCEL_REQUESTED, status=change.run.status, actor=actor, cause=reason or cause
+        )
+        await consequences.stop_stages(change, FinishReason.CANCELLED, cause, actor=actor)
+    return True
+
+
+async def stop_overdue_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -> bool:
+    """Ends a run that waited or ran longer than it may, unless its end was asked for before."""
+    async with changing(engine, hints, run_id) as change:
+        run = change.run
+        if run.finish_reason is not None or run.cancel_requested_at is not None or run.status in RUN_FINAL:
+            return False
+        if not await _is_still_overdue(change):
+            return False
+        if run.status is RunStatus.RUNNING:
+            message = messages.over_time(run.timeout_seconds)
+        else:
+            waited = (run.queue_deadline_at - run.created_at).total_seconds()
+            message = messages.waited_too_long(waited)
+        change.set_run(finish_reason=FinishReason.TIMED_OUT, error_message=message)
+        await consequences.stop_stages(change, FinishReason.TIMED_OUT, message)
+        return True
+
+
+async def _is_still_overdue(change: RunChange) -> bool:
+    """It may have been started since it was found to wait for too long."""
+    statement = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == change.run.id, is_overdue())
+    return (await change.connection.execute(statement)).first() is not None
+
+
+async def overdue_runs(engine: AsyncEngine) -> list[uuid.UUID]:
+    """Runs past a deadline that nobody has stopped yet."""
+    async with engine.connect() as connection:
+        return list((await connection.execute(sa.select(pipeline_runs.c.id).where(is_overdue()))).scalars())

@@ -1,0 +1,93 @@
+"""Completes a stage run by what an earlier execution left, or notes with which key it is executed.
+
+Part of the one door to statuses, beside ``services.transitions`` and ``services.claiming``: each function is one
+transaction that compares the attempt with the row, and answers False when the row has moved on.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database.reads.cache import hold_execution
+from app.database.tables import stage_runs
+from app.domain.attempts import AttemptKey
+from app.domain.cache.keys import digest_of
+from app.domain.cache.misses import CacheMiss
+from app.domain.moves import ACTIVE_PHASES
+from app.domain.vocabulary import Phase, StageStatus
+from app.services.state import consequences
+from app.services.state.attempt_records import update_attempt
+from app.services.state.run_transaction import Publisher, RunChange, changing, worker_actor
+
+
+async def take_over(
+    engine: AsyncEngine, hints: Publisher, attempt: AttemptKey, source_id: uuid.UUID, digest: str
+) -> bool:
+    """claimed -> COMPLETED without a process: the outputs of ``source_id`` count as those of this stage run.
+
+    From then on nobody can delete the source. False also when its end was asked for before, or the source is gone.
+    """
+    async with changing(engine, hints, attempt.run_id) as change:
+        stage = await _about_to_start(change, attempt)
+        if stage is None:
+            return False
+        source = await hold_execution(change.connection, source_id, digest)
+        if source is None:
+            return False
+        # It has neither a start nor a reason for its end: there was no process.
+        await update_attempt(change, stage, finished_at=sa.func.clock_timestamp())
+        await consequences.finish_stage(
+            change,
+            stage,
+            StageStatus.COMPLETED,
+            actor=worker_actor(stage.worker_id),
+            cause="an earlier execution with the same cache key stands in for it",
+            evidence={"cacheKey": digest},
+            finish_reason=source.finish_reason,
+            metrics=source.metrics,
+            output_data=source.output_data,
+            reused_from_id=source.id,
+            cache_hit=True,
+            cache_key=None,
+            cache_parts=None,
+            cache_miss=None,
+        )
+        return True
+
+
+async def _about_to_start(change: RunChange, attempt: AttemptKey) -> sa.Row[Any] | None:
+    """The claimed stage run, unless somebody has asked for its end: then its supervisor sees to that."""
+    stage = await change.stage(attempt.stage_run_id, attempt.number, (Phase.CLAIMED,))
+    asked = stage is None or stage.stop_requested_at is not None or change.run.cancel_requested_at is not None
+    return None if asked else stage
+
+
+async def note_miss(
+    engine: AsyncEngine, hints: Publisher, attempt: AttemptKey, key: Mapping[str, Any], miss: CacheMiss
+) -> bool:
+    """The attempt is about to be executed with this key; once it has completed, it can stand in for others."""
+    async with changing(engine, hints, attempt.run_id) as change:
+        stage = await _about_to_start(change, attempt)
+        if stage is None:
+            return False
+        await _set(change, stage, cache_key=digest_of(key), cache_parts=key, cache_miss=miss.as_json())
+        return True
+
+
+async def withdraw_key(engine: AsyncEngine, hints: Publisher, attempt: AttemptKey) -> bool:
+    """Nobody can tell any more what decided about the outputs, so that they never stand in for others."""
+    async with changing(engine, hints, attempt.run_id) as change:
+        stage = await change.stage(attempt.stage_run_id, attempt.number, ACTIVE_PHASES)
+        if stage is None:
+            return False
+        await _set(change, stage, cache_key=None)
+        return True
+
+
+async def _set(change: RunChange, stage: sa.Row[Any], **values: Any) -> None:
+    await change.connection.execute(sa.update(stage_runs).where(stage_runs.c.id == stage.id).values(**values))

@@ -1,0 +1,224 @@
+"""Makes what a stage left behind visible: blob, artifact, dataset and model rows in the stage's last transaction."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from app.database.columns import new_id
+from app.database.tables import artifacts, blobs, datasets, models, stage_runs
+from app.domain.artifacts import DatasetFacts, ModelFacts
+from app.domain.events import EventKind
+from app.domain.text import clean_json, clean_text
+from app.domain.vocabulary import ArtifactStatus, ArtifactType, StorageType
+from app.services.state.run_transaction import RunChange, worker_actor
+from app.storage.base import StorageUnavailable
+
+FRESH_SECONDS = 12 * 3600.0
+"""Half of the time for which the janitor leaves a file alone that is stored but not published."""
+
+TRAINING_DATASET_NOT_FOUND = "trainingDatasetNotFound"
+"""The key in the metadata of a model whose ``trainingDataset`` is no data set of its stage or its dependencies."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of the output folder whose bytes are in the store; ``path`` is relative, with forward slashes."""
+
+    path: str
+    name: str
+    artifact_type: ArtifactType
+    sha256: str
+    size_bytes: int
+    storage_key: str
+    description: str | None = None
+    media_type: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    dataset: DatasetFacts | None = None
+    model: ModelFacts | None = None
+    is_captured_log: bool = False
+
+    @property
+    def key(self) -> tuple[bool, str]:
+        """Unique within an attempt: an output may have the path of the captured log."""
+        return self.is_captured_log, self.path
+
+
+@dataclass(frozen=True)
+class StageOutputs:
+    """Everything an attempt left behind; ``stored_at`` is when its first file was put (epoch seconds).
+
+    ``metrics`` are the final ones it wrote down, ``last_points`` the last values of those it reported while it ran.
+    """
+
+    files: Sequence[StoredFile] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    last_points: Mapping[str, float] = field(default_factory=dict)
+    output_data: Mapping[str, Any] | None = None
+    stored_at: float = field(default_factory=time.time)
+
+
+async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageOutputs) -> None:
+    """Inserts the rows and one ARTIFACT_STORED event per file; nothing is visible before the commit.
+
+    Raises ``StorageUnavailable`` when the files were stored so long ago that they must be stored once more: a process
+    that was stopped meanwhile may find them cleaned up.
+    """
+    if not outputs.files:
+        return
+    if time.time() - outputs.stored_at > FRESH_SECONDS:
+        raise StorageUnavailable("the outputs were stored too long ago; they are stored once more")
+    ids = {file.key: new_id() for file in outputs.files}
+    own = {file.path: new_id() for file in outputs.files if file.dataset is not None}
+    has_models = any(file.model is not None for file in outputs.files)
+    known = {**await _upstream_datasets(change, stage), **own} if has_models else own
+    await touch_blobs(change, {file.sha256: file.size_bytes for file in outputs.files})
+    rows = [_artifact_row(stage, file, ids[file.key], known) for file in outputs.files]
+    await change.connection.execute(sa.insert(artifacts), rows)
+    await _insert_datasets(change, outputs.files, ids, own)
+    await _insert_models(change, stage, outputs, ids, known)
+    for file in outputs.files:
+        change.record(
+            EventKind.ARTIFACT_STORED,
+            stage.id,
+            actor=worker_actor(stage.worker_id),
+            cause=f"attempt {stage.attempt_number} left it behind",
+            artifactId=str(ids[file.key]),
+            name=file.name,
+            artifactType=file.artifact_type,
+            fileSize=file.size_bytes,
+            attempt=stage.attempt_number,
+        )
+
+
+async def touch_blobs(change: RunChange, sizes: Mapping[str, int]) -> None:
+    """Keep the stored bytes of these digests, whose sizes are given, from being cleaned up."""
+    rows = [
+        {"sha256": digest, "size_bytes": size, "storage_type": StorageType.LOCAL}
+        for digest, size in sorted(sizes.items())
+    ]
+    statement = insert(blobs)
+    touched = statement.on_conflict_do_update(
+        index_elements=[blobs.c.sha256], set_={"touched_at": sa.func.now()}
+    )
+    await change.connection.execute(touched, rows)
+
+
+def _artifact_row(
+    stage: sa.Row[Any], file: StoredFile, artifact_id: uuid.UUID, known_datasets: Mapping[str, uuid.UUID]
+) -> dict[str, Any]:
+    return {
+        "id": artifact_id,
+        "name": clean_text(file.name)[:255],
+        "description": None if file.description is None else clean_text(file.description),
+        "artifact_type": file.artifact_type,
+        "status": ArtifactStatus.READY,
+        "file_path": file.storage_key,
+        "file_name": file.path.rpartition("/")[2],
+        "file_size": file.size_bytes,
+        "storage_type": StorageType.LOCAL,
+        "stage_id": stage.stage_id,
+        "stage_run_id": stage.id,
+        "artifact_metadata": clean_json(_metadata(file, known_datasets)) or None,
+        "relative_path": file.path,
+        "is_captured_log": file.is_captured_log,
+        "attempt_number": stage.attempt_number,
+        "sha256": file.sha256,
+        "media_type": file.media_type,
+    }
+
+
+def _metadata(file: StoredFile, known_datasets: Mapping[str, uuid.UUID]) -> dict[str, Any]:
+    """What is to be kept with it, and the training data set it names in vain."""
+    wanted = file.model and file.model.training_dataset
+    missing = {TRAINING_DATASET_NOT_FOUND: wanted} if wanted and wanted not in known_datasets else {}
+    return {**file.metadata, **missing}
+
+
+async def _insert_datasets(
+    change: RunChange,
+    files: Sequence[StoredFile],
+    ids: Mapping[tuple[bool, str], uuid.UUID],
+    dataset_ids: Mapping[str, uuid.UUID],
+) -> None:
+    rows = [
+        {"id": dataset_ids[file.path], **dataset_row(ids[file.key], file.dataset)}
+        for file in files
+        if file.dataset is not None
+    ]
+    if rows:
+        await change.connection.execute(sa.insert(datasets), rows)
+
+
+async def _insert_models(
+    change: RunChange,
+    stage: sa.Row[Any],
+    outputs: StageOutputs,
+    ids: Mapping[tuple[bool, str], uuid.UUID],
+    known_datasets: Mapping[str, uuid.UUID],
+) -> None:
+    rows = [
+        model_row(
+            ids[file.key],
+            dataclasses.replace(
+                file.model,
+                training_config=file.model.training_config or stage.spec["params"],
+                metrics={**outputs.metrics, **(file.model.metrics or {})},
+            ),
+            known_datasets.get(file.model.training_dataset or ""),
+        )
+        for file in outputs.files
+        if file.model is not None
+    ]
+    if rows:
+        await change.connection.execute(sa.insert(models), rows)
+
+
+def dataset_row(artifact_id: uuid.UUID, facts: DatasetFacts) -> dict[str, Any]:
+    return {
+        "artifact_id": artifact_id,
+        "format": (facts.format or "unknown")[:50],
+        "row_count": facts.row_count,
+        "column_count": facts.column_count,
+        "schema": clean_json(facts.schema),
+    }
+
+
+def model_row(
+    artifact_id: uuid.UUID, facts: ModelFacts, training_dataset_id: uuid.UUID | None
+) -> dict[str, Any]:
+    return {
+        "artifact_id": artifact_id,
+        "model_type": (facts.model_type or "unknown")[:100],
+        "algorithm": (facts.algorithm or "unknown")[:100],
+        "framework": (facts.framework or "unknown")[:100],
+        "model_format": (facts.format or "unknown")[:50],
+        "training_dataset_id": training_dataset_id,
+        "training_config": clean_json(facts.training_config) or None,
+        "metrics": clean_json(facts.metrics) or None,
+    }
+
+
+async def _upstream_datasets(change: RunChange, stage: sa.Row[Any]) -> dict[str, uuid.UUID]:
+    """Dataset ids by ``<dependency>/<path>``, for the direct dependencies of the stage run."""
+    upstream = stage_runs.alias("upstream")
+    this = stage_runs.alias("this")
+    source = sa.func.coalesce(upstream.c.reused_from_id, upstream.c.id)
+    statement = (
+        sa.select(upstream.c.name, artifacts.c.relative_path, datasets.c.id)
+        .select_from(this)
+        .join(upstream, upstream.c.id == sa.any_(this.c.depends_on))
+        .join(artifacts, artifacts.c.stage_run_id == source)
+        .join(datasets, datasets.c.artifact_id == artifacts.c.id)
+        .where(this.c.id == stage.id)
+        .order_by(artifacts.c.attempt_number)
+    )
+    rows = await change.connection.execute(statement)
+    return {f"{name}/{path}": dataset_id for name, path, dataset_id in rows}

@@ -1,0 +1,145 @@
+"""What the API and the supervisor share, and the supervisor with what works beside it: all that needs no graph."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import anyio
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database import migrations
+from app.database.engine import check_reachable, create_engine
+from app.errors import StartupError
+from app.execution.drive import AttemptDriver
+from app.execution.executors.local import LocalExecutor
+from app.execution.janitor import Janitor, RetentionDays
+from app.execution.launch import AttemptLimits
+from app.execution.leftovers import Leftovers
+from app.execution.paths import WorkerHome
+from app.execution.scheduler import Scheduler
+from app.execution.supervisor import Supervisor, SupervisorLimits
+from app.notifications.postgres import Broker
+from app.postgres.errors import EmbeddedPostgresError
+from app.postgres.server import EmbeddedPostgres
+from app.settings import Settings
+from app.storage.local import LocalStore
+
+DATABASE_PATIENCE_SECONDS = 0.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the API and the supervisor share; lives as long as the process serves."""
+
+    settings: Settings
+    database_url: str
+    engine: AsyncEngine
+    broker: Broker
+    store: LocalStore
+    home: WorkerHome
+
+
+@contextlib.asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, str]]:
+    """The database of the settings, or the embedded one: reachable, but not migrated yet. Also its URL."""
+    async with contextlib.AsyncExitStack() as stack:
+        url = settings.database_url
+        if url is None:
+            url = await stack.enter_async_context(_embedded_postgres(settings))
+        engine = create_engine(url, pool_size=settings.database_pool_size)
+        stack.push_async_callback(engine.dispose)
+        await check_reachable(engine, wait_seconds=DATABASE_PATIENCE_SECONDS)
+        yield engine, url
+
+
+@contextlib.asynccontextmanager
+async def _embedded_postgres(settings: Settings) -> AsyncIterator[str]:
+    server = EmbeddedPostgres(settings.home)
+    try:
+        url = await server.start()
+    except EmbeddedPostgresError as error:
+        raise StartupError(str(error)) from error
+    try:
+        async with server.kept_running():
+            yield url
+    finally:
+        await server.stop()
+
+
+@contextlib.asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """Everything below the API and the supervisor, on a migrated database."""
+    home = WorkerHome(settings.home)
+    _make(home)
+    async with database(settings) as (engine, url):
+        await migrations.upgrade(engine)
+        async with Broker(url) as broker:
+            yield Parts(settings, url, engine, broker, LocalStore(home.artifacts), home)
+
+
+def _make(home: WorkerHome) -> None:
+    try:
+        home.make()
+    except OSError as error:
+        raise StartupError(
+            f"MLP_HOME={home.root} can't be used ({error.strerror}): name a folder you may write to"
+        ) from None
+
+
+def create_supervisor(parts: Parts) -> Supervisor:
+    """The engine of this host."""
+    settings = parts.settings
+    limits = AttemptLimits(
+        grace_seconds=settings.grace_seconds,
+        log_limit_bytes=settings.stage_log_limit_bytes,
+        artifact_limit_bytes=settings.artifact_limit_bytes,
+        artifact_limit_files=settings.artifact_limit_files,
+    )
+    executor = LocalExecutor(parts.home.attempts)
+    driver = AttemptDriver(parts.engine, parts.broker, executor, parts.store, limits)
+    return Supervisor(
+        parts.engine,
+        parts.broker,
+        driver,
+        parts.home,
+        SupervisorLimits(
+            concurrent_runs=settings.max_concurrent_pipelines,
+            concurrent_stages=settings.max_concurrent_stages,
+            run_timeout_seconds=settings.pipeline_timeout,
+            disk_reserve_bytes=settings.disk_reserve_bytes,
+            cpus=settings.claimable_cpus,
+            memory_mb=settings.worker_memory_mb,
+            lease_seconds=settings.lease_seconds,
+            lost_after_seconds=settings.lost_after_seconds,
+        ),
+    )
+
+
+def create_janitor(parts: Parts) -> Janitor:
+    """Cleans up the database and the files of this host."""
+    settings = parts.settings
+    executor = LocalExecutor(parts.home.attempts)
+    keep = RetentionDays(
+        runs=settings.run_retention_days,
+        samples=settings.sample_retention_days,
+        events=settings.event_retention_days,
+        logs=settings.log_retention_days,
+    )
+    return Janitor(
+        parts.engine, parts.broker, Leftovers(parts.engine, executor, parts.store, parts.home), keep
+    )
+
+
+def create_scheduler(parts: Parts) -> Scheduler:
+    """What starts runs at their times."""
+    return Scheduler(parts.engine, parts.broker, parts.settings.environment)
+
+
+async def work(settings: Settings) -> None:
+    """The supervisor without the API, until it is cancelled."""
+    async with open_parts(settings) as parts, anyio.create_task_group() as tasks:
+        tasks.start_soon(create_janitor(parts).run)
+        tasks.start_soon(create_scheduler(parts).run)
+        await create_supervisor(parts).run()
