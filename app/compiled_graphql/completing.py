@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from graphql import (
     GraphQLAbstractType,
@@ -38,8 +38,17 @@ from app.compiled_graphql.running import (
     path_of,
 )
 
-if TYPE_CHECKING:
-    from app.compiled_graphql.selecting import Selections
+
+class SelectionSet(Protocol):
+    """The fields that an operation selects of one object type."""
+
+    def execute(self, source: Any, place: Place, run: Run, anchor: Anchor) -> dict[str, Any]: ...
+
+
+class Selections(Protocol):
+    """The selection sets below a field, by the type of the object."""
+
+    def of(self, object_type: GraphQLObjectType, run: Run) -> SelectionSet: ...
 
 
 def completer(

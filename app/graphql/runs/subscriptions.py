@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import strawberry
 
@@ -16,14 +16,11 @@ from app.graphql.runs.inputs import RunFilter, RunFilterArgument
 from app.graphql.shared.connections import NOT_GIVEN, given, sequence_of
 from app.graphql.shared.ids import global_id, required_key
 from app.graphql.shared.info import Info
-from app.graphql.shared.positions import After, follow, located
+from app.graphql.shared.positions import After, RunId, follow, located
 from app.services.streams import ChangedRuns, WantedRuns
-from app.graphql.shared.positions import RunId
 
 if TYPE_CHECKING:
     from app.graphql.loaders import Loaders
-
-
 
 
 @located

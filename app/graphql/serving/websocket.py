@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast
 
 from graphql import GraphQLError
 from starlette.websockets import WebSocketDisconnect
@@ -17,13 +17,18 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import CompleteMessage
 
 from app.graphql.serving.schema import Schema
-from app.graphql.serving.shared_subscriptions import Message, Request
+from app.graphql.serving.shared_subscriptions import Message, Request, SharedSubscriptions
 from app.graphql.shared.context import OperationContext
 
-if TYPE_CHECKING:
-    from app.graphql.serving.view import GraphQLView
-
 _CLOSE_REASON_BYTES = 120  # a control frame holds 125, two of them for the code
+
+
+class SubscribingView(Protocol):
+    """What the handler needs of its view besides what Strawberry's handler needs."""
+
+    subscriptions: SharedSubscriptions
+
+    def encode_json(self, data: object) -> str: ...
 
 
 class WebSocketAdapter(ASGIWebSocketAdapter):
@@ -40,8 +45,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[OperationContext, None]):
     """Strawberry's handler with strict messages and shared subscriptions."""
 
     schema: Schema
-    view: GraphQLView
     websocket: WebSocketAdapter
+
+    @property
+    def _subscribing_view(self) -> SubscribingView:
+        return cast(SubscribingView, self.view)
 
     async def handle_message(self, message: Any) -> None:
         if is_subscribe(message) and isinstance(message.get("payload"), dict):
@@ -65,7 +73,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[OperationContext, None]):
 
     async def run_operation(self, operation: Operation[OperationContext, None]) -> None:
         request = Request(operation.query, operation.operation_name, operation.variables or {})
-        messages = self.view.subscriptions.messages(request, self.context)
+        messages = self._subscribing_view.subscriptions.messages(request, self.context)
         if messages is None:
             await super().run_operation(operation)
             return
@@ -83,7 +91,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[OperationContext, None]):
     async def _deliver(
         self, operation: Operation[OperationContext, None], messages: AsyncIterator[Message]
     ) -> None:
-        start = f'{{"id":{self.view.encode_json(operation.id)},"type":'
+        start = f'{{"id":{self._subscribing_view.encode_json(operation.id)},"type":'
         async for message in messages:
             if message.is_refusal:
                 operation.completed = True

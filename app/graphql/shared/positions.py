@@ -9,8 +9,6 @@ from typing import Annotated, Any, Protocol, TypeVar, cast
 
 import strawberry
 from graphql import located_error
-from typing import Annotated
-import strawberry
 
 
 class Step(Protocol):

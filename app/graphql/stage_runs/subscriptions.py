@@ -10,11 +10,10 @@ from typing import Annotated
 import strawberry
 
 from app.errors import DomainError
-from app.graphql.shared.positions import RunId
 from app.graphql.shared.connections import NOT_GIVEN, given, sequence_of
 from app.graphql.shared.ids import required_key
 from app.graphql.shared.info import Info
-from app.graphql.shared.positions import After, follow, located
+from app.graphql.shared.positions import After, RunId, follow, located
 from app.graphql.shared.scalars import BigInt
 from app.graphql.stage_runs.logs import LogChunk, decode_cursor
 from app.graphql.stage_runs.series import MetricPointBatch, ResourceSampleBatch
