@@ -210,15 +210,15 @@ SENTENCES: dict[Callable[..., str], tuple[FinishReason, tuple[Any, ...]]] = {
 }
 """The sentences that end stages without an attempt of theirs, and with which reason."""
 
-from app.cli.program import COMMANDS
-from app.client.pipeline_file import read_pipeline_file
-from app.domain import messages
-from app.domain.input import pipelines as parsing
-from app.domain.input.cache import CACHE_KEYS
-from app.domain.input.manifest import DATASET_KEYS, ENTRY_KEYS, MODEL_KEYS, parse_manifest
-from app.domain.moves import LEGAL_RUN_MOVES, LEGAL_STAGE_MOVES, STATUS_OF_PHASE
-from app.domain.outcomes import AttemptOutcome, explain
-from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
+LOSSES = {
+    messages.host_is_silent,
+    messages.runner_was_stopped,
+    messages.runner_vanished,
+    messages.end_is_unknown,
+}
+"""Those that follow on "the attempt was lost"."""
+
+ENDINGS, REFUSALS = "How a stage ends", "When a request is refused"
 
 
 def is_listed(reason: FinishReason, sentence: str) -> bool:
