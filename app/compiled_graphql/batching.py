@@ -130,7 +130,7 @@ class DataLoader(Generic[K, V]):
             batch.settle(values)
 
 
-def later(value: Awaitable[V]) -> V:
+def unawaited(value: Awaitable[V]) -> V:
     """For resolvers that return what they loaded without a look at it.
 
     GraphQL awaits whatever a resolver returns. An ``async def`` that only awaits a loader needs a task per object; a

@@ -34,7 +34,7 @@ class Forewarned(Protocol):
     def expect(self, attributes: Attributes) -> None: ...
 
 
-def reads(*attributes: str) -> Mapping[str, Collection[str]]:
+def reads_only(*attributes: str) -> Mapping[str, Collection[str]]:
     """``metadata`` of a field which promises that its resolver looks at no other attributes of its object.
 
     Keys are always there. Of objects which it loads, a resolver may look at those only.

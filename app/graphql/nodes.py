@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import strawberry
 from strawberry import relay
 
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.reading import reads_only
 from app.errors import DomainError
 from app.graphql.loaders import Loaders
 from app.graphql.shared.connections import (
@@ -26,13 +26,13 @@ AnyIds = Annotated[
 
 @strawberry.type(description="Reads of any node by its global id.")
 class NodeQuery:
-    @strawberry.field(description="Any node by its global id, or null.", metadata=reads())
+    @strawberry.field(description="Any node by its global id, or null.", metadata=reads_only())
     async def node(self, info: Info, node_id: AnyId) -> relay.Node | None:
         return await any_node(info.context.loaders, node_id)
 
     @strawberry.field(
         description="Any nodes by their global ids, in that order; null for each that does not exist.",
-        metadata=reads(),
+        metadata=reads_only(),
     )
     async def nodes(self, info: Info, ids: AnyIds) -> list[relay.Node | None]:
         if len(ids) > MAX_PAGE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.reading import reads_only
 from app.database.reads import selections
 from app.graphql.artifacts.inputs import (
     ArtifactFilterArgument,
@@ -30,7 +30,7 @@ from app.graphql.shared.roots import NodeId, conditions_of, node_or_none, root_p
 
 @strawberry.type(description="Reads of artifacts, data sets and models.")
 class ArtifactQuery:
-    @strawberry.field(description="All artifacts of all runs.", metadata=reads())
+    @strawberry.field(description="All artifacts of all runs.", metadata=reads_only())
     async def artifacts(
         self,
         info: Info,
@@ -45,11 +45,11 @@ class ArtifactQuery:
         conditions = conditions_of(where)
         return await root_page(info.context, Artifact, selections.ARTIFACTS, window, conditions)
 
-    @strawberry.field(description="One artifact, or null.", metadata=reads())
+    @strawberry.field(description="One artifact, or null.", metadata=reads_only())
     async def artifact(self, info: Info, node_id: NodeId) -> Artifact | None:
         return await node_or_none(info.context.loaders.artifact_by_id, node_id, "Artifact")
 
-    @strawberry.field(description="All datasets, newest first.", metadata=reads())
+    @strawberry.field(description="All datasets, newest first.", metadata=reads_only())
     async def datasets(
         self,
         info: Info,
@@ -62,7 +62,7 @@ class ArtifactQuery:
         window = window_of(first, after, last, before)
         return await root_page(info.context, Dataset, selections.DATASETS, window, conditions_of(where))
 
-    @strawberry.field(description="All models, newest first.", metadata=reads())
+    @strawberry.field(description="All models, newest first.", metadata=reads_only())
     async def models(
         self,
         info: Info,

@@ -9,8 +9,8 @@ import strawberry
 from strawberry import relay
 from strawberry.scalars import JSON
 
-from app.compiled_graphql.batching import later
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.batching import unawaited
+from app.compiled_graphql.reading import reads_only
 from app.graphql.shared.connections import NESTED_PAGE, NOT_GIVEN, After, Connection, First, window_of
 from app.graphql.shared.enums import ArtifactStatus, ArtifactType, StorageType
 from app.graphql.shared.ids import global_id
@@ -48,39 +48,39 @@ class Artifact(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When it was recorded.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
-    @strawberry.field(description="Global id of the stage which made it.", metadata=reads())
+    @strawberry.field(description="Global id of the stage which made it.", metadata=reads_only())
     def stage_id(self) -> strawberry.ID:
         return global_id("Stage", self.stage_key)
 
-    @strawberry.field(description="Global id of the stage run which made it.", metadata=reads())
+    @strawberry.field(description="Global id of the stage run which made it.", metadata=reads_only())
     def stage_run_id(self) -> strawberry.ID:
         return global_id("StageRun", self.stage_run_key)
 
-    @strawberry.field(description="The stage which made it.", metadata=reads())
+    @strawberry.field(description="The stage which made it.", metadata=reads_only())
     def stage(self, info: Info) -> StageLink:
-        return later(info.context.loaders.stage_by_id.require(self.stage_key))
+        return unawaited(info.context.loaders.stage_by_id.require(self.stage_key))
 
-    @strawberry.field(description="The stage run which made it.", metadata=reads())
+    @strawberry.field(description="The stage run which made it.", metadata=reads_only())
     def stage_run(self, info: Info) -> StageRunLink:
-        return later(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
+        return unawaited(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
 
-    @strawberry.field(description="The run which made it.", metadata=reads())
+    @strawberry.field(description="The run which made it.", metadata=reads_only())
     async def run(self, info: Info) -> RunLink:
         loaders = info.context.loaders
         stage_run = await loaders.stage_run_by_id.require(self.stage_run_key)
         return await loaders.run_by_id.require(stage_run.pipeline_run_key)
 
-    @strawberry.field(description="What is known of it as data, if it is a dataset.", metadata=reads())
+    @strawberry.field(description="What is known of it as data, if it is a dataset.", metadata=reads_only())
     def dataset(self, info: Info) -> Dataset | None:
-        return later(info.context.loaders.dataset_by_artifact.load(self.id))
+        return unawaited(info.context.loaders.dataset_by_artifact.load(self.id))
 
-    @strawberry.field(description="What is known of it as a model, if it is one.", metadata=reads())
+    @strawberry.field(description="What is known of it as a model, if it is one.", metadata=reads_only())
     def model(self, info: Info) -> Model | None:
-        return later(info.context.loaders.model_by_artifact.load(self.id))
+        return unawaited(info.context.loaders.model_by_artifact.load(self.id))
 
     @strawberry.field(
         description="Address of its bytes on this server, as long as they can be read.",
-        metadata=reads("status", "is_active", "storage_type"),
+        metadata=reads_only("status", "is_active", "storage_type"),
     )
     def download_url(self) -> str | None:
         readable = (
@@ -100,20 +100,22 @@ class Dataset(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When it was recorded.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
-    @strawberry.field(description="Global id of the artifact.", metadata=reads())
+    @strawberry.field(description="Global id of the artifact.", metadata=reads_only())
     def artifact_id(self) -> strawberry.ID:
         return global_id("Artifact", self.artifact_key)
 
-    @strawberry.field(description="The artifact which holds the data.", metadata=reads())
+    @strawberry.field(description="The artifact which holds the data.", metadata=reads_only())
     def artifact(self, info: Info) -> Artifact:
-        return later(info.context.loaders.artifact_by_id.require(self.artifact_key))
+        return unawaited(info.context.loaders.artifact_by_id.require(self.artifact_key))
 
-    @strawberry.field(description="The models which were trained with it, newest first.", metadata=reads())
+    @strawberry.field(
+        description="The models which were trained with it, newest first.", metadata=reads_only()
+    )
     def trained_models(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[Model]:
         window = window_of(first, after, default=NESTED_PAGE)
-        return later(info.context.loaders.models_by_dataset(window).load(self.id))
+        return unawaited(info.context.loaders.models_by_dataset(window).load(self.id))
 
 
 @strawberry.type(description="What is known of an artifact as a model.")
@@ -130,21 +132,21 @@ class Model(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When it was recorded.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
-    @strawberry.field(description="Global id of the artifact.", metadata=reads())
+    @strawberry.field(description="Global id of the artifact.", metadata=reads_only())
     def artifact_id(self) -> strawberry.ID:
         return global_id("Artifact", self.artifact_key)
 
-    @strawberry.field(description="Global id of the dataset it was trained with.", metadata=reads())
+    @strawberry.field(description="Global id of the dataset it was trained with.", metadata=reads_only())
     def training_dataset_id(self) -> strawberry.ID | None:
         key = self.training_dataset_key
         return None if key is None else global_id("Dataset", key)
 
-    @strawberry.field(description="The artifact which holds the model.", metadata=reads())
+    @strawberry.field(description="The artifact which holds the model.", metadata=reads_only())
     def artifact(self, info: Info) -> Artifact:
-        return later(info.context.loaders.artifact_by_id.require(self.artifact_key))
+        return unawaited(info.context.loaders.artifact_by_id.require(self.artifact_key))
 
-    @strawberry.field(description="The dataset it was trained with.", metadata=reads())
+    @strawberry.field(description="The dataset it was trained with.", metadata=reads_only())
     def training_dataset(self, info: Info) -> Dataset | None:
         if self.training_dataset_key is None:
             return None
-        return later(info.context.loaders.dataset_by_id.load(self.training_dataset_key))
+        return unawaited(info.context.loaders.dataset_by_id.load(self.training_dataset_key))

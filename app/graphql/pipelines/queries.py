@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.reading import reads_only
 from app.database.reads import selections
 from app.graphql.pipelines.inputs import PipelineFilterArgument, PipelineOrder, PipelineOrderArgument
 from app.graphql.pipelines.types import Pipeline
@@ -24,7 +24,7 @@ from app.graphql.shared.roots import NodeId, conditions_of, node_or_none, root_p
 
 @strawberry.type(description="Reads of pipelines.")
 class PipelineQuery:
-    @strawberry.field(description="All pipelines.", metadata=reads())
+    @strawberry.field(description="All pipelines.", metadata=reads_only())
     async def pipelines(
         self,
         info: Info,
@@ -39,6 +39,6 @@ class PipelineQuery:
         conditions = conditions_of(where)
         return await root_page(info.context, Pipeline, selections.PIPELINES, window, conditions)
 
-    @strawberry.field(description="One pipeline, or null.", metadata=reads())
+    @strawberry.field(description="One pipeline, or null.", metadata=reads_only())
     async def pipeline(self, info: Info, node_id: NodeId) -> Pipeline | None:
         return await node_or_none(info.context.loaders.pipeline_by_id, node_id, "Pipeline")

@@ -9,8 +9,8 @@ import strawberry
 from strawberry import relay
 from strawberry.scalars import JSON
 
-from app.compiled_graphql.batching import later
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.batching import unawaited
+from app.compiled_graphql.reading import reads_only
 from app.domain.vocabulary import EXPECTED_ARTIFACTS
 from app.graphql.runs.inputs import RunFilterArgument, RunOrder, RunOrderArgument
 from app.graphql.shared.connections import NESTED_PAGE, NOT_GIVEN, After, Connection, First, given, window_of
@@ -43,7 +43,7 @@ class Pipeline(relay.Node):
         stages = await info.context.loaders.stages_by_pipeline.load(self.id)
         return [stage for stage in stages if stage.is_active]
 
-    @strawberry.field(description="Its runs.", metadata=reads())
+    @strawberry.field(description="Its runs.", metadata=reads_only())
     def runs(
         self,
         info: Info,
@@ -53,27 +53,27 @@ class Pipeline(relay.Node):
         order_by: RunOrderArgument = RunOrder.CREATED_AT_DESC,
     ) -> Connection[RunLink]:
         window = window_of(first, after, order=sort_of(order_by), default=NESTED_PAGE)
-        return later(info.context.loaders.runs_by_pipeline(window, given(where)).load(self.id))
+        return unawaited(info.context.loaders.runs_by_pipeline(window, given(where)).load(self.id))
 
-    @strawberry.field(description="Its newest run.", metadata=reads())
+    @strawberry.field(description="Its newest run.", metadata=reads_only())
     def latest_run(self, info: Info) -> RunLink | None:
-        return later(info.context.loaders.latest_run_by_pipeline.load(self.id))
+        return unawaited(info.context.loaders.latest_run_by_pipeline.load(self.id))
 
-    @strawberry.field(description="What starts it at set times, newest first.", metadata=reads())
+    @strawberry.field(description="What starts it at set times, newest first.", metadata=reads_only())
     def schedules(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ScheduleLink]:
         window = window_of(first, after, default=NESTED_PAGE)
-        return later(info.context.loaders.schedules_by_pipeline(window).load(self.id))
+        return unawaited(info.context.loaders.schedules_by_pipeline(window).load(self.id))
 
     @strawberry.field(
-        description="Addresses which other systems call to start it, newest first.", metadata=reads()
+        description="Addresses which other systems call to start it, newest first.", metadata=reads_only()
     )
     def webhooks(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[WebhookLink]:
         window = window_of(first, after, default=NESTED_PAGE)
-        return later(info.context.loaders.webhooks_by_pipeline(window).load(self.id))
+        return unawaited(info.context.loaders.webhooks_by_pipeline(window).load(self.id))
 
 
 @strawberry.type(description="A step of a pipeline: a command, and what it depends on.")
@@ -105,13 +105,13 @@ class Stage(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When the stage was created.")
     updated_at: dt.datetime = strawberry.field(description="When the stage or its latest outcome changed.")
 
-    @strawberry.field(description="Global id of its pipeline.", metadata=reads())
+    @strawberry.field(description="Global id of its pipeline.", metadata=reads_only())
     def pipeline_id(self) -> strawberry.ID:
         return global_id("Pipeline", self.pipeline_key)
 
-    @strawberry.field(description="Its pipeline.", metadata=reads())
+    @strawberry.field(description="Its pipeline.", metadata=reads_only())
     def pipeline(self, info: Info) -> Pipeline:
-        return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
+        return unawaited(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
 
     @strawberry.field(description="The stages which must succeed before it.")
     async def dependencies(self, info: Info) -> list[Stage]:
@@ -125,21 +125,22 @@ class Stage(relay.Node):
         return [stage for stage in stages if self.name in (stage.dependency_names or ()) and stage.is_active]
 
     @strawberry.field(
-        description="The kinds of artifact a stage of this type normally makes.", metadata=reads("stage_type")
+        description="The kinds of artifact a stage of this type normally makes.",
+        metadata=reads_only("stage_type"),
     )
     def expected_artifact_types(self) -> list[ArtifactType]:
         return sorted(EXPECTED_ARTIFACTS[self.stage_type])
 
-    @strawberry.field(description="How it went in each run, newest first.", metadata=reads())
+    @strawberry.field(description="How it went in each run, newest first.", metadata=reads_only())
     def stage_runs(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[StageRunLink]:
         window = window_of(first, after, default=NESTED_PAGE)
-        return later(info.context.loaders.stage_runs_by_stage(window).load(self.id))
+        return unawaited(info.context.loaders.stage_runs_by_stage(window).load(self.id))
 
-    @strawberry.field(description="What it made in all runs, newest first.", metadata=reads())
+    @strawberry.field(description="What it made in all runs, newest first.", metadata=reads_only())
     def artifacts(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ArtifactLink]:
         window = window_of(first, after, default=NESTED_PAGE)
-        return later(info.context.loaders.artifacts_by_stage(window).load(self.id))
+        return unawaited(info.context.loaders.artifacts_by_stage(window).load(self.id))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.scalars import JSON
 
-from app.compiled_graphql.batching import later
+from app.compiled_graphql.batching import unawaited
 from app.domain.events import EventKind
 from app.graphql.shared.enums import ArtifactType, FinishReason, RunStatus, StageStatus, describe
 from app.graphql.shared.ids import global_id
@@ -60,7 +60,7 @@ class RunEvent:
 
     @strawberry.field(description="The run as it is now.")
     def run(self, info: Info) -> RunLink:
-        return later(info.context.loaders.run_by_id.require(self.run_key))
+        return unawaited(info.context.loaders.run_by_id.require(self.run_key))
 
 
 @strawberry.interface(description="An event which concerns the run as a whole.")
@@ -92,7 +92,7 @@ class StageProgress(RunEvent):
 
     @strawberry.field(description="The stage run as it is now.")
     def stage_run(self, info: Info) -> StageRunLink:
-        return later(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
+        return unawaited(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
 
 
 @strawberry.type(description="The run was asked for.")
@@ -186,11 +186,11 @@ class ArtifactStored(RunEvent):
 
     @strawberry.field(description="The artifact, unless it has been deleted since.")
     def artifact(self, info: Info) -> ArtifactLink | None:
-        return later(info.context.loaders.artifact_by_id.load(self.artifact_key))
+        return unawaited(info.context.loaders.artifact_by_id.load(self.artifact_key))
 
     @strawberry.field(description="The stage run which made it, as it is now.")
     def stage_run(self, info: Info) -> StageRunLink:
-        return later(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
+        return unawaited(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
 
 
 @strawberry.type(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import strawberry
 
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.reading import reads_only
 from app.database.reads import selections
 from app.errors import DomainError, NotFound
 from app.graphql.runs.comparison import RunComparison
@@ -38,7 +38,7 @@ RunIds = Annotated[
 
 @strawberry.type(description="Reads of runs.")
 class RunQuery:
-    @strawberry.field(description="All runs of all pipelines.", metadata=reads())
+    @strawberry.field(description="All runs of all pipelines.", metadata=reads_only())
     async def runs(
         self,
         info: Info,
@@ -53,7 +53,7 @@ class RunQuery:
         conditions = conditions_of(where)
         return await root_page(info.context, Run, selections.RUNS, window, conditions)
 
-    @strawberry.field(description="One run, or null.", metadata=reads())
+    @strawberry.field(description="One run, or null.", metadata=reads_only())
     async def run(self, info: Info, node_id: NodeId) -> Run | None:
         return await node_or_none(info.context.loaders.run_by_id, node_id, "Run")
 

@@ -12,8 +12,8 @@ import strawberry
 from strawberry import relay
 from strawberry.scalars import JSON
 
-from app.compiled_graphql.batching import later
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.batching import unawaited
+from app.compiled_graphql.reading import reads_only
 from app.database.reads.pages import BY_NUMBER, OLDEST_FIRST, Window
 from app.database.reads.streams import Row
 from app.domain.explanations import explain_run
@@ -112,21 +112,22 @@ class Run(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When it was asked for.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
-    @strawberry.field(description="Global id of its pipeline.", metadata=reads())
+    @strawberry.field(description="Global id of its pipeline.", metadata=reads_only())
     def pipeline_id(self) -> strawberry.ID:
         return global_id("Pipeline", self.pipeline_key)
 
-    @strawberry.field(description="Its pipeline.", metadata=reads())
+    @strawberry.field(description="Its pipeline.", metadata=reads_only())
     def pipeline(self, info: Info) -> PipelineLink:
-        return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
+        return unawaited(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
 
     @strawberry.field(
-        description="Its stages, in the order of the pipeline when the run was started.", metadata=reads()
+        description="Its stages, in the order of the pipeline when the run was started.",
+        metadata=reads_only(),
     )
     def stage_runs(self, info: Info) -> list[StageRunLink]:
-        return later(info.context.loaders.stage_runs_by_run.load(self.id))
+        return unawaited(info.context.loaders.stage_runs_by_run.load(self.id))
 
-    @strawberry.field(description="How many of its stage runs have each status.", metadata=reads())
+    @strawberry.field(description="How many of its stage runs have each status.", metadata=reads_only())
     async def stage_run_counts(self, info: Info) -> StageRunCounts:
         return StageRunCounts.of(await info.context.loaders.stage_run_counts_by_run.load(self.id))
 
@@ -146,12 +147,12 @@ class Run(relay.Node):
             return None
         return (await info.context.loaders.queue_place_by_run.load(self.id)).runs_ahead + 1
 
-    @strawberry.field(description="Everything its stages made, oldest first.", metadata=reads())
+    @strawberry.field(description="Everything its stages made, oldest first.", metadata=reads_only())
     def artifacts(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ArtifactLink]:
         window = window_of(first, after, order=OLDEST_FIRST, default=NESTED_PAGE)
-        return later(info.context.loaders.artifacts_by_run(window).load(self.id))
+        return unawaited(info.context.loaders.artifacts_by_run(window).load(self.id))
 
     @strawberry.field(
         description="What happened to it, oldest first. The subscription runEvents goes on from the same cursor."
@@ -167,27 +168,28 @@ class Run(relay.Node):
         last_seq = self.last_event_seq if size > 0 else seen
         return RunEventBatch.of(self.id, batch_of(seen, rows, last_seq))
 
-    @strawberry.field(description="The pipeline as it was when the run was started.", metadata=reads())
+    @strawberry.field(description="The pipeline as it was when the run was started.", metadata=reads_only())
     def definition(self, info: Info) -> JSON | None:
-        return later(info.context.loaders.definition_by_run.load(self.id))
+        return unawaited(info.context.loaders.definition_by_run.load(self.id))
 
-    @strawberry.field(description="The run which this one does again.", metadata=reads())
+    @strawberry.field(description="The run which this one does again.", metadata=reads_only())
     def retry_of(self, info: Info) -> Run | None:
         if self.retry_of_key is None:
             return None
-        return later(info.context.loaders.run_by_id.load(self.retry_of_key))
+        return unawaited(info.context.loaders.run_by_id.load(self.retry_of_key))
 
-    @strawberry.field(description="The runs which do this one again.", metadata=reads())
+    @strawberry.field(description="The runs which do this one again.", metadata=reads_only())
     def retries(self, info: Info) -> list[Run]:
-        return later(info.context.loaders.retries_by_run.load(self.id))
+        return unawaited(info.context.loaders.retries_by_run.load(self.id))
 
     @strawberry.field(
-        description="True if cancelRun would have an effect.", metadata=reads("status", "cancel_requested_at")
+        description="True if cancelRun would have an effect.",
+        metadata=reads_only("status", "cancel_requested_at"),
     )
     def can_cancel(self) -> bool:
         return self.status not in RUN_FINAL and self.cancel_requested_at is None
 
-    @strawberry.field(description="True if retryRun may be called.", metadata=reads("status"))
+    @strawberry.field(description="True if retryRun may be called.", metadata=reads_only("status"))
     def can_retry(self) -> bool:
         return self.status in RUN_FINAL
 

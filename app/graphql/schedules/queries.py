@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.reading import reads_only
 from app.database.reads import selections
 from app.graphql.schedules.types import Schedule
 from app.graphql.shared.connections import Connection
@@ -18,6 +18,6 @@ class ScheduleQuery:
         Schedule, selections.SCHEDULES, "All schedules of all pipelines, newest first."
     )
 
-    @strawberry.field(description="One schedule, or null.", metadata=reads())
+    @strawberry.field(description="One schedule, or null.", metadata=reads_only())
     async def schedule(self, info: Info, node_id: NodeId) -> Schedule | None:
         return await node_or_none(info.context.loaders.schedule_by_id, node_id, "Schedule")

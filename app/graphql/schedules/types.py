@@ -10,8 +10,8 @@ import strawberry
 from strawberry import relay
 from strawberry.scalars import JSON
 
-from app.compiled_graphql.batching import later
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.batching import unawaited
+from app.compiled_graphql.reading import reads_only
 from app.domain.cron import Cron, upcoming
 from app.errors import DomainError
 from app.graphql.shared.enums import MissedPolicy
@@ -53,25 +53,26 @@ class Schedule(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When the schedule was created.")
     updated_at: dt.datetime = strawberry.field(description="When it was changed or last came due.")
 
-    @strawberry.field(description="Global id of its pipeline.", metadata=reads())
+    @strawberry.field(description="Global id of its pipeline.", metadata=reads_only())
     def pipeline_id(self) -> strawberry.ID:
         return global_id("Pipeline", self.pipeline_key)
 
-    @strawberry.field(description="The pipeline it runs.", metadata=reads())
+    @strawberry.field(description="The pipeline it runs.", metadata=reads_only())
     def pipeline(self, info: Info) -> PipelineLink:
-        return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
+        return unawaited(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
 
     @strawberry.field(
-        description="The run it started last; null before the first or if it was deleted.", metadata=reads()
+        description="The run it started last; null before the first or if it was deleted.",
+        metadata=reads_only(),
     )
     def last_run(self, info: Info) -> RunLink | None:
         if self.last_run_key is None:
             return None
-        return later(info.context.loaders.run_by_id.load(self.last_run_key))
+        return unawaited(info.context.loaders.run_by_id.load(self.last_run_key))
 
     @strawberry.field(
         description="When it will come due, soonest first; none while it is switched off.",
-        metadata=reads("next_run_at", "cron", "time_zone"),
+        metadata=reads_only("next_run_at", "cron", "time_zone"),
     )
     def next_runs(self, first: FirstRuns = 5) -> list[dt.datetime]:
         if not 0 <= first <= MAX_NEXT_RUNS:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
 
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.reading import reads_only
 from app.database.reads.pages import NEWEST_FIRST, Order, Window
 from app.domain.text import is_storable
 from app.errors import DomainError
@@ -65,11 +65,11 @@ class Connection(Generic[T]):
     has_more: strawberry.Private[bool]
     count: strawberry.Private[Callable[[], Awaitable[int]]]
 
-    @strawberry.field(description="The nodes of the page, each with its cursor.", metadata=reads())
+    @strawberry.field(description="The nodes of the page, each with its cursor.", metadata=reads_only())
     def edges(self) -> list[Edge[T]]:
         return [Edge(cursor=encode_cursor(self.window.order, node), node=node) for node in self.nodes]
 
-    @strawberry.field(description="Where the page lies in its list.", metadata=reads())
+    @strawberry.field(description="Where the page lies in its list.", metadata=reads_only())
     def page_info(self) -> PageInfo:
         order, inside = self.window.order, self.window.position is not None
         return PageInfo(
@@ -80,7 +80,7 @@ class Connection(Generic[T]):
         )
 
     @strawberry.field(
-        description="Number of nodes of the whole list; costs a statement of its own.", metadata=reads()
+        description="Number of nodes of the whole list; costs a statement of its own.", metadata=reads_only()
     )
     async def total_count(self) -> int:
         return await self.count()

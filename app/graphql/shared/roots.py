@@ -6,7 +6,7 @@ from typing import Annotated, Any, Protocol
 
 import strawberry
 
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.reading import reads_only
 from app.database.reads.pages import Conditions, Window, count, page
 from app.database.reads.selections import Selection
 from app.graphql.shared.connections import (
@@ -41,7 +41,7 @@ def newest_first(cls: type[T], selection: Selection, description: str) -> Any:
     ) -> Connection[T]:
         return await root_page(info.context, cls, selection, window_of(first, after, last, before))
 
-    return strawberry.field(resolver=resolve, description=description, metadata=reads())
+    return strawberry.field(resolver=resolve, description=description, metadata=reads_only())
 
 
 class Filter(Protocol):

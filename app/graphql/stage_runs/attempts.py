@@ -8,8 +8,8 @@ from typing import Any
 
 import strawberry
 
-from app.compiled_graphql.batching import later
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.batching import unawaited
+from app.compiled_graphql.reading import reads_only
 from app.graphql.shared.enums import FinishReason
 from app.graphql.shared.info import Info
 from app.graphql.shared.scalars import BigInt
@@ -41,11 +41,13 @@ class StageAttempt:
         description="Output beyond the limit, which was dropped."
     )
 
-    @strawberry.field(description="The worker which looked after it, if it is still known.", metadata=reads())
+    @strawberry.field(
+        description="The worker which looked after it, if it is still known.", metadata=reads_only()
+    )
     def worker(self, info: Info) -> Worker | None:
         if self.worker_key is None:
             return None
-        return later(info.context.loaders.worker_by_id.load(self.worker_key))
+        return unawaited(info.context.loaders.worker_by_id.load(self.worker_key))
 
     @strawberry.field(description="How it ended, with everything that is known; null until then.")
     async def end(self, info: Info) -> StageEnd | None:

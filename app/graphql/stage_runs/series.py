@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import strawberry
 
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.reading import reads_only
 from app.domain.units import BYTES_PER_MB
 from app.graphql.shared.ids import global_id
 from app.graphql.shared.scalars import BigInt, MetricValue
@@ -29,11 +29,11 @@ class ResourceSample:
     read_bytes: BigInt | None = strawberry.field(description="Bytes read from storage so far.")
     write_bytes: BigInt | None = strawberry.field(description="Bytes written to storage so far.")
 
-    @strawberry.field(description="Global id of the stage run.", metadata=reads())
+    @strawberry.field(description="Global id of the stage run.", metadata=reads_only())
     def stage_run_id(self) -> strawberry.ID:
         return global_id("StageRun", self.stage_run_key)
 
-    @strawberry.field(description="Memory in MB.", metadata=reads("memory_bytes"))
+    @strawberry.field(description="Memory in MB.", metadata=reads_only("memory_bytes"))
     def memory_mb(self) -> float:
         return self.memory_bytes / BYTES_PER_MB
 
@@ -47,7 +47,7 @@ class MetricPoint:
     value: MetricValue = strawberry.field(description="The value.")
     at: dt.datetime = strawberry.field(description="When it was recorded.")
 
-    @strawberry.field(description="Global id of the stage run.", metadata=reads())
+    @strawberry.field(description="Global id of the stage run.", metadata=reads_only())
     def stage_run_id(self) -> strawberry.ID:
         return global_id("StageRun", self.stage_run_key)
 

@@ -11,8 +11,8 @@ import strawberry
 from strawberry import relay
 from strawberry.scalars import JSON
 
-from app.compiled_graphql.batching import later
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.batching import unawaited
+from app.compiled_graphql.reading import reads_only
 from app.database.reads.pages import OLDEST_FIRST
 from app.domain.artifacts import OUTPUTS_PATH
 from app.domain.explanations import Surroundings, explain_stage
@@ -98,41 +98,41 @@ class StageRun(relay.Node):
 
     @strawberry.field(
         description="Address on this server of all its outputs as one tar archive, once it is COMPLETED.",
-        metadata=reads("status"),
+        metadata=reads_only("status"),
     )
     def outputs_url(self) -> str | None:
         return OUTPUTS_PATH % self.id if self.status is StageStatus.COMPLETED else None
 
-    @strawberry.field(description="Global id of its run.", metadata=reads())
+    @strawberry.field(description="Global id of its run.", metadata=reads_only())
     def pipeline_run_id(self) -> strawberry.ID:
         return global_id("Run", self.pipeline_run_key)
 
-    @strawberry.field(description="Global id of its stage.", metadata=reads())
+    @strawberry.field(description="Global id of its stage.", metadata=reads_only())
     def stage_id(self) -> strawberry.ID:
         return global_id("Stage", self.stage_key)
 
-    @strawberry.field(description="The run it belongs to.", metadata=reads())
+    @strawberry.field(description="The run it belongs to.", metadata=reads_only())
     def run(self, info: Info) -> RunLink:
-        return later(info.context.loaders.run_by_id.require(self.pipeline_run_key))
+        return unawaited(info.context.loaders.run_by_id.require(self.pipeline_run_key))
 
-    @strawberry.field(description="The stage of the pipeline, as it is now.", metadata=reads())
+    @strawberry.field(description="The stage of the pipeline, as it is now.", metadata=reads_only())
     def stage(self, info: Info) -> StageLink:
-        return later(info.context.loaders.stage_by_id.require(self.stage_key))
+        return unawaited(info.context.loaders.stage_by_id.require(self.stage_key))
 
-    @strawberry.field(description="The worker which looks after it, or did last.", metadata=reads())
+    @strawberry.field(description="The worker which looks after it, or did last.", metadata=reads_only())
     def worker(self, info: Info) -> Worker | None:
         if self.worker_key is None:
             return None
-        return later(info.context.loaders.worker_by_id.load(self.worker_key))
+        return unawaited(info.context.loaders.worker_by_id.load(self.worker_key))
 
     @strawberry.field(
         description="The stage run of an earlier run whose results it took over, by a retry or from the cache.",
-        metadata=reads(),
+        metadata=reads_only(),
     )
     def reused_from(self, info: Info) -> StageRun | None:
         if self.reused_from_key is None:
             return None
-        return later(info.context.loaders.stage_run_by_id.load(self.reused_from_key))
+        return unawaited(info.context.loaders.stage_run_by_id.load(self.reused_from_key))
 
     @strawberry.field(description="The stage runs which must succeed before it.")
     async def dependencies(self, info: Info) -> list[StageRun]:
@@ -158,28 +158,31 @@ class StageRun(relay.Node):
         around = Surroundings(siblings, run, stage_limit, capacity, dt.datetime.now(dt.UTC))
         return Explanation.of(explain_stage(self, around))
 
-    @strawberry.field(description="What it made, oldest first.", metadata=reads())
+    @strawberry.field(description="What it made, oldest first.", metadata=reads_only())
     def artifacts(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ArtifactLink]:
         window = window_of(first, after, order=OLDEST_FIRST, default=NESTED_PAGE)
-        return later(info.context.loaders.artifacts_by_stage_run(window).load(self.id))
+        return unawaited(info.context.loaders.artifacts_by_stage_run(window).load(self.id))
 
-    @strawberry.field(description="Its attempts, oldest first.", metadata=reads())
+    @strawberry.field(description="Its attempts, oldest first.", metadata=reads_only())
     def attempts(self, info: Info) -> list[StageAttempt]:
-        return later(info.context.loaders.attempts_by_stage_run.load(self.id))
+        return unawaited(info.context.loaders.attempts_by_stage_run.load(self.id))
 
     @strawberry.field(description="How it ended, with everything that is known; null until then.")
     async def end(self, info: Info) -> StageEnd | None:
         return StageEnd.of_stage_run(self, await info.context.loaders.attempts_by_stage_run.load(self.id))
 
     @strawberry.field(
-        description="Its command, environment, parameters and limits after all merging.", metadata=reads()
+        description="Its command, environment, parameters and limits after all merging.",
+        metadata=reads_only(),
     )
     def spec(self, info: Info) -> JSON | None:
-        return later(info.context.loaders.spec_by_stage_run.load(self.id))
+        return unawaited(info.context.loaders.spec_by_stage_run.load(self.id))
 
-    @strawberry.field(description="A piece of what it printed.", metadata=reads("attempt_number", "phase"))
+    @strawberry.field(
+        description="A piece of what it printed.", metadata=reads_only("attempt_number", "phase")
+    )
     async def log(
         self,
         info: Info,
@@ -198,21 +201,21 @@ class StageRun(relay.Node):
 
     @strawberry.field(
         description="CPU and memory over time. A long series is thinned out to the peaks of its intervals.",
-        metadata=reads(),
+        metadata=reads_only(),
     )
     def resource_samples(self, info: Info, max_points: MaxPoints = 200) -> list[ResourceSample]:
-        return later(info.context.loaders.samples_by_stage_run(checked_points(max_points)).load(self.id))
+        return unawaited(info.context.loaders.samples_by_stage_run(checked_points(max_points)).load(self.id))
 
     @strawberry.field(
         description="The metrics it reported, by name and step. A long series is thinned out.",
-        metadata=reads(),
+        metadata=reads_only(),
     )
     def metric_points(
         self, info: Info, name: MetricName = NOT_GIVEN, max_points: MaxPoints = 200
     ) -> list[MetricPoint]:
         refuse_unstorable(given(name), "name")
         loader = info.context.loaders.metric_points_by_stage_run(given(name), checked_points(max_points))
-        return later(loader.load(self.id))
+        return unawaited(loader.load(self.id))
 
 
 def checked_points(max_points: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.reading import reads_only
 from app.database.reads import selections
 from app.graphql.shared.connections import Connection
 from app.graphql.shared.info import Info
@@ -18,6 +18,6 @@ class WebhookQuery:
         Webhook, selections.WEBHOOKS, "All webhooks of all pipelines, newest first."
     )
 
-    @strawberry.field(description="One webhook, or null.", metadata=reads())
+    @strawberry.field(description="One webhook, or null.", metadata=reads_only())
     async def webhook(self, info: Info, node_id: NodeId) -> Webhook | None:
         return await node_or_none(info.context.loaders.webhook_by_id, node_id, "Webhook")

@@ -8,8 +8,8 @@ import uuid
 import strawberry
 from strawberry import relay
 
-from app.compiled_graphql.batching import later
-from app.compiled_graphql.reading import reads
+from app.compiled_graphql.batching import unawaited
+from app.compiled_graphql.reading import reads_only
 from app.graphql.shared.ids import global_id
 from app.graphql.shared.info import Info
 from app.graphql.shared.links import PipelineLink
@@ -25,14 +25,14 @@ class Webhook(relay.Node):
     created_at: dt.datetime = strawberry.field(description="When the webhook was created.")
     updated_at: dt.datetime = strawberry.field(description="When the webhook was changed.")
 
-    @strawberry.field(description="Path to POST to on this server.", metadata=reads())
+    @strawberry.field(description="Path to POST to on this server.", metadata=reads_only())
     def path(self) -> str:
         return f"/hooks/{self.id}"
 
-    @strawberry.field(description="Global id of its pipeline.", metadata=reads())
+    @strawberry.field(description="Global id of its pipeline.", metadata=reads_only())
     def pipeline_id(self) -> strawberry.ID:
         return global_id("Pipeline", self.pipeline_key)
 
-    @strawberry.field(description="The pipeline it runs.", metadata=reads())
+    @strawberry.field(description="The pipeline it runs.", metadata=reads_only())
     def pipeline(self, info: Info) -> PipelineLink:
-        return later(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
+        return unawaited(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
