@@ -87,7 +87,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class QueuePlace:
+class QueuePosition:
     """Where a PENDING run stands, and whether runs it must not run beside are RUNNING."""
 
     runs_ahead: int
@@ -224,11 +224,11 @@ def _culprits(stage: StageFacts, siblings: Iterable[StageFacts]) -> tuple[StageF
 
 
 def explain_run(
-    run: RunFacts, stages: Sequence[StageFacts], capacity: Capacity, place: QueuePlace
+    run: RunFacts, stages: Sequence[StageFacts], capacity: Capacity, position: QueuePosition
 ) -> Explanation:
     """``stages``: all stage runs of the run."""
     if run.status is RunStatus.PENDING:
-        return _explain_queue(capacity, place)
+        return _explain_queue(capacity, position)
     if run.status is RunStatus.RUNNING:
         return _explain_running(run, stages)
     if run.status is RunStatus.COMPLETED:
@@ -243,20 +243,20 @@ def explain_run(
     return Explanation(Cause.FAILED, f"It failed: {run.error_message or 'no message'}.", _failed(stages))
 
 
-def _explain_queue(capacity: Capacity, place: QueuePlace) -> Explanation:
+def _explain_queue(capacity: Capacity, position: QueuePosition) -> Explanation:
     if capacity.live_workers == 0:
         return Explanation(Cause.WAITS_FOR_WORKER, "No worker is alive.")
-    if place.key_is_taken:
+    if position.key_is_taken:
         return Explanation(Cause.WAITS_FOR_OTHER_RUNS, "A run with the same concurrency key is at work.")
-    if place.pipeline_limit is not None and place.running_of_pipeline >= place.pipeline_limit:
+    if position.pipeline_limit is not None and position.running_of_pipeline >= position.pipeline_limit:
         return Explanation(
             Cause.WAITS_FOR_OTHER_RUNS,
-            f"Its pipeline may have {place.pipeline_limit} runs at work at a time, and has "
-            f"{place.running_of_pipeline}.",
+            f"Its pipeline may have {position.pipeline_limit} runs at work at a time, and has "
+            f"{position.running_of_pipeline}.",
         )
     return Explanation(
         Cause.WAITS_FOR_CAPACITY,
-        f"It waits to be started. Runs at work: {capacity.running_runs}; runs ahead of it: {place.runs_ahead}.",
+        f"It waits to be started. Runs at work: {capacity.running_runs}; runs ahead of it: {position.runs_ahead}.",
     )
 
 

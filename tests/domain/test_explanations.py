@@ -12,7 +12,7 @@ from app.domain.explanations import (
     Capacity,
     Cause,
     Explanation,
-    QueuePlace,
+    QueuePosition,
     Surroundings,
     explain_run,
     explain_stage,
@@ -158,7 +158,7 @@ def test_every_status_of_a_run_is_explained(run: Run, cause: Cause, because_of: 
         Stage("b", StageStatus.RUNNING, Phase.RUNNING),
         Stage("c", phase=Phase.BLOCKED),
     ]
-    explanation = explain_run(run, stages, Capacity(1, 1, 5), QueuePlace(4, 0, None, False))
+    explanation = explain_run(run, stages, Capacity(1, 1, 5), QueuePosition(4, 0, None, False))
     assert (explanation.cause, names(explanation)) == (cause, because_of)
 
 
@@ -167,27 +167,27 @@ def test_every_status_of_a_run_is_explained(run: Run, cause: Cause, because_of: 
     [
         (
             Capacity(1, 5, 5),
-            QueuePlace(3, 1, 2, False),
+            QueuePosition(3, 1, 2, False),
             Cause.WAITS_FOR_CAPACITY,
             "It waits to be started. Runs at work: 5; runs ahead of it: 3.",
         ),
         (
             Capacity(1, 5, 5),
-            QueuePlace(0, 2, 2, False),
+            QueuePosition(0, 2, 2, False),
             Cause.WAITS_FOR_OTHER_RUNS,
             "Its pipeline may have 2 runs at work at a time, and has 2.",
         ),
         (
             Capacity(1, 5, 5),
-            QueuePlace(0, 0, None, True),
+            QueuePosition(0, 0, None, True),
             Cause.WAITS_FOR_OTHER_RUNS,
             "A run with the same concurrency key is at work.",
         ),
-        (Capacity(0, 0, 0), QueuePlace(0, 0, None, True), Cause.WAITS_FOR_WORKER, "No worker is alive."),
+        (Capacity(0, 0, 0), QueuePosition(0, 0, None, True), Cause.WAITS_FOR_WORKER, "No worker is alive."),
     ],
 )
 def test_a_waiting_run_tells_what_is_in_its_way(
-    capacity: Capacity, place: QueuePlace, cause: Cause, summary: str
+    capacity: Capacity, place: QueuePosition, cause: Cause, summary: str
 ) -> None:
     assert explain_run(Run(RunStatus.PENDING), [], capacity, place) == Explanation(cause, summary)
 
@@ -199,7 +199,7 @@ def test_a_request_to_stop_that_came_too_late_is_told_of_what_it_missed_only() -
     assert late in explained(Stage("a", COMPLETED, completed_at=after), run=run).summary
     assert late not in explained(Stage("a", COMPLETED, completed_at=before), run=run).summary
     assert late not in explained(Stage("a", COMPLETED, completed_at=after)).summary
-    assert late in explain_run(run, [Stage("a", COMPLETED)], IDLE, QueuePlace(0, 0, None, False)).summary
+    assert late in explain_run(run, [Stage("a", COMPLETED)], IDLE, QueuePosition(0, 0, None, False)).summary
 
 
 def test_a_run_that_is_stopped_names_what_it_is_too_late_for() -> None:
@@ -208,7 +208,7 @@ def test_a_run_that_is_stopped_names_what_it_is_too_late_for() -> None:
         Stage("b", StageStatus.RUNNING, Phase.RUNNING),
     ]
     run = Run(cancel_requested_at=NOON, cancel_reason="enough")
-    explanation = explain_run(run, stages, IDLE, QueuePlace(0, 0, None, False))
+    explanation = explain_run(run, stages, IDLE, QueuePosition(0, 0, None, False))
     assert explanation.summary == (
         "It is being stopped: enough. It comes too late for 'a': the outputs are being stored."
     )

@@ -29,7 +29,7 @@ def stage_limits() -> sa.Select[Any]:
 
 
 @cache
-def queue_places() -> sa.Select[Any]:
+def queue_positions() -> sa.Select[Any]:
     """(run, pending runs ahead, running runs of its pipeline, how many of those may be, whether its key is taken)."""
     run, other = pipeline_runs.c, pipeline_runs.alias("other")
     o, number = other.c, sa.select(sa.func.count())

@@ -11,13 +11,19 @@ from strawberry.scalars import JSON
 from app.compiled_graphql.batching import DataLoader
 from app.database.reads import selections
 from app.database.reads.pages import Window, page_per_parent
-from app.database.reads.runs import latest_runs, queue_places, run_definitions, stage_limits, stage_run_counts
+from app.database.reads.runs import (
+    latest_runs,
+    queue_positions,
+    run_definitions,
+    stage_limits,
+    stage_run_counts,
+)
 from app.database.reads.selections import KEYS
 from app.database.tables import (
     pipeline_runs,
     run_events,
 )
-from app.domain.explanations import QueuePlace
+from app.domain.explanations import QueuePosition
 from app.domain.vocabulary import StageStatus
 from app.graphql.runs.inputs import RunFilter
 from app.graphql.runs.types import Run
@@ -69,10 +75,10 @@ class RunLoaders(LoaderFactory):
         return self._value(stage_limits(), None)
 
     @cached_property
-    def queue_place_by_run(self) -> DataLoader[uuid.UUID, QueuePlace]:
-        async def load(keys: list[uuid.UUID]) -> list[QueuePlace]:
-            rows = await self._reader.rows(queue_places(), {KEYS: keys})
-            found = {key: QueuePlace(*place) for key, *place in rows}
-            return [found.get(key, QueuePlace(0, 0, None, False)) for key in keys]
+    def queue_position_by_run(self) -> DataLoader[uuid.UUID, QueuePosition]:
+        async def load(keys: list[uuid.UUID]) -> list[QueuePosition]:
+            rows = await self._reader.rows(queue_positions(), {KEYS: keys})
+            found = {key: QueuePosition(*facts) for key, *facts in rows}
+            return [found.get(key, QueuePosition(0, 0, None, False)) for key in keys]
 
         return DataLoader(load)

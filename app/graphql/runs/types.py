@@ -134,18 +134,18 @@ class Run(relay.Node):
     @strawberry.field(description="Why it waits, what it does, or why it ended.")
     async def explanation(self, info: Info) -> Explanation:
         loaders = info.context.loaders
-        stages, capacity, place = await asyncio.gather(
+        stages, capacity, position = await asyncio.gather(
             loaders.stage_runs_by_run.load(self.id),
             loaders.capacity.load(None),
-            loaders.queue_place_by_run.load(self.id),
+            loaders.queue_position_by_run.load(self.id),
         )
-        return Explanation.of(explain_run(self, stages, capacity, place))
+        return Explanation.of(explain_run(self, stages, capacity, position))
 
     @strawberry.field(description="Its place in the queue, from 1; null unless it is PENDING.")
     async def queue_position(self, info: Info) -> int | None:
         if self.status is not RunStatus.PENDING:
             return None
-        return (await info.context.loaders.queue_place_by_run.load(self.id)).runs_ahead + 1
+        return (await info.context.loaders.queue_position_by_run.load(self.id)).runs_ahead + 1
 
     @strawberry.field(description="Everything its stages made, oldest first.", metadata=reads_only())
     def artifacts(
