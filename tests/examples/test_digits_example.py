@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import json
 import math
 import re
 from collections import Counter
@@ -189,6 +190,28 @@ def test_the_registered_model_is_the_winner_with_a_card(outcomes: dict[str, Stag
     assert (
         f"| accuracy | {accuracy:.4f} |" in (outcomes["register"].out / "reports/model_card.md").read_text()
     )
+
+
+def test_the_answer_in_the_readme_is_true(outcomes: dict[str, StageOutcome]) -> None:
+    readme = (EXAMPLES.parents[1] / "README.md").read_text()
+    [text] = re.findall(r"```json\n(.*?)```", readme, re.DOTALL)
+    [shown] = json.loads(text)["data"]["models"]["nodes"]
+    [entry] = [entry for entry in outcomes["register"].manifest() if entry["type"] == "MODEL"]
+    metrics = {**entry["model"]["metrics"], **outcomes["register"].json("out/metrics.json")}
+    assert shown["algorithm"] == entry["model"]["algorithm"]
+    assert shown["metrics"] == pytest.approx(metrics, rel=0.05)  # libraries of other versions round otherwise
+    assert shown["artifact"]["name"] == entry["name"]
+    assert shown["artifact"]["fileSize"] == pytest.approx(
+        (outcomes["register"].out / entry["path"]).stat().st_size, rel=0.05
+    )
+    stage, _, path = entry["model"]["trainingDataset"].partition("/")
+    table = _rows(outcomes[stage].out / path)
+    [dataset] = [entry for entry in outcomes[stage].manifest() if entry["path"] == path]
+    assert shown["trainingDataset"] == {
+        "rowCount": len(table) - 1,
+        "columnCount": len(table[0]),
+        "artifact": {"name": dataset["name"]},
+    }
 
 
 def test_register_refuses_a_model_below_the_minimum(
