@@ -13,21 +13,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.database.reads.attempts import Attempt, attempts_of_host
 from app.execution.executors.base import AttemptState, Executor
 from app.execution.failures import isolated, log_failure
+from app.notifications.notifier import Notifier
 from app.services.state import attempt_reports
-from app.services.state.run_transaction import Publisher
 
 logger = logging.getLogger(__name__)
 
 
 async def adopt_attempts(
-    engine: AsyncEngine, hints: Publisher, host_id: uuid.UUID, worker_id: uuid.UUID
+    engine: AsyncEngine, notifier: Notifier, host_id: uuid.UUID, worker_id: uuid.UUID
 ) -> list[Attempt]:
     """Attempts of this host that are not over, now this worker's."""
     async with engine.connect() as connection:
         found = await attempts_of_host(connection, host_id)
     for attempt in found:
         with isolated(logger, f"adopt attempt {attempt.id}"):
-            await attempt_reports.adopt_attempt(engine, hints, attempt.key, worker_id)
+            await attempt_reports.adopt_attempt(engine, notifier, attempt.key, worker_id)
             logger.info("adopted attempt %s of stage %s", attempt.id, attempt.stage_name)
     return found
 

@@ -19,8 +19,8 @@ from app.database.reads.cache import OutputFile
 from app.domain.cache.keys import KeyPart, cache_key, digest_of
 from app.domain.cache.misses import CacheMiss, MissReason, changed_since
 from app.execution.declared_files import FilesUnreadable, digests_of_declared
+from app.notifications.notifier import Notifier
 from app.services.state import cache_hits
-from app.services.state.run_transaction import Publisher
 from app.storage.base import ArtifactStore, BlobNotFound
 
 
@@ -34,7 +34,7 @@ class StageCache:
     """Looks up earlier executions of stages that have a cache, on a host with this store."""
 
     engine: AsyncEngine
-    hints: Publisher
+    notifier: Notifier
     store: ArtifactStore
 
     async def stands_in(self, attempt: Attempt) -> bool:
@@ -49,7 +49,7 @@ class StageCache:
         miss = await self._take_over(attempt, key) if may_use else CacheMiss(MissReason.BYPASSED)
         if miss is None:
             return True
-        await cache_hits.note_miss(self.engine, self.hints, attempt.key, key, miss)
+        await cache_hits.note_miss(self.engine, self.notifier, attempt.key, key, miss)
         return False
 
     async def confirm(self, attempt: Attempt) -> None:
@@ -57,7 +57,7 @@ class StageCache:
         async with self.engine.connect() as connection:
             key = await cache.key_of(connection, attempt.stage_run_id)
         if key is not None and key[KeyPart.FILES] != await self._files_now(attempt):
-            await cache_hits.withdraw_key(self.engine, self.hints, attempt.key)
+            await cache_hits.withdraw_key(self.engine, self.notifier, attempt.key)
 
     async def _key(self, attempt: Attempt) -> dict[str, Any]:
         files = await _digests(attempt)
@@ -83,7 +83,7 @@ class StageCache:
                 return CacheMiss(MissReason.FIRST) if last is None else changed_since(last.key, key)
             outputs = await cache.outputs_of(connection, source)
         if await self._are_there(outputs) and await cache_hits.take_over(
-            self.engine, self.hints, attempt.key, source.stage_run_id, digest
+            self.engine, self.notifier, attempt.key, source.stage_run_id, digest
         ):
             return None
         return CacheMiss(MissReason.OUTPUTS_GONE)

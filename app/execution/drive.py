@@ -26,10 +26,10 @@ from app.execution.ingest import Ingest, instant
 from app.execution.launch import AttemptLimits, prepare_attempt
 from app.execution.metric_file import MetricFile
 from app.execution.reports import ReportWriter
+from app.notifications.notifier import Notifier
 from app.runner.outputs import OutputRefused
 from app.services.state import attempt_reports
 from app.services.state.outputs import StageOutputs
-from app.services.state.run_transaction import Publisher
 from app.storage.base import StorageError, StorageUnavailable
 from app.storage.files import is_full
 from app.storage.local import LocalStore
@@ -54,7 +54,7 @@ class AttemptDriver:
     """What is needed to drive attempts on this host."""
 
     engine: AsyncEngine
-    hints: Publisher
+    notifier: Notifier
     executor: Executor
     store: LocalStore
     limits: AttemptLimits
@@ -118,7 +118,7 @@ class AttemptDriver:
     async def _drive(self, attempt: Attempt) -> None:
         try:
             if not await self._is_spared(attempt):
-                ingest = Ingest(self.engine, self.hints, self.executor, self._reports, attempt)
+                ingest = Ingest(self.engine, self.notifier, self.executor, self._reports, attempt)
                 state = await self._run(attempt, ingest)
                 await self._conclude(attempt, state, ingest.metrics)
             await self._forget(attempt.id)
@@ -131,11 +131,11 @@ class AttemptDriver:
 
     @cached_property
     def _reports(self) -> ReportWriter:
-        return ReportWriter(self.engine, self.hints)
+        return ReportWriter(self.engine, self.notifier)
 
     @property
     def _cache(self) -> StageCache:
-        return StageCache(self.engine, self.hints, self.store)
+        return StageCache(self.engine, self.notifier, self.store)
 
     async def _is_spared(self, attempt: Attempt) -> bool:
         """Whether the stage run has ended before the attempt got a process."""
@@ -204,7 +204,7 @@ class AttemptDriver:
         return await to_thread.run_sync(log_tail, self.executor.folder(attempt.id))
 
     async def _publish(self, attempt: Attempt, outcome: AttemptOutcome, metrics: MetricFile) -> None:
-        if not await attempt_reports.stage_collecting(self.engine, self.hints, attempt.key):
+        if not await attempt_reports.stage_collecting(self.engine, self.notifier, attempt.key):
             await self._check_current(attempt)  # it may also have come this far before
         try:
             outputs = await collect_outputs(self.executor.folder(attempt.id), self.store, self.limits)
@@ -216,14 +216,14 @@ class AttemptDriver:
             await self._cache.confirm(attempt)
         last_points = {name: point.value for name, point in metrics.last_points.items()}
         outputs = replace(outputs, last_points=last_points)
-        await attempt_reports.complete_stage(self.engine, self.hints, attempt.key, outcome, outputs)
+        await attempt_reports.complete_stage(self.engine, self.notifier, attempt.key, outcome, outputs)
 
     async def _report_failure(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         log = await collect_log(self.executor.folder(attempt.id), self.store)
         await self._fail(attempt, outcome, log)
 
     async def _fail(self, attempt: Attempt, outcome: AttemptOutcome, outputs: StageOutputs) -> None:
-        await attempt_reports.attempt_failed(self.engine, self.hints, attempt.key, outcome, outputs)
+        await attempt_reports.attempt_failed(self.engine, self.notifier, attempt.key, outcome, outputs)
 
     async def _quarantine(self, attempt: Attempt, error: Exception) -> None:
         """One attempt that the server can't handle must not keep its slot: it ends with what is known."""

@@ -13,11 +13,11 @@ from app.database.reads.attempts import Attempt
 from app.execution.executors.base import Executor
 from app.execution.metric_file import METRICS, MetricFile
 from app.execution.reports import ReportWriter
+from app.notifications.notifier import Notifier
 from app.notifications.topics import log_topic
 from app.runner.journal import JournalEvent
 from app.services.samples import Offsets, Report, Sample
 from app.services.state import attempt_reports
-from app.services.state.run_transaction import Publisher
 
 
 def instant(epoch_seconds: float) -> datetime:
@@ -30,7 +30,7 @@ class Ingest:
     """Follows the files of one attempt; offsets are stored with the rows, so nothing is stored twice."""
 
     engine: AsyncEngine
-    hints: Publisher
+    notifier: Notifier
     executor: Executor
     reports: ReportWriter
     attempt: Attempt
@@ -67,13 +67,13 @@ class Ingest:
             if event.kind == "started":
                 self.has_started = True
                 started = (self.attempt.key, instant(event.at), _pid(event))
-                await attempt_reports.stage_started(self.engine, self.hints, *started)
+                await attempt_reports.stage_started(self.engine, self.notifier, *started)
 
     def _announce_log(self, events: list[JournalEvent]) -> None:
         sizes = [event.data["logBytes"] for event in events if "logBytes" in event.data]
         if sizes and sizes[-1] != self._log_bytes:
             self._log_bytes = sizes[-1]
-            self.hints.publish_local(log_topic(self.attempt.stage_run_id))
+            self.notifier.publish_local(log_topic(self.attempt.stage_run_id))
 
 
 def _samples(events: list[JournalEvent]) -> list[Sample]:

@@ -20,8 +20,8 @@ from app.database.retention import EVENTS, LOGS, OLDEST, POINTS, SAMPLES, Age, A
 from app.errors import DomainError
 from app.execution.failures import log_failure
 from app.execution.leftovers import Leftovers
+from app.notifications.notifier import Notifier
 from app.services.run_records import delete_run
-from app.services.state.run_transaction import Publisher
 
 FIRST_PASS_SECONDS = 20.0
 DATABASE_INTERVAL_SECONDS = 300.0
@@ -53,10 +53,10 @@ class Janitor:
     """Cleans up beside a supervisor; ``run`` never returns by itself."""
 
     def __init__(
-        self, engine: AsyncEngine, hints: Publisher, leftovers: Leftovers, keep: RetentionDays
+        self, engine: AsyncEngine, notifier: Notifier, leftovers: Leftovers, keep: RetentionDays
     ) -> None:
         self._engine = engine
-        self._hints = hints
+        self._notifier = notifier
         self._leftovers = leftovers
         self._keep = keep
         self._visited: dict[str, Age] = {}
@@ -130,7 +130,7 @@ class Janitor:
         await self._empty(EVENTS, [run], removed)
         async with retention.turn(self._engine):
             try:
-                await delete_run(self._engine, self._hints, run.run_id)
+                await delete_run(self._engine, self._notifier, run.run_id)
                 removed["runs"] += 1
             except DomainError as refusal:
                 logger.debug("run %s stays: %s", run.run_id, refusal.message)

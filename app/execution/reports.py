@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.outages import is_outage
+from app.notifications.notifier import Notifier
 from app.services.samples import Report, store_reports
-from app.services.state.run_transaction import Publisher
 
 ROWS_PER_TRANSACTION = 20_000
 
@@ -31,9 +31,9 @@ class _Waiting:
 class ReportWriter:
     """Belongs to one event loop. Nobody waits for company: what comes in while others are stored goes with the next."""
 
-    def __init__(self, engine: AsyncEngine, hints: Publisher) -> None:
+    def __init__(self, engine: AsyncEngine, notifier: Notifier) -> None:
         self._engine = engine
-        self._hints = hints
+        self._notifier = notifier
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -68,7 +68,7 @@ class ReportWriter:
 
     async def _write_together(self, batch: list[_Waiting]) -> None:
         try:
-            await store_reports(self._engine, self._hints, [waiting.report for waiting in batch])
+            await store_reports(self._engine, self._notifier, [waiting.report for waiting in batch])
         except Exception as error:
             if len(batch) == 1:
                 batch[0].fail(error)

@@ -20,9 +20,10 @@ from app.domain.events import EventKind
 from app.domain.moves import RUN_FINAL
 from app.domain.vocabulary import ArtifactStatus, ArtifactType, StorageType
 from app.errors import Conflict, DomainError, NotFound
+from app.notifications.notifier import Notifier
 from app.services.checks import check_all, check_name, check_object, check_text
 from app.services.state.outputs import dataset_row, model_row, touch_blobs
-from app.services.state.run_transaction import Publisher, RunChange, changing
+from app.services.state.run_transaction import RunTransaction, run_transaction
 from app.storage.base import StoredBlob, blob_key
 from app.storage.imports import Imports
 
@@ -94,17 +95,17 @@ def kept_elsewhere(location: str) -> Content:
 
 
 async def register_artifact(
-    engine: AsyncEngine, hints: Publisher, registration: Registration, content: Content
+    engine: AsyncEngine, notifier: Notifier, registration: Registration, content: Content
 ) -> uuid.UUID:
     """Makes the artifact visible; its id. ``CONFLICT`` if the stage run has a registered one of that name."""
     check_registration(registration)
     run_id = await _run_of(engine, registration.stage_run_id)
     artifact_id = new_id()
-    async with changing(engine, hints, run_id) as change:
-        await _insert(change, registration, content, artifact_id)
-        if change.run.status not in RUN_FINAL:
+    async with run_transaction(engine, notifier, run_id) as transaction:
+        await _insert(transaction, registration, content, artifact_id)
+        if transaction.run.status not in RUN_FINAL:
             # The events of a run that is over are complete: readers were told that nothing follows.
-            change.record(
+            transaction.record(
                 EventKind.ARTIFACT_STORED,
                 registration.stage_run_id,
                 actor="API",
@@ -161,13 +162,13 @@ async def _run_of(engine: AsyncEngine, stage_run_id: uuid.UUID) -> uuid.UUID:
 
 
 async def _insert(
-    change: RunChange, registration: Registration, content: Content, artifact_id: uuid.UUID
+    transaction: RunTransaction, registration: Registration, content: Content, artifact_id: uuid.UUID
 ) -> None:
-    connection = change.connection
+    connection = transaction.connection
     await _refuse_taken_name(connection, registration)
     training_dataset_id = await _existing_dataset(connection, registration.training_dataset_id)
     if content.blob is not None:
-        await touch_blobs(change, {content.blob.sha256: content.blob.size_bytes})
+        await touch_blobs(transaction, {content.blob.sha256: content.blob.size_bytes})
     stage_id = await connection.scalar(
         sa.select(stage_runs.c.stage_id).where(stage_runs.c.id == registration.stage_run_id)
     )

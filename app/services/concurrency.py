@@ -55,9 +55,9 @@ async def _active_runs(connection: AsyncConnection, key: str) -> list[uuid.UUID]
 
 async def _cancel_all(connection: AsyncConnection, run_ids: list[uuid.UUID], actor: str | None) -> None:
     """All runs are locked before the first of them locks its pipeline, in the order everybody takes locks."""
-    changes = [await lock_run(connection, run_id) for run_id in run_ids]
-    for change in changes:
+    transactions = [await lock_run(connection, run_id) for run_id in run_ids]
+    for transaction in transactions:
         await cancel(
-            change, actor=actor or ENGINE, reason="a newer run of its concurrency key took its place"
+            transaction, actor=actor or ENGINE, reason="a newer run of its concurrency key took its place"
         )
-        await change.flush()
+        await transaction.flush()

@@ -20,8 +20,8 @@ from app.database.tables import pipeline_runs, schedules
 from app.domain.cron import Cron
 from app.domain.vocabulary import MissedPolicy, TriggerType
 from app.errors import DomainError
+from app.notifications.notifier import Notifier
 from app.services.runs import StartRun, queue_run, queued_topics
-from app.services.state.run_transaction import Publisher
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ async def seconds_to_next(engine: AsyncEngine) -> float | None:
 
 
 async def fire(
-    engine: AsyncEngine, hints: Publisher, schedule: DueSchedule, environment: str | None
+    engine: AsyncEngine, notifier: Notifier, schedule: DueSchedule, environment: str | None
 ) -> list[uuid.UUID]:
     """Queues what a row of ``due_schedules`` demands; nothing if somebody else has done so.
 
@@ -80,7 +80,7 @@ async def fire(
     except _Overtaken:
         return []
     for run_id in run_ids:
-        hints.publish(*queued_topics(run_id))
+        notifier.publish(*queued_topics(run_id))
     return run_ids
 
 

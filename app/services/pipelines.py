@@ -16,8 +16,8 @@ from app.domain.moves import RUN_FINAL
 from app.domain.specs import PipelineSpec, StageSpec
 from app.domain.vocabulary import RunStatus
 from app.errors import DomainError, ErrorCode, NotFound
+from app.notifications.notifier import Notifier
 from app.notifications.topics import RUNS
-from app.services.state.run_transaction import Publisher
 
 
 async def create_pipeline(engine: AsyncEngine, draft: Mapping[str, Any]) -> uuid.UUID:
@@ -46,7 +46,7 @@ async def update_pipeline(engine: AsyncEngine, pipeline_id: uuid.UUID, changes: 
 
 
 async def delete_pipeline(
-    engine: AsyncEngine, hints: Publisher, pipeline_id: uuid.UUID, *, delete_runs: bool = False
+    engine: AsyncEngine, notifier: Notifier, pipeline_id: uuid.UUID, *, delete_runs: bool = False
 ) -> None:
     """Removes a pipeline; its runs go with it only if asked, and never while one of them is active."""
     async with engine.begin() as connection:
@@ -63,7 +63,7 @@ async def delete_pipeline(
         if runs and not delete_runs:
             raise _in_use(f"it has {runs} runs; pass deleteRuns: true to delete them and their artifacts too")
         await connection.execute(sa.delete(pipelines).where(pipelines.c.id == pipeline_id))
-    hints.publish(RUNS)
+    notifier.publish(RUNS)
 
 
 async def _lock_ended_runs(connection: AsyncConnection, pipeline_id: uuid.UUID) -> None:

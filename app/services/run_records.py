@@ -13,15 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.database.tables import pipeline_runs, stage_runs
 from app.domain.moves import RUN_FINAL
 from app.errors import DomainError, ErrorCode
+from app.notifications.notifier import Notifier
 from app.notifications.topics import RUNS, run_topic
 from app.services.checks import check_all, check_tags, check_text
 from app.services.runs import NOTES_LIMIT
 from app.services.state.mirrors import lock_pipeline, mirror_latest_run
-from app.services.state.run_transaction import Publisher, changing, lock_run
+from app.services.state.run_transaction import lock_run, run_transaction
 
 
 async def update_run(
-    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, changes: Mapping[str, Any]
+    engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID, changes: Mapping[str, Any]
 ) -> None:
     """Changes ``tags`` and ``notes`` as far as they are among the keys; ``None`` removes them."""
     check_all(
@@ -29,12 +30,12 @@ async def update_run(
         partial(check_text, "notes", changes.get("notes"), NOTES_LIMIT),
     )
     values = {name: changes[name] or None for name in ("tags", "notes") if name in changes}
-    async with changing(engine, hints, run_id) as change:
-        change.set_run(**values)
-    hints.publish(run_topic(run_id), RUNS)
+    async with run_transaction(engine, notifier, run_id) as transaction:
+        transaction.set_run(**values)
+    notifier.publish(run_topic(run_id), RUNS)
 
 
-async def delete_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -> None:
+async def delete_run(engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID) -> None:
     """Removes an ended run with its stage runs, events, logs and artifacts.
 
     ``NOT_DELETABLE`` while it is active, and as long as another run took over the outputs of one of its stages.
@@ -48,7 +49,7 @@ async def delete_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -
         await lock_pipeline(connection, run.pipeline_id)
         await connection.execute(sa.delete(pipeline_runs).where(pipeline_runs.c.id == run_id))
         await mirror_latest_run(connection, run.pipeline_id, [stage.stage_id for stage in stages])
-    hints.publish(run_topic(run_id), RUNS)
+    notifier.publish(run_topic(run_id), RUNS)
 
 
 async def _locked_stages(connection: AsyncConnection, run_id: uuid.UUID) -> Sequence[sa.Row[Any, Any]]:

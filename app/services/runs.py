@@ -20,13 +20,13 @@ from app.domain.plan import topological_order
 from app.domain.specs import PipelineSpec, definition_of
 from app.domain.vocabulary import StageStatus, TriggerType
 from app.errors import Conflict, DomainError, ErrorCode, NotFound
+from app.notifications.notifier import Notifier
 from app.notifications.topics import RUNS, WORK, run_topic
 from app.services import concurrency
 from app.services.checks import check_all, check_tags, check_text, problems_of, refuse, told_of
 from app.services.pipelines import active_stages, is_kept, load_draft
 from app.services.state import attempt_reports
 from app.services.state.new_runs import insert_run
-from app.services.state.run_transaction import Publisher
 
 NOTES_LIMIT = 100_000
 KEY_LIMIT = 255
@@ -46,12 +46,14 @@ class StartRun:
     trigger_type: TriggerType = TriggerType.API
 
 
-async def start_run(engine: AsyncEngine, hints: Publisher, request: StartRun) -> uuid.UUID:
+async def start_run(engine: AsyncEngine, notifier: Notifier, request: StartRun) -> uuid.UUID:
     """Queues a run and answers its id; the same idempotency key answers the same run again."""
     wrong = problems_of(partial(_check, request))
     key = None if wrong else request.idempotency_key
     known = partial(_run_of_key, engine, key, pipeline_id=request.pipeline_id, retry_of_id=None)
-    return await _queue_once(engine, hints, known, lambda connection: queue_run(connection, request, wrong))
+    return await _queue_once(
+        engine, notifier, known, lambda connection: queue_run(connection, request, wrong)
+    )
 
 
 async def queue_run(
@@ -90,7 +92,7 @@ def _check_key(key: str | None) -> None:
 
 async def _queue_once(
     engine: AsyncEngine,
-    hints: Publisher,
+    notifier: Notifier,
     known: Callable[[], Awaitable[uuid.UUID | None]],
     queue: Callable[[AsyncConnection], Awaitable[uuid.UUID]],
 ) -> uuid.UUID:
@@ -106,7 +108,7 @@ async def _queue_once(
         if run_id is None:
             raise
         return run_id
-    hints.publish(*queued_topics(run_id))
+    notifier.publish(*queued_topics(run_id))
     return run_id
 
 
@@ -182,12 +184,12 @@ def _in_seconds(seconds: float | None) -> sa.ColumnElement[Any] | None:
 
 
 async def cancel_run(
-    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, reason: str | None, actor: str | None = None
+    engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID, reason: str | None, actor: str | None = None
 ) -> None:
     """Asks for the end of a run in the name of ``actor``; ``NOT_CANCELLABLE`` when it has ended already."""
     check_all(partial(check_text, "reason", reason, 10_000), partial(check_text, "cancelledBy", actor, 255))
     actor = actor or TriggerType.API.value
-    if not await attempt_reports.request_cancel(engine, hints, run_id, actor=actor, reason=reason):
+    if not await attempt_reports.request_cancel(engine, notifier, run_id, actor=actor, reason=reason):
         raise DomainError(
             "the cancel came too late: the run has already ended and stays as it is",
             path=("runId",),
@@ -197,7 +199,7 @@ async def cancel_run(
 
 async def retry_run(
     engine: AsyncEngine,
-    hints: Publisher,
+    notifier: Notifier,
     run_id: uuid.UUID,
     from_failed: bool,
     idempotency_key: str | None = None,
@@ -210,7 +212,7 @@ async def retry_run(
     _check_key(idempotency_key)
     known = partial(_run_of_key, engine, idempotency_key, retry_of_id=run_id)
     queue = partial(_queue_retry, run_id=run_id, from_failed=from_failed, idempotency_key=idempotency_key)
-    return await _queue_once(engine, hints, known, queue)
+    return await _queue_once(engine, notifier, known, queue)
 
 
 async def _queue_retry(

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.database.tables import metric_points, pipeline_runs, resource_samples, stage_attempts
 from app.domain.attempts import AttemptKey
 from app.domain.stage_reports import MetricPoint
+from app.notifications.notifier import Notifier
 from app.notifications.topics import metrics_topic, samples_topic
-from app.services.state.run_transaction import Publisher
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Report:
 
 
 async def store_reports(
-    engine: AsyncEngine, hints: Publisher, reports: Collection[Report]
+    engine: AsyncEngine, notifier: Notifier, reports: Collection[Report]
 ) -> set[AttemptKey]:
     """Advances the offsets of attempts, of which each has one report, and stores what lies between; all or nothing.
 
@@ -73,7 +73,7 @@ async def store_reports(
             numbers = await _take_numbers(connection, stored)
             await _insert(connection, resource_samples, _sample_rows(sampled, numbers.samples))
             await _insert(connection, metric_points, _point_rows(measured, numbers.points))
-    hints.publish_local(
+    notifier.publish_local(
         *{samples_topic(report.attempt.run_id) for report in sampled},
         *{metrics_topic(report.attempt.run_id) for report in measured},
     )

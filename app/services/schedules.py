@@ -18,17 +18,17 @@ from app.domain.cron import Cron, parse_cron
 from app.domain.input.pipelines import parse_run_config
 from app.domain.vocabulary import MissedPolicy
 from app.errors import Conflict, NotFound
+from app.notifications.notifier import Notifier
 from app.notifications.topics import SCHEDULES
 from app.services.checks import check_all, check_name, check_tags, check_text
 from app.services.pipelines import active_stages, load_draft
-from app.services.state.run_transaction import Publisher
 
 NAME_LIMIT = 200
 ENVIRONMENT_LIMIT = 50
 
 
 async def create_schedule(
-    engine: AsyncEngine, hints: Publisher, pipeline_id: uuid.UUID, draft: Mapping[str, Any]
+    engine: AsyncEngine, notifier: Notifier, pipeline_id: uuid.UUID, draft: Mapping[str, Any]
 ) -> uuid.UUID:
     """Stores a schedule; the first run is at the first moment from now on.
 
@@ -46,12 +46,12 @@ async def create_schedule(
             )
     except IntegrityError as error:
         raise _name_is_taken(draft["name"]) from error
-    hints.publish(SCHEDULES)
+    notifier.publish(SCHEDULES)
     return schedule_id
 
 
 async def update_schedule(
-    engine: AsyncEngine, hints: Publisher, schedule_id: uuid.UUID, changes: Mapping[str, Any]
+    engine: AsyncEngine, notifier: Notifier, schedule_id: uuid.UUID, changes: Mapping[str, Any]
 ) -> None:
     """Changes the keys that are present. Another time, or switching it on, counts from now on."""
     try:
@@ -66,7 +66,7 @@ async def update_schedule(
             )
     except IntegrityError as error:
         raise _name_is_taken(changes["name"]) from error
-    hints.publish(SCHEDULES)
+    notifier.publish(SCHEDULES)
 
 
 async def delete_schedule(engine: AsyncEngine, schedule_id: uuid.UUID) -> None:

@@ -24,10 +24,10 @@ from app.database.tables import webhooks
 from app.domain.text import read_json_object
 from app.domain.vocabulary import TriggerType
 from app.errors import Conflict, DomainError, NotFound
+from app.notifications.notifier import Notifier
 from app.services.checks import check_name
 from app.services.pipelines import load_draft
 from app.services.runs import StartRun, start_run
-from app.services.state.run_transaction import Publisher
 
 NAME_LIMIT = 200
 DELIVERY_LIMIT = 150
@@ -82,7 +82,7 @@ async def delete_webhook(engine: AsyncEngine, webhook_id: uuid.UUID) -> None:
 
 
 async def receive(
-    engine: AsyncEngine, hints: Publisher, webhook_id: uuid.UUID, call: Call, environment: str | None
+    engine: AsyncEngine, notifier: Notifier, webhook_id: uuid.UUID, call: Call, environment: str | None
 ) -> uuid.UUID:
     """The run which the call starts, or the one that the same delivery has started before.
 
@@ -94,7 +94,7 @@ async def receive(
     secret = _NOBODYS_SECRET if webhook is None else webhook.secret
     if not (_is_signed(call, secret) and _is_timely(call)) or webhook is None:
         raise NotFound("there is no such webhook, or the call is not signed with its secret")
-    return await start_run(engine, hints, _request(webhook, call, environment))
+    return await start_run(engine, notifier, _request(webhook, call, environment))
 
 
 def _is_signed(call: Call, secret: str) -> bool:

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from app.errors import DomainError, ErrorCode, NotFound
-from app.services.state.run_transaction import Publisher
+from app.notifications.notifier import Notifier
 from app.services.webhooks import Call, receive
 
 _DELIVERY_HEADERS = ("x-delivery-id", "idempotency-key", "x-github-delivery")
@@ -18,9 +18,9 @@ _DELIVERY_HEADERS = ("x-delivery-id", "idempotency-key", "x-github-delivery")
 class Hooks:
     """Takes the calls; each one proves itself by its signature, so no bearer token is asked for."""
 
-    def __init__(self, engine: AsyncEngine, hints: Publisher, environment: str | None) -> None:
+    def __init__(self, engine: AsyncEngine, notifier: Notifier, environment: str | None) -> None:
         self._engine = engine
-        self._hints = hints
+        self._notifier = notifier
         self._environment = environment
 
     def routes(self) -> list[Route]:
@@ -37,7 +37,7 @@ class Hooks:
         )
         webhook_id = request.path_params["webhook_id"]
         try:
-            run_id = await receive(self._engine, self._hints, webhook_id, call, self._environment)
+            run_id = await receive(self._engine, self._notifier, webhook_id, call, self._environment)
         except NotFound:
             raise HTTPException(404) from None
         except DomainError as error:

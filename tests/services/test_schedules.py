@@ -19,7 +19,7 @@ from app.services import firing
 from app.services.pipelines import delete_pipeline, update_pipeline
 from app.services.run_records import delete_run
 from app.services.schedules import create_schedule, delete_schedule, update_schedule
-from app.services.state.run_transaction import changing
+from app.services.state.run_transaction import run_transaction
 from tests.services.conftest import ByHand, stage, waiters
 
 MINUTE = dt.timedelta(minutes=1)
@@ -271,11 +271,14 @@ async def test_a_run_whose_place_a_schedule_takes_may_move_at_the_same_time(by_h
     await by_hand.begin()
     schedule_id = await create_schedule(by_hand.engine, by_hand.broker, pipeline_id, YEARLY)
     await overdue(by_hand, schedule_id, 0)
-    async with asyncio.TaskGroup() as tasks, changing(by_hand.engine, by_hand.broker, running) as change:
+    async with (
+        asyncio.TaskGroup() as tasks,
+        run_transaction(by_hand.engine, by_hand.broker, running) as transaction,
+    ):
         firing_task = tasks.create_task(fire_all(by_hand))
         await waiters(by_hand, 1)
         # Its events and mirrors are written now: whoever waits for the run must not hold the pipeline.
-        change.record(EventKind.RUN_STARTED, cause="under test")
-        change.set_run(status=RunStatus.RUNNING)
+        transaction.record(EventKind.RUN_STARTED, cause="under test")
+        transaction.set_run(status=RunStatus.RUNNING)
     assert len(firing_task.result()) == 1
     assert (await by_hand.run(running)).cancel_requested_at is not None

@@ -19,7 +19,7 @@ from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode
 from app.execution import worker
 from app.services.state import attempt_reports
-from app.services.state.run_transaction import RunChange, changing, lock_run
+from app.services.state.run_transaction import RunTransaction, lock_run, run_transaction
 from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, key_of, output, stage
 
 STARTED = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -351,18 +351,18 @@ async def test_a_change_that_fails_leaves_neither_row_nor_event(by_hand: ByHand)
     assert after == before
 
 
-async def moved(change: RunChange, phase: Phase) -> sa.Row[Any]:
+async def moved(transaction: RunTransaction, phase: Phase) -> sa.Row[Any]:
     """The run's only stage run, its phase set without asking, for which the database's own guard is off."""
-    await change.connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+    await transaction.connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
     status = StageStatus.COMPLETED if phase is Phase.FINAL else None
     running = phase in (Phase.RUNNING, Phase.COLLECTING)
-    await change.connection.execute(
+    await transaction.connection.execute(
         sa.update(stage_runs).values(
             phase=phase, status=status or (StageStatus.RUNNING if running else StageStatus.PENDING)
         )
     )
-    (stage_run_id,) = (await change.connection.execute(sa.select(stage_runs.c.id))).scalars()
-    row = await change.stage(stage_run_id, None, tuple(Phase))
+    (stage_run_id,) = (await transaction.connection.execute(sa.select(stage_runs.c.id))).scalars()
+    row = await transaction.stage(stage_run_id, None, tuple(Phase))
     assert row is not None
     return row
 
@@ -370,12 +370,12 @@ async def moved(change: RunChange, phase: Phase) -> sa.Row[Any]:
 async def test_every_move_of_a_stage_run_that_is_not_legal_raises(by_hand: ByHand) -> None:
     run_id = await by_hand.started(stage("a"))
     async with by_hand.engine.begin() as connection:
-        change = await lock_run(connection, run_id)
+        transaction = await lock_run(connection, run_id)
         for start, legal in LEGAL_STAGE_MOVES.items():
-            row = await moved(change, start)
+            row = await moved(transaction, start)
             for end in set(Phase) - legal:
                 with pytest.raises(AssertionError, match="illegal move"):
-                    await change.move_stage(row, end, status=StageStatus.COMPLETED)
+                    await transaction.move_stage(row, end, status=StageStatus.COMPLETED)
         await connection.rollback()
 
 
@@ -383,11 +383,11 @@ async def test_every_move_of_a_run_that_is_not_legal_raises(by_hand: ByHand) -> 
     run_id = await by_hand.started(stage("a"))
     async with by_hand.engine.begin() as connection:
         for start, legal in LEGAL_RUN_MOVES.items():
-            change = await lock_run(connection, run_id)
-            change.set_run(status=start)
+            transaction = await lock_run(connection, run_id)
+            transaction.set_run(status=start)
             for end in set(RunStatus) - legal:
                 with pytest.raises(AssertionError, match="illegal move"):
-                    change.move_run(end)
+                    transaction.move_run(end)
         await connection.rollback()
 
 
@@ -395,9 +395,9 @@ async def test_a_stage_run_that_moved_meanwhile_is_not_moved_again(by_hand: ByHa
     run_id = await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
     await by_hand.run_stage(row)
-    async with changing(by_hand.engine, by_hand.broker, run_id) as change:
+    async with run_transaction(by_hand.engine, by_hand.broker, run_id) as transaction:
         with pytest.raises(AssertionError, match="moved although"):
-            await change.move_stage(row, Phase.COLLECTING)
+            await transaction.move_stage(row, Phase.COLLECTING)
 
 
 HALF_CHANGES: list[tuple[sa.Table, dict[str, Any]]] = [

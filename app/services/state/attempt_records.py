@@ -10,12 +10,12 @@ from app.database.tables import stage_attempts
 from app.domain.outcomes import AttemptOutcome, last_lines
 from app.domain.text import clean_json, clean_text
 from app.domain.units import BYTES_PER_MB
-from app.services.state.run_transaction import RunChange
+from app.services.state.run_transaction import RunTransaction
 
 
-async def update_attempt(change: RunChange, stage: sa.Row[Any], **values: Any) -> None:
+async def update_attempt(transaction: RunTransaction, stage: sa.Row[Any], **values: Any) -> None:
     """Changes columns of the stage run's current attempt."""
-    await change.connection.execute(
+    await transaction.connection.execute(
         sa.update(stage_attempts)
         .where(stage_attempts.c.stage_run_id == stage.id, stage_attempts.c.attempt == stage.attempt_number)
         .values(**values)
@@ -23,11 +23,11 @@ async def update_attempt(change: RunChange, stage: sa.Row[Any], **values: Any) -
 
 
 async def close_attempt(
-    change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome, message: str | None
+    transaction: RunTransaction, stage: sa.Row[Any], outcome: AttemptOutcome, message: str | None
 ) -> None:
     """Fills in the attempt's death certificate; ``message`` says to people what went wrong."""
     await update_attempt(
-        change,
+        transaction,
         stage,
         **_start_time(outcome),
         finished_at=outcome.finished_at or sa.func.clock_timestamp(),
@@ -44,7 +44,7 @@ async def close_attempt(
         log_tail=None if outcome.log_tail is None else "\n".join(last_lines(clean_text(outcome.log_tail))),
         evidence=clean_json(dict(outcome.evidence)) or None,
     )
-    change.note_peaks(outcome.peak_memory_bytes, outcome.peak_cpu_percent)
+    transaction.note_peaks(outcome.peak_memory_bytes, outcome.peak_cpu_percent)
 
 
 def figures(outcome: AttemptOutcome) -> dict[str, Any]:

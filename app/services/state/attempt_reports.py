@@ -26,43 +26,44 @@ from app.domain.retry import LOST_LIMIT
 from app.domain.specs import retry_from_json
 from app.domain.text import clean_json, clean_text
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
+from app.notifications.notifier import Notifier
 from app.services.state import consequences
 from app.services.state.attempt_records import close_attempt, figures, update_attempt
 from app.services.state.outputs import StageOutputs, publish_outputs
-from app.services.state.run_transaction import Publisher, RunChange, changing, worker_actor
+from app.services.state.run_transaction import RunTransaction, run_transaction, worker_actor
 
 
 async def adopt_attempt(
     engine: AsyncEngine,
-    hints: Publisher,
+    notifier: Notifier,
     key: AttemptKey,
     worker_id: uuid.UUID,
 ) -> bool:
     """Another worker of the same host takes over an attempt; its status stays what it is."""
-    async with changing(engine, hints, key.run_id) as change:
-        if await change.stage(key.stage_run_id, key.number, ACTIVE_PHASES) is None:
+    async with run_transaction(engine, notifier, key.run_id) as transaction:
+        if await transaction.stage(key.stage_run_id, key.number, ACTIVE_PHASES) is None:
             return False
         mine = {"worker_id": worker_id}
         attempts = stage_attempts.c
         where = (attempts.stage_run_id == key.stage_run_id, attempts.attempt == key.number)
-        await change.connection.execute(
+        await transaction.connection.execute(
             sa.update(stage_runs).where(stage_runs.c.id == key.stage_run_id).values(mine)
         )
-        await change.connection.execute(sa.update(stage_attempts).where(*where).values(mine))
+        await transaction.connection.execute(sa.update(stage_attempts).where(*where).values(mine))
         return True
 
 
 async def stage_started(
-    engine: AsyncEngine, hints: Publisher, key: AttemptKey, at: datetime, pid: int | None = None
+    engine: AsyncEngine, notifier: Notifier, key: AttemptKey, at: datetime, pid: int | None = None
 ) -> bool:
     """claimed -> running: the process exists since ``at``."""
-    async with changing(engine, hints, key.run_id) as change:
-        stage = await change.stage(key.stage_run_id, key.number, (Phase.CLAIMED,))
+    async with run_transaction(engine, notifier, key.run_id) as transaction:
+        stage = await transaction.stage(key.stage_run_id, key.number, (Phase.CLAIMED,))
         if stage is None:
             return False
-        await change.move_stage(stage, Phase.RUNNING, started_at=at)
-        await update_attempt(change, stage, started_at=at)
-        change.record(
+        await transaction.move_stage(stage, Phase.RUNNING, started_at=at)
+        await update_attempt(transaction, stage, started_at=at)
+        transaction.record(
             EventKind.STAGE_STARTED,
             key.stage_run_id,
             status=StageStatus.RUNNING,
@@ -75,14 +76,14 @@ async def stage_started(
         return True
 
 
-async def stage_collecting(engine: AsyncEngine, hints: Publisher, key: AttemptKey) -> bool:
+async def stage_collecting(engine: AsyncEngine, notifier: Notifier, key: AttemptKey) -> bool:
     """claimed/running -> collecting: the process ended well, its outputs are being stored."""
-    async with changing(engine, hints, key.run_id) as change:
-        stage = await change.stage(key.stage_run_id, key.number, (Phase.CLAIMED, Phase.RUNNING))
+    async with run_transaction(engine, notifier, key.run_id) as transaction:
+        stage = await transaction.stage(key.stage_run_id, key.number, (Phase.CLAIMED, Phase.RUNNING))
         if stage is None:
             return False
-        await change.move_stage(stage, Phase.COLLECTING)
-        change.record(
+        await transaction.move_stage(stage, Phase.COLLECTING)
+        transaction.record(
             EventKind.STAGE_COLLECTING,
             key.stage_run_id,
             status=StageStatus.RUNNING,
@@ -96,24 +97,24 @@ async def stage_collecting(engine: AsyncEngine, hints: Publisher, key: AttemptKe
 
 async def complete_stage(
     engine: AsyncEngine,
-    hints: Publisher,
+    notifier: Notifier,
     key: AttemptKey,
     outcome: AttemptOutcome,
     outputs: StageOutputs,
 ) -> bool:
     """collecting -> COMPLETED with all artifacts visible at once; readies the dependents."""
-    async with changing(engine, hints, key.run_id) as change:
-        stage = await change.stage(key.stage_run_id, key.number, (Phase.COLLECTING,))
+    async with run_transaction(engine, notifier, key.run_id) as transaction:
+        stage = await transaction.stage(key.stage_run_id, key.number, (Phase.COLLECTING,))
         if stage is None:
             return False
-        await publish_outputs(change, stage, outputs)
-        await close_attempt(change, stage, outcome, None)
+        await publish_outputs(transaction, stage, outputs)
+        await close_attempt(transaction, stage, outcome, None)
         await consequences.finish_stage(
-            change,
+            transaction,
             stage,
             StageStatus.COMPLETED,
             actor=worker_actor(stage.worker_id),
-            cause=cause_of_success(was_asked_to_stop=_is_asked_to_stop(change, stage)),
+            cause=cause_of_success(was_asked_to_stop=_is_asked_to_stop(transaction, stage)),
             evidence=outcome.evidence,
             finish_reason=outcome.reason,
             metrics=clean_json({**outputs.last_points, **outputs.metrics}) or None,
@@ -125,7 +126,7 @@ async def complete_stage(
 
 async def attempt_failed(
     engine: AsyncEngine,
-    hints: Publisher,
+    notifier: Notifier,
     key: AttemptKey,
     outcome: AttemptOutcome,
     outputs: StageOutputs,
@@ -134,16 +135,16 @@ async def attempt_failed(
 
     ``outputs`` of a failed attempt hold its log only.
     """
-    async with changing(engine, hints, key.run_id) as change:
-        stage = await change.stage(key.stage_run_id, key.number, ACTIVE_PHASES)
+    async with run_transaction(engine, notifier, key.run_id) as transaction:
+        stage = await transaction.stage(key.stage_run_id, key.number, ACTIVE_PHASES)
         if stage is None:
             return False
-        await fail_attempt(change, stage, outcome, outputs)
+        await fail_attempt(transaction, stage, outcome, outputs)
         return True
 
 
 async def fail_attempt(
-    change: RunChange,
+    transaction: RunTransaction,
     stage: sa.Row[Any],
     outcome: AttemptOutcome,
     outputs: StageOutputs,
@@ -152,15 +153,15 @@ async def fail_attempt(
 ) -> None:
     """``attempt_failed`` within a transaction of the caller's; ``actor`` is who says so, if not the runner."""
     actor = actor or worker_actor(stage.worker_id)
-    outcome = _as_asked(change, stage, outcome)
+    outcome = _as_asked(transaction, stage, outcome)
     message = clean_text(explain(outcome, stage.spec.get("timeoutSeconds")) or "")
-    await publish_outputs(change, stage, outputs)
-    await close_attempt(change, stage, outcome, message)
-    if (wait := _retry_wait_seconds(change, stage, outcome)) is not None:
-        await _schedule_retry(change, stage, outcome, message, wait, actor)
+    await publish_outputs(transaction, stage, outputs)
+    await close_attempt(transaction, stage, outcome, message)
+    if (wait := _retry_wait_seconds(transaction, stage, outcome)) is not None:
+        await _schedule_retry(transaction, stage, outcome, message, wait, actor)
         return
     await consequences.finish_stage(
-        change,
+        transaction,
         stage,
         StageStatus.CANCELLED if outcome.reason is FinishReason.CANCELLED else StageStatus.FAILED,
         actor=actor,
@@ -172,7 +173,7 @@ async def fail_attempt(
     )
 
 
-def _as_asked(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> AttemptOutcome:
+def _as_asked(transaction: RunTransaction, stage: sa.Row[Any], outcome: AttemptOutcome) -> AttemptOutcome:
     """What a runner that was stopped, or died, means in the light of who asked for it.
 
     CANCELLED says that nothing is left, so an attempt of which that is not known stays LOST. CANCELLED without
@@ -180,23 +181,27 @@ def _as_asked(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) ->
     """
     if outcome.reason not in (FinishReason.CANCELLED, FinishReason.LOST):
         return outcome
-    if not _is_asked_to_stop(change, stage):
+    if not _is_asked_to_stop(transaction, stage):
         is_lost = outcome.reason is FinishReason.LOST
         error = messages.runner_was_stopped()
         return outcome if is_lost else replace(outcome, reason=FinishReason.LOST, error=error)
     if not outcome.processes_are_gone:
         return replace(outcome, error=messages.end_is_unknown(outcome.error))
-    cause = stage.stop_cause or messages.cancelled(change.run.cancel_actor, change.run.cancel_reason)
+    cause = stage.stop_cause or messages.cancelled(
+        transaction.run.cancel_actor, transaction.run.cancel_reason
+    )
     return replace(outcome, reason=stage.stop_reason or FinishReason.CANCELLED, stopped_because=cause)
 
 
-def _is_asked_to_stop(change: RunChange, stage: sa.Row[Any]) -> bool:
-    return stage.stop_requested_at is not None or change.run.cancel_requested_at is not None
+def _is_asked_to_stop(transaction: RunTransaction, stage: sa.Row[Any]) -> bool:
+    return stage.stop_requested_at is not None or transaction.run.cancel_requested_at is not None
 
 
-def _retry_wait_seconds(change: RunChange, stage: sa.Row[Any], outcome: AttemptOutcome) -> float | None:
+def _retry_wait_seconds(
+    transaction: RunTransaction, stage: sa.Row[Any], outcome: AttemptOutcome
+) -> float | None:
     """Seconds until the next attempt, or None when there is none."""
-    stopping = change.run.finish_reason is not None or change.run.cancel_requested_at is not None
+    stopping = transaction.run.finish_reason is not None or transaction.run.cancel_requested_at is not None
     if stopping or stage.stop_requested_at is not None:
         return None
     if outcome.reason is FinishReason.LOST:
@@ -207,14 +212,14 @@ def _retry_wait_seconds(change: RunChange, stage: sa.Row[Any], outcome: AttemptO
 
 
 async def _schedule_retry(
-    change: RunChange,
+    transaction: RunTransaction,
     stage: sa.Row[Any],
     outcome: AttemptOutcome,
     message: str,
     wait_seconds: float,
     actor: str,
 ) -> None:
-    await change.move_stage(
+    await transaction.move_stage(
         stage,
         Phase.READY,
         not_before=sa.func.now() + timedelta(seconds=wait_seconds),
@@ -223,7 +228,7 @@ async def _schedule_retry(
         worker_id=None,
         started_at=None,
     )
-    change.record(
+    transaction.record(
         EventKind.STAGE_RETRY_SCHEDULED,
         stage.id,
         status=StageStatus.PENDING,
@@ -241,52 +246,52 @@ async def _schedule_retry(
 
 
 async def request_cancel(
-    engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID, *, actor: str, reason: str | None
+    engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID, *, actor: str, reason: str | None
 ) -> bool:
     """Writes down that the run is to end; what has not begun ends now, what runs is stopped by its supervisor.
 
     False when the run is final already. Asking twice changes nothing.
     """
-    async with changing(engine, hints, run_id) as change:
-        return await cancel(change, actor=actor, reason=reason)
+    async with run_transaction(engine, notifier, run_id) as transaction:
+        return await cancel(transaction, actor=actor, reason=reason)
 
 
-async def cancel(change: RunChange, *, actor: str, reason: str | None) -> bool:
+async def cancel(transaction: RunTransaction, *, actor: str, reason: str | None) -> bool:
     """``request_cancel`` within a transaction of the caller's."""
-    if change.run.status in RUN_FINAL:
+    if transaction.run.status in RUN_FINAL:
         return False
-    if change.run.cancel_requested_at is None:
-        change.set_run(cancel_requested_at=sa.func.now(), cancel_reason=reason, cancel_actor=actor)
+    if transaction.run.cancel_requested_at is None:
+        transaction.set_run(cancel_requested_at=sa.func.now(), cancel_reason=reason, cancel_actor=actor)
         cause = messages.cancelled(actor, reason)
-        change.record(
-            EventKind.RUN_CANCEL_REQUESTED, status=change.run.status, actor=actor, cause=reason or cause
+        transaction.record(
+            EventKind.RUN_CANCEL_REQUESTED, status=transaction.run.status, actor=actor, cause=reason or cause
         )
-        await consequences.stop_stages(change, FinishReason.CANCELLED, cause, actor=actor)
+        await consequences.stop_stages(transaction, FinishReason.CANCELLED, cause, actor=actor)
     return True
 
 
-async def stop_overdue_run(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -> bool:
+async def stop_overdue_run(engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID) -> bool:
     """Ends a run that waited or ran longer than it may, unless its end was asked for before."""
-    async with changing(engine, hints, run_id) as change:
-        run = change.run
+    async with run_transaction(engine, notifier, run_id) as transaction:
+        run = transaction.run
         if run.finish_reason is not None or run.cancel_requested_at is not None or run.status in RUN_FINAL:
             return False
-        if not await _is_still_overdue(change):
+        if not await _is_still_overdue(transaction):
             return False
         if run.status is RunStatus.RUNNING:
             message = messages.over_time(run.timeout_seconds)
         else:
             waited = (run.queue_deadline_at - run.created_at).total_seconds()
             message = messages.waited_too_long(waited)
-        change.set_run(finish_reason=FinishReason.TIMED_OUT, error_message=message)
-        await consequences.stop_stages(change, FinishReason.TIMED_OUT, message)
+        transaction.set_run(finish_reason=FinishReason.TIMED_OUT, error_message=message)
+        await consequences.stop_stages(transaction, FinishReason.TIMED_OUT, message)
         return True
 
 
-async def _is_still_overdue(change: RunChange) -> bool:
+async def _is_still_overdue(transaction: RunTransaction) -> bool:
     """It may have been started since it was found to wait for too long."""
-    statement = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == change.run.id, is_overdue())
-    return (await change.connection.execute(statement)).first() is not None
+    statement = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == transaction.run.id, is_overdue())
+    return (await transaction.connection.execute(statement)).first() is not None
 
 
 async def overdue_runs(engine: AsyncEngine) -> list[uuid.UUID]:

@@ -20,29 +20,30 @@ from app.domain.cache.keys import digest_of
 from app.domain.cache.misses import CacheMiss
 from app.domain.moves import ACTIVE_PHASES
 from app.domain.vocabulary import Phase, StageStatus
+from app.notifications.notifier import Notifier
 from app.services.state import consequences
 from app.services.state.attempt_records import update_attempt
-from app.services.state.run_transaction import Publisher, RunChange, changing, worker_actor
+from app.services.state.run_transaction import RunTransaction, run_transaction, worker_actor
 
 
 async def take_over(
-    engine: AsyncEngine, hints: Publisher, attempt: AttemptKey, source_id: uuid.UUID, digest: str
+    engine: AsyncEngine, notifier: Notifier, attempt: AttemptKey, source_id: uuid.UUID, digest: str
 ) -> bool:
     """claimed -> COMPLETED without a process: the outputs of ``source_id`` count as those of this stage run.
 
     From then on nobody can delete the source. False also when its end was asked for before, or the source is gone.
     """
-    async with changing(engine, hints, attempt.run_id) as change:
-        stage = await _about_to_start(change, attempt)
+    async with run_transaction(engine, notifier, attempt.run_id) as transaction:
+        stage = await _about_to_start(transaction, attempt)
         if stage is None:
             return False
-        source = await hold_execution(change.connection, source_id, digest)
+        source = await hold_execution(transaction.connection, source_id, digest)
         if source is None:
             return False
         # It has neither a start nor a reason for its end: there was no process.
-        await update_attempt(change, stage, finished_at=sa.func.clock_timestamp())
+        await update_attempt(transaction, stage, finished_at=sa.func.clock_timestamp())
         await consequences.finish_stage(
-            change,
+            transaction,
             stage,
             StageStatus.COMPLETED,
             actor=worker_actor(stage.worker_id),
@@ -60,34 +61,40 @@ async def take_over(
         return True
 
 
-async def _about_to_start(change: RunChange, attempt: AttemptKey) -> sa.Row[Any] | None:
+async def _about_to_start(transaction: RunTransaction, attempt: AttemptKey) -> sa.Row[Any] | None:
     """The claimed stage run, unless somebody has asked for its end: then its supervisor sees to that."""
-    stage = await change.stage(attempt.stage_run_id, attempt.number, (Phase.CLAIMED,))
-    asked = stage is None or stage.stop_requested_at is not None or change.run.cancel_requested_at is not None
+    stage = await transaction.stage(attempt.stage_run_id, attempt.number, (Phase.CLAIMED,))
+    asked = (
+        stage is None
+        or stage.stop_requested_at is not None
+        or transaction.run.cancel_requested_at is not None
+    )
     return None if asked else stage
 
 
 async def note_miss(
-    engine: AsyncEngine, hints: Publisher, attempt: AttemptKey, key: Mapping[str, Any], miss: CacheMiss
+    engine: AsyncEngine, notifier: Notifier, attempt: AttemptKey, key: Mapping[str, Any], miss: CacheMiss
 ) -> bool:
     """The attempt is about to be executed with this key; once it has completed, it can stand in for others."""
-    async with changing(engine, hints, attempt.run_id) as change:
-        stage = await _about_to_start(change, attempt)
+    async with run_transaction(engine, notifier, attempt.run_id) as transaction:
+        stage = await _about_to_start(transaction, attempt)
         if stage is None:
             return False
-        await _set(change, stage, cache_key=digest_of(key), cache_parts=key, cache_miss=miss.as_json())
+        await _set(transaction, stage, cache_key=digest_of(key), cache_parts=key, cache_miss=miss.as_json())
         return True
 
 
-async def withdraw_key(engine: AsyncEngine, hints: Publisher, attempt: AttemptKey) -> bool:
+async def withdraw_key(engine: AsyncEngine, notifier: Notifier, attempt: AttemptKey) -> bool:
     """Nobody can tell any more what decided about the outputs, so that they never stand in for others."""
-    async with changing(engine, hints, attempt.run_id) as change:
-        stage = await change.stage(attempt.stage_run_id, attempt.number, ACTIVE_PHASES)
+    async with run_transaction(engine, notifier, attempt.run_id) as transaction:
+        stage = await transaction.stage(attempt.stage_run_id, attempt.number, ACTIVE_PHASES)
         if stage is None:
             return False
-        await _set(change, stage, cache_key=None)
+        await _set(transaction, stage, cache_key=None)
         return True
 
 
-async def _set(change: RunChange, stage: sa.Row[Any], **values: Any) -> None:
-    await change.connection.execute(sa.update(stage_runs).where(stage_runs.c.id == stage.id).values(**values))
+async def _set(transaction: RunTransaction, stage: sa.Row[Any], **values: Any) -> None:
+    await transaction.connection.execute(
+        sa.update(stage_runs).where(stage_runs.c.id == stage.id).values(**values)
+    )

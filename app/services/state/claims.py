@@ -24,10 +24,11 @@ from app.domain.events import EventKind
 from app.domain.moves import ACTIVE_PHASES
 from app.domain.outcomes import AttemptOutcome
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
+from app.notifications.notifier import Notifier
 from app.services.state import consequences
 from app.services.state.attempt_reports import fail_attempt
 from app.services.state.outputs import StageOutputs
-from app.services.state.run_transaction import Publisher, lock_run, worker_actor
+from app.services.state.run_transaction import lock_run, worker_actor
 
 
 @contextlib.asynccontextmanager
@@ -39,7 +40,7 @@ async def _claiming(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 async def start_next_run(
     engine: AsyncEngine,
-    hints: Publisher,
+    notifier: Notifier,
     worker_id: uuid.UUID,
     *,
     running_limit: int,
@@ -50,31 +51,31 @@ async def start_next_run(
         run_id = await claims.next_pending_run(connection, running_limit)
         if run_id is None or not await claims.lease_is_live(connection, worker_id):
             return None
-        change = await lock_run(connection, run_id)
-        if change.run.status is not RunStatus.PENDING:
+        transaction = await lock_run(connection, run_id)
+        if transaction.run.status is not RunStatus.PENDING:
             return None
         now = sa.func.now()
-        limit = change.run.timeout_seconds or default_timeout_seconds
-        change.move_run(
+        limit = transaction.run.timeout_seconds or default_timeout_seconds
+        transaction.move_run(
             RunStatus.RUNNING,
             started_at=now,
             deadline_at=now + timedelta(seconds=limit),
             timeout_seconds=limit,
         )
-        change.record(
+        transaction.record(
             EventKind.RUN_STARTED,
             status=RunStatus.RUNNING,
             previousStatus=RunStatus.PENDING,
             actor=worker_actor(worker_id),
             cause="it was its turn and the limits of runs allow one more",
         )
-        await change.flush()
-    hints.publish(*change.topics)
+        await transaction.flush()
+    notifier.publish(*transaction.topics)
     return run_id
 
 
 async def claim_next_stage(
-    engine: AsyncEngine, hints: Publisher, worker_id: uuid.UUID, host_id: uuid.UUID
+    engine: AsyncEngine, notifier: Notifier, worker_id: uuid.UUID, host_id: uuid.UUID
 ) -> AttemptKey | None:
     """ready -> claimed, as a new attempt of this worker; None when nothing may start now."""
     async with _claiming(engine) as connection:
@@ -82,12 +83,12 @@ async def claim_next_stage(
         if found is None or not await claims.lease_is_live(connection, worker_id):
             return None
         stage_run_id, run_id = found
-        change = await lock_run(connection, run_id)
-        stage = await change.stage(stage_run_id, None, (Phase.READY,))
+        transaction = await lock_run(connection, run_id)
+        stage = await transaction.stage(stage_run_id, None, (Phase.READY,))
         if stage is None:
             return None
         attempt = stage.attempt_number + 1
-        await change.move_stage(
+        await transaction.move_stage(
             stage, Phase.CLAIMED, attempt_number=attempt, worker_id=worker_id, not_before=None
         )
         await connection.execute(
@@ -100,7 +101,7 @@ async def claim_next_stage(
                 executor=stage.spec.get("executor", "LOCAL"),
             )
         )
-        change.record(
+        transaction.record(
             EventKind.STAGE_CLAIMED,
             stage_run_id,
             status=StageStatus.PENDING,
@@ -110,14 +111,14 @@ async def claim_next_stage(
             cause="it was its turn and this worker has room for it",
             workerId=str(worker_id),
         )
-        await change.flush()
-    hints.publish(*change.topics)
+        await transaction.flush()
+    notifier.publish(*transaction.topics)
     return AttemptKey(run_id, stage_run_id, attempt)
 
 
 async def declare_lost(
     engine: AsyncEngine,
-    hints: Publisher,
+    notifier: Notifier,
     worker_id: uuid.UUID,
     key: AttemptKey,
     *,
@@ -132,22 +133,22 @@ async def declare_lost(
     async with _claiming(engine) as connection:
         if not await claims.may_judge(connection, worker_id, lease_seconds):
             return False
-        change = await lock_run(connection, key.run_id)
-        stage = await change.stage(key.stage_run_id, key.number, ACTIVE_PHASES)
+        transaction = await lock_run(connection, key.run_id)
+        stage = await transaction.stage(key.stage_run_id, key.number, ACTIVE_PHASES)
         sign = await last_sign_of(connection, key, lost_after_seconds)
         if stage is None or sign is None:
             return False
         error = messages.host_is_silent(sign["hostName"], lost_after_seconds)
         outcome = AttemptOutcome(FinishReason.LOST, error=error, evidence=sign, processes_are_gone=False)
-        await fail_attempt(change, stage, outcome, StageOutputs(), actor=worker_actor(worker_id))
-        await change.flush()
-    hints.publish(*change.topics)
+        await fail_attempt(transaction, stage, outcome, StageOutputs(), actor=worker_actor(worker_id))
+        await transaction.flush()
+    notifier.publish(*transaction.topics)
     return True
 
 
 async def refuse_unfit_stage(
     engine: AsyncEngine,
-    hints: Publisher,
+    notifier: Notifier,
     worker_id: uuid.UUID,
     run_id: uuid.UUID,
     stage_run_id: uuid.UUID,
@@ -157,14 +158,14 @@ async def refuse_unfit_stage(
     async with _claiming(engine) as connection:
         if not await claims.lease_is_live(connection, worker_id):
             return False
-        change = await lock_run(connection, run_id)
-        stage = await change.stage(stage_run_id, None, (Phase.READY,))
+        transaction = await lock_run(connection, run_id)
+        stage = await transaction.stage(stage_run_id, None, (Phase.READY,))
         if stage is None or not await _fits_nobody(connection, stage_run_id, lost_after_seconds):
             return False
         largest = await _largest_worker(connection, lost_after_seconds)
         message = messages.too_large(_amount(*_asked(stage)), largest)
         await consequences.finish_stage(
-            change,
+            transaction,
             stage,
             StageStatus.FAILED,
             actor=worker_actor(worker_id),
@@ -172,8 +173,8 @@ async def refuse_unfit_stage(
             error_message=message,
             finish_reason=FinishReason.START_FAILED,
         )
-        await change.flush()
-    hints.publish(*change.topics)
+        await transaction.flush()
+    notifier.publish(*transaction.topics)
     return True
 
 

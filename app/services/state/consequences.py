@@ -20,13 +20,13 @@ from app.domain.outcomes import cause_of_run_end
 from app.domain.plan import downstream, outcome
 from app.domain.text import clean_text
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
-from app.services.state.run_transaction import STAGE_COLUMNS, RunChange
+from app.services.state.run_transaction import STAGE_COLUMNS, RunTransaction
 
 WAITING = (Phase.BLOCKED, Phase.READY)
 
 
 async def finish_stage(
-    change: RunChange,
+    transaction: RunTransaction,
     stage: sa.Row[Any],
     status: StageStatus,
     *,
@@ -40,7 +40,7 @@ async def finish_stage(
     """Any phase -> final, and all that follows from it."""
     message = None if error_message is None else clean_text(error_message)
     completed_at = sa.func.clock_timestamp()
-    await change.move_stage(
+    await transaction.move_stage(
         stage,
         Phase.FINAL,
         status=status,
@@ -49,7 +49,7 @@ async def finish_stage(
         completed_at=completed_at,
         **values,
     )
-    change.record(
+    transaction.record(
         EventKind.STAGE_FINISHED,
         stage.id,
         status=status,
@@ -64,31 +64,31 @@ async def finish_stage(
         errorMessage=message,
         reusedFromId=_text(values.get("reused_from_id")),
     )
-    change.count_final(status)
-    await _settle(change, stage, status)
+    transaction.count_final(status)
+    await _settle(transaction, stage, status)
 
 
 def _text(stage_run_id: uuid.UUID | None) -> str | None:
     return None if stage_run_id is None else str(stage_run_id)
 
 
-async def _settle(change: RunChange, stage: sa.Row[Any], status: StageStatus) -> None:
+async def _settle(transaction: RunTransaction, stage: sa.Row[Any], status: StageStatus) -> None:
     if status is StageStatus.COMPLETED or (status is StageStatus.FAILED and stage.allow_failure):
-        await _ready_dependents(change, stage)
+        await _ready_dependents(transaction, stage)
     else:
-        await _skip_downstream(change, stage, status)
-        if status is StageStatus.FAILED and change.run.fail_fast:
-            await stop_stages(change, FinishReason.CANCELLED, messages.stopped_fail_fast(stage.name))
-    await resolve_run(change)
+        await _skip_downstream(transaction, stage, status)
+        if status is StageStatus.FAILED and transaction.run.fail_fast:
+            await stop_stages(transaction, FinishReason.CANCELLED, messages.stopped_fail_fast(stage.name))
+    await resolve_run(transaction)
 
 
-async def _ready_dependents(change: RunChange, stage: sa.Row[Any]) -> None:
+async def _ready_dependents(transaction: RunTransaction, stage: sa.Row[Any]) -> None:
     """One dependency less to wait for; those that wait for no other get ready."""
     last = stage_runs.c.waiting_for == 1
     statement = (
         sa.update(stage_runs)
         .where(
-            stage_runs.c.pipeline_run_id == change.run.id,
+            stage_runs.c.pipeline_run_id == transaction.run.id,
             stage_runs.c.phase == Phase.BLOCKED,
             sa.literal(stage.id) == sa.any_(stage_runs.c.depends_on),
         )
@@ -98,9 +98,9 @@ async def _ready_dependents(change: RunChange, stage: sa.Row[Any]) -> None:
         )
         .returning(stage_runs.c.id, stage_runs.c.phase)
     )
-    for row in await change.connection.execute(statement):
+    for row in await transaction.connection.execute(statement):
         if row.phase is Phase.READY:
-            change.record(
+            transaction.record(
                 EventKind.STAGE_READIED,
                 row.id,
                 status=StageStatus.PENDING,
@@ -109,14 +109,14 @@ async def _ready_dependents(change: RunChange, stage: sa.Row[Any]) -> None:
             )
 
 
-async def _skip_downstream(change: RunChange, stage: sa.Row[Any], status: StageStatus) -> None:
+async def _skip_downstream(transaction: RunTransaction, stage: sa.Row[Any], status: StageStatus) -> None:
     columns = (stage_runs.c.id, stage_runs.c.depends_on)
-    statement = sa.select(*columns).where(stage_runs.c.pipeline_run_id == change.run.id)
-    rows = await change.connection.execute(statement)
+    statement = sa.select(*columns).where(stage_runs.c.pipeline_run_id == transaction.run.id)
+    rows = await transaction.connection.execute(statement)
     below = downstream(stage.id, {row.id: row.depends_on for row in rows})
     if below:
         await _finish_waiting(
-            change,
+            transaction,
             StageStatus.SKIPPED,
             FinishReason.UPSTREAM_FAILED,
             messages.upstream_failed(stage.name, status),
@@ -125,7 +125,7 @@ async def _skip_downstream(change: RunChange, stage: sa.Row[Any], status: StageS
 
 
 async def _finish_waiting(
-    change: RunChange,
+    transaction: RunTransaction,
     status: StageStatus,
     reason: FinishReason,
     message: str,
@@ -137,7 +137,7 @@ async def _finish_waiting(
     """blocked/ready -> final for all (or ``only`` these) stage runs that have not begun."""
     statement = (
         sa.update(stage_runs)
-        .where(stage_runs.c.pipeline_run_id == change.run.id, stage_runs.c.phase.in_(WAITING))
+        .where(stage_runs.c.pipeline_run_id == transaction.run.id, stage_runs.c.phase.in_(WAITING))
         .values(
             phase=Phase.FINAL,
             status=status,
@@ -150,9 +150,9 @@ async def _finish_waiting(
     )
     if only is not None:
         statement = statement.where(stage_runs.c.id == sa.any_(sa.literal(list(only), sa.ARRAY(sa.Uuid))))
-    rows = sorted(await change.connection.execute(statement), key=lambda row: row.position)
+    rows = sorted(await transaction.connection.execute(statement), key=lambda row: row.position)
     for row in rows:
-        change.record(
+        transaction.record(
             EventKind.STAGE_FINISHED,
             row.id,
             status=status,
@@ -163,11 +163,13 @@ async def _finish_waiting(
             finishReason=reason,
             errorMessage=message,
         )
-        change.count_final(status)
-    change.touch(*(row.id for row in rows))
+        transaction.count_final(status)
+    transaction.touch(*(row.id for row in rows))
 
 
-async def stop_stages(change: RunChange, reason: FinishReason, cause: str, *, actor: str = ENGINE) -> None:
+async def stop_stages(
+    transaction: RunTransaction, reason: FinishReason, cause: str, *, actor: str = ENGINE
+) -> None:
     """Ends what has not begun and asks for the end of what runs (its supervisor sees to it).
 
     What has ended well and is being collected goes on, for that it is too late; but it is neither tried again nor
@@ -179,19 +181,19 @@ async def stop_stages(change: RunChange, reason: FinishReason, cause: str, *, ac
         "stop_actor": actor,
         "stop_cause": cause,
     }
-    await _finish_waiting(change, StageStatus.CANCELLED, reason, cause, actor=actor, **request)
+    await _finish_waiting(transaction, StageStatus.CANCELLED, reason, cause, actor=actor, **request)
     statement = (
         sa.update(stage_runs)
         .where(
-            stage_runs.c.pipeline_run_id == change.run.id,
+            stage_runs.c.pipeline_run_id == transaction.run.id,
             stage_runs.c.phase.in_(ACTIVE_PHASES),
             stage_runs.c.stop_requested_at.is_(None),
         )
         .values(request)
         .returning(*STAGE_COLUMNS)
     )
-    for row in await change.connection.execute(statement):
-        change.record(
+    for row in await transaction.connection.execute(statement):
+        transaction.record(
             EventKind.STAGE_STOP_REQUESTED,
             row.id,
             status=row.status,
@@ -201,12 +203,15 @@ async def stop_stages(change: RunChange, reason: FinishReason, cause: str, *, ac
             cause=cause,
             finishReason=reason,
         )
-    await resolve_run(change)
+    await resolve_run(transaction)
 
 
-async def resolve_run(change: RunChange) -> None:
+async def resolve_run(transaction: RunTransaction) -> None:
     """Ends the run when its last stage run has ended; the run's status is a function of theirs."""
-    if change.open_stage_count or change.pending("status") not in (RunStatus.PENDING, RunStatus.RUNNING):
+    if transaction.open_stage_count or transaction.pending("status") not in (
+        RunStatus.PENDING,
+        RunStatus.RUNNING,
+    ):
         return
     columns: list[sa.Column[Any]] = [
         stage_runs.c.status,
@@ -217,36 +222,40 @@ async def resolve_run(change: RunChange) -> None:
     ]
     statement = (
         sa.select(*columns)
-        .where(stage_runs.c.pipeline_run_id == change.run.id)
+        .where(stage_runs.c.pipeline_run_id == transaction.run.id)
         .order_by(stage_runs.c.completed_at)
     )
-    stages = (await change.connection.execute(statement)).all()
-    cancelled = change.pending("cancel_requested_at") is not None
-    reason = change.pending("finish_reason")
+    stages = (await transaction.connection.execute(statement)).all()
+    cancelled = transaction.pending("cancel_requested_at") is not None
+    reason = transaction.pending("finish_reason")
     status = outcome([(row[0], row[1]) for row in stages], cancelled=cancelled, stopped_by=reason)
     failed = (row for row in stages if row.status is StageStatus.FAILED and not row.allow_failure)
     first = next(failed, None)
     message = None if first is None else f"stage {first.name!r} failed: {first.error_message}"
-    await _finish_run(change, status, reason or (None if first is None else first.finish_reason), message)
+    await _finish_run(
+        transaction, status, reason or (None if first is None else first.finish_reason), message
+    )
 
 
 async def _finish_run(
-    change: RunChange, status: RunStatus, reason: FinishReason | None, message: str | None
+    transaction: RunTransaction, status: RunStatus, reason: FinishReason | None, message: str | None
 ) -> None:
     if reason is None:
         reason = FinishReason.CANCELLED if status is RunStatus.CANCELLED else FinishReason.EXITED
-    message = change.pending("error_message") or message
+    message = transaction.pending("error_message") or message
     now = sa.func.clock_timestamp()
     seconds = sa.extract("epoch", now - pipeline_runs.c.started_at)
-    previous = change.run.status
-    change.move_run(
+    previous = transaction.run.status
+    transaction.move_run(
         status, completed_at=now, execution_time=seconds, error_message=message, finish_reason=reason
     )
-    change.record(
+    transaction.record(
         EventKind.RUN_FINISHED,
         status=status,
         previousStatus=previous,
-        cause=cause_of_run_end(status, message, cancelled=change.pending("cancel_requested_at") is not None),
+        cause=cause_of_run_end(
+            status, message, cancelled=transaction.pending("cancel_requested_at") is not None
+        ),
         finishReason=reason,
         errorMessage=message,
     )

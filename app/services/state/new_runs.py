@@ -53,17 +53,17 @@ async def insert_run(
         )
     )
     await connection.execute(sa.insert(stage_runs), rows)
-    change = await lock_run(connection, run_id)
+    transaction = await lock_run(connection, run_id)
     again = values["retry_of_id"]
-    change.record(
+    transaction.record(
         EventKind.RUN_QUEUED,
         status=RunStatus.PENDING,
         actor=values["triggered_by"] or str(values["trigger_type"]),
         cause=f"it does run {again} again" if again else f"trigger {values['trigger_type']}",
     )
-    change.touch(*ids.values())
-    change.set_run(status=RunStatus.PENDING)
-    await change.flush()
+    transaction.touch(*ids.values())
+    transaction.set_run(status=RunStatus.PENDING)
+    await transaction.flush()
     return run_id
 
 

@@ -18,7 +18,7 @@ from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.domain.events import EventKind
 from app.domain.text import clean_json, clean_text
 from app.domain.vocabulary import ArtifactStatus, ArtifactType, StorageType
-from app.services.state.run_transaction import RunChange, worker_actor
+from app.services.state.run_transaction import RunTransaction, worker_actor
 from app.storage.base import StorageUnavailable
 
 FRESH_SECONDS = 12 * 3600.0
@@ -65,7 +65,7 @@ class StageOutputs:
     stored_at: float = field(default_factory=time.time)
 
 
-async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageOutputs) -> None:
+async def publish_outputs(transaction: RunTransaction, stage: sa.Row[Any], outputs: StageOutputs) -> None:
     """Inserts the rows and one ARTIFACT_STORED event per file; nothing is visible before the commit.
 
     Raises ``StorageUnavailable`` when the files were stored so long ago that they must be stored once more: a process
@@ -78,14 +78,14 @@ async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageO
     ids = {file.key: new_id() for file in outputs.files}
     own = {file.path: new_id() for file in outputs.files if file.dataset is not None}
     has_models = any(file.model is not None for file in outputs.files)
-    known = {**await _upstream_datasets(change, stage), **own} if has_models else own
-    await touch_blobs(change, {file.sha256: file.size_bytes for file in outputs.files})
+    known = {**await _upstream_datasets(transaction, stage), **own} if has_models else own
+    await touch_blobs(transaction, {file.sha256: file.size_bytes for file in outputs.files})
     rows = [_artifact_row(stage, file, ids[file.key], known) for file in outputs.files]
-    await change.connection.execute(sa.insert(artifacts), rows)
-    await _insert_datasets(change, outputs.files, ids, own)
-    await _insert_models(change, stage, outputs, ids, known)
+    await transaction.connection.execute(sa.insert(artifacts), rows)
+    await _insert_datasets(transaction, outputs.files, ids, own)
+    await _insert_models(transaction, stage, outputs, ids, known)
     for file in outputs.files:
-        change.record(
+        transaction.record(
             EventKind.ARTIFACT_STORED,
             stage.id,
             actor=worker_actor(stage.worker_id),
@@ -98,7 +98,7 @@ async def publish_outputs(change: RunChange, stage: sa.Row[Any], outputs: StageO
         )
 
 
-async def touch_blobs(change: RunChange, sizes: Mapping[str, int]) -> None:
+async def touch_blobs(transaction: RunTransaction, sizes: Mapping[str, int]) -> None:
     """Keep the stored bytes of these digests, whose sizes are given, from being cleaned up."""
     rows = [
         {"sha256": digest, "size_bytes": size, "storage_type": StorageType.LOCAL}
@@ -108,7 +108,7 @@ async def touch_blobs(change: RunChange, sizes: Mapping[str, int]) -> None:
     touched = statement.on_conflict_do_update(
         index_elements=[blobs.c.sha256], set_={"touched_at": sa.func.now()}
     )
-    await change.connection.execute(touched, rows)
+    await transaction.connection.execute(touched, rows)
 
 
 def _artifact_row(
@@ -143,7 +143,7 @@ def _metadata(file: StoredFile, known_datasets: Mapping[str, uuid.UUID]) -> dict
 
 
 async def _insert_datasets(
-    change: RunChange,
+    transaction: RunTransaction,
     files: Sequence[StoredFile],
     ids: Mapping[tuple[bool, str], uuid.UUID],
     dataset_ids: Mapping[str, uuid.UUID],
@@ -154,11 +154,11 @@ async def _insert_datasets(
         if file.dataset is not None
     ]
     if rows:
-        await change.connection.execute(sa.insert(datasets), rows)
+        await transaction.connection.execute(sa.insert(datasets), rows)
 
 
 async def _insert_models(
-    change: RunChange,
+    transaction: RunTransaction,
     stage: sa.Row[Any],
     outputs: StageOutputs,
     ids: Mapping[tuple[bool, str], uuid.UUID],
@@ -178,7 +178,7 @@ async def _insert_models(
         if file.model is not None
     ]
     if rows:
-        await change.connection.execute(sa.insert(models), rows)
+        await transaction.connection.execute(sa.insert(models), rows)
 
 
 def dataset_row(artifact_id: uuid.UUID, facts: DatasetFacts) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def model_row(
     }
 
 
-async def _upstream_datasets(change: RunChange, stage: sa.Row[Any]) -> dict[str, uuid.UUID]:
+async def _upstream_datasets(transaction: RunTransaction, stage: sa.Row[Any]) -> dict[str, uuid.UUID]:
     """Dataset ids by ``<dependency>/<path>``, for the direct dependencies of the stage run."""
     upstream = stage_runs.alias("upstream")
     this = stage_runs.alias("this")
@@ -220,5 +220,5 @@ async def _upstream_datasets(change: RunChange, stage: sa.Row[Any]) -> dict[str,
         .where(this.c.id == stage.id)
         .order_by(artifacts.c.attempt_number)
     )
-    rows = await change.connection.execute(statement)
+    rows = await transaction.connection.execute(statement)
     return {f"{name}/{path}": dataset_id for name, path, dataset_id in rows}

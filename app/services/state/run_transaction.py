@@ -10,7 +10,7 @@ import contextlib
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -22,6 +22,7 @@ from app.domain.text import clean_json
 from app.domain.units import BYTES_PER_MB
 from app.domain.vocabulary import Phase, RunStatus, StageStatus
 from app.errors import NotFound
+from app.notifications.notifier import Notifier
 from app.notifications.topics import RUNS, WORK, run_topic
 from app.services.state.mirrors import lock_pipeline, mirror_run, mirror_stages
 
@@ -66,17 +67,7 @@ _NO_WORK = frozenset(
 """After these, supervisors have nothing to do which the one that drives the attempt does not do anyway."""
 
 
-class Publisher(Protocol):
-    """Tells other tasks and processes that rows changed; losing a hint costs latency only."""
-
-    def publish(self, *topics: str) -> None:
-        """Wakes whoever listens to one of the topics; never blocks, never raises."""
-
-    def publish_local(self, *topics: str) -> None:
-        """The same for listeners of this process only."""
-
-
-class RunChange:
+class RunTransaction:
     """Moves one run and its stage runs; every move is a compare-and-set together with its event."""
 
     def __init__(self, connection: AsyncConnection, run: sa.Row[Any]) -> None:
@@ -235,7 +226,7 @@ def worker_actor(worker_id: uuid.UUID | None) -> str:
 
 async def lock_run(
     connection: AsyncConnection, run_id: uuid.UUID, *, for_deletion: bool = False
-) -> RunChange:
+) -> RunTransaction:
     """Locks the run's row within a transaction of the caller's, who flushes the change and publishes its topics.
 
     Others may still refer to the run, unless it is locked for its deletion.
@@ -244,14 +235,16 @@ async def lock_run(
     run = (await connection.execute(statement.with_for_update(key_share=not for_deletion))).one_or_none()
     if run is None:
         raise NotFound(f"there is no run {run_id}", path=("runId",))
-    return RunChange(connection, run)
+    return RunTransaction(connection, run)
 
 
 @contextlib.asynccontextmanager
-async def changing(engine: AsyncEngine, hints: Publisher, run_id: uuid.UUID) -> AsyncIterator[RunChange]:
-    """A whole transaction over one run; hints go out after the commit."""
+async def run_transaction(
+    engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID
+) -> AsyncIterator[RunTransaction]:
+    """A whole transaction over one run; its notifications go out after the commit."""
     async with engine.begin() as connection:
-        change = await lock_run(connection, run_id)
-        yield change
-        await change.flush()
-    hints.publish(*change.topics)
+        transaction = await lock_run(connection, run_id)
+        yield transaction
+        await transaction.flush()
+    notifier.publish(*transaction.topics)
