@@ -31,14 +31,14 @@ class Scheduler:
 
     async def run(self) -> None:
         """Goes on until it is cancelled, whatever happens to the database."""
-        with self._broker.listen(SCHEDULES) as hints:
+        with self._broker.listen(SCHEDULES) as mailbox:
             while True:
                 try:
                     wait_seconds = await self._pass()
                 except Exception as error:
                     log_failure(logger, "look at the schedules", error)
                     wait_seconds = RECOVERY_SECONDS
-                await hints.wait(wait_seconds)
+                await mailbox.wait(wait_seconds)
 
     async def _pass(self) -> float:
         """Starts what is due, and answers for how many seconds there is nothing to do."""

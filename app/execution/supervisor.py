@@ -92,10 +92,10 @@ class Supervisor:
         async with self._home.supervised(), anyio.create_task_group() as tasks, self._registered():
             tasks.start_soon(self._keep_lease)
             await self._until_done("adopt attempts", self._adopt, tasks)
-            with self._broker.listen(WORK) as hints:
+            with self._broker.listen(WORK) as mailbox:
                 while True:
                     await self._until_done("look for work", self._pass, tasks)
-                    await hints.wait(self._pause_seconds)
+                    await mailbox.wait(self._pause_seconds)
 
     @contextlib.asynccontextmanager
     async def _registered(self) -> AsyncIterator[None]:

@@ -1,1 +1,1 @@
-"""Hints between processes that something changed; rows hold the truth."""
+"""Notifications between processes that rows have changed, and streams shared by their followers."""

@@ -1,7 +1,7 @@
-"""Hints between processes over LISTEN/NOTIFY.
+"""Notifications between processes over LISTEN and NOTIFY.
 
-A hint says "look again", never what changed: the rows are the truth, and every listener re-reads them after its
-cursor. So hints may be lost, repeated or merged; a lost one costs a listener at most its poll interval.
+A notification says that the rows of a topic have changed, never how: every listener reads the rows after its cursor.
+So notifications may be lost, repeated or merged; a lost one delays a listener by its poll interval at most.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import asyncpg
 
 from app.database.engine import connect
 from app.database.urls import normalised
-from app.notifications.hints import Hints, Switchboard
+from app.notifications.mailboxes import Mailbox, Switchboard
 
 _APPLICATION_NAME = "mlp-broker"
-_CHANNEL = "mlp_hints"
+_CHANNEL = (
+    "mlp_hints"  # an older name for notifications: processes of different releases must use the same channel
+)
 _EVERYTHING = "*"
 _PAYLOAD_BYTES = 7_900  # PostgreSQL refuses payloads of 8000
 _PENDING_TOPICS = 5_000
@@ -34,14 +36,14 @@ logger = logging.getLogger(__name__)
 
 
 class Broker:
-    """Wakes listeners in this process at once and those of other processes by NOTIFY.
+    """Notifies listeners in this process at once, and those of other processes by NOTIFY.
 
-    An async context manager, which owns one connection and one task. Without a database it still serves this
-    process, and goes on trying. All methods belong to the event loop's thread.
+    An async context manager that owns one connection and one task. While the database is unreachable it reconnects
+    in the background and still notifies the listeners of this process. Call its methods from the event loop's thread.
 
-    ``poll_seconds``: how long a listener should wait before it looks at the rows without a hint.
-    ``self_check_seconds``: how often the broker sends a hint to itself, to notice a connection which has gone silent.
-    ``answer_seconds``: how long the database may take for that before the connection is given up.
+    ``poll_seconds``: how long a listener waits before it reads the rows without a notification.
+    ``self_check_seconds``: interval at which it notifies itself, to detect a connection that no longer delivers.
+    ``answer_seconds``: how long the database may take to answer before the connection is replaced.
     """
 
     def __init__(
@@ -59,9 +61,8 @@ class Broker:
         self._name = secrets.token_hex(4)
         self._switchboard = Switchboard()
         self._pending: dict[str, None] = {}
-        self._attention = asyncio.Event()
+        self._wake = asyncio.Event()
         self._echoes = 0
-        self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -76,30 +77,21 @@ class Broker:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether hints of other processes arrive at present."""
-        return self._connected.is_set()
-
-    async def wait_connected(self) -> None:
-        """Return as soon as hints of other processes arrive."""
-        await self._connected.wait()
-
-    def listen(self, *topics: str) -> AbstractContextManager[Hints]:
-        """A mailbox for these topics; a new connection to the database counts as a hint to everybody."""
+    def listen(self, *topics: str) -> AbstractContextManager[Mailbox]:
+        """A mailbox for these topics. Every new connection to the database notifies all mailboxes."""
         return self._switchboard.listen(*topics)
 
     def publish(self, *topics: str) -> None:
-        """Hint this process at once and the others soon. Call it after the commit."""
-        self._switchboard.wake(topics)
+        """Notify this process at once and the others within milliseconds. Call it after the commit."""
+        self._switchboard.notify(topics)
         self._pending.update(dict.fromkeys(topics))
         if len(self._pending) > _PENDING_TOPICS:
             self._pending = {_EVERYTHING: None}
-        self._attention.set()
+        self._wake.set()
 
     def publish_local(self, *topics: str) -> None:
-        """Hint this process only: for what changes often and has its readers here."""
-        self._switchboard.wake(topics)
+        """Notify this process only: for rows that change often and are followed here."""
+        self._switchboard.notify(topics)
 
     async def _stay_connected(self) -> None:
         delays = _back_off()
@@ -108,24 +100,22 @@ class Broker:
                 async with self._connection() as connection:
                     delays = _back_off()
                     await self._serve(connection)
-            except Exception as error:  # whatever it is: without this task there are no hints any more
+            except Exception as error:  # any error: without this task notifications would stop for good
                 delay = next(delays)
-                logger.warning("no hints from the database, next try in %.1f s: %r", delay, error)
+                logger.warning("no notifications from the database, reconnecting in %.1f s: %r", delay, error)
                 await asyncio.sleep(delay)
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         connection = await connect(self._url, application_name=_APPLICATION_NAME)
         try:
-            connection.add_termination_listener(lambda _: self._attention.set())
+            connection.add_termination_listener(lambda _: self._wake.set())
             async with asyncio.timeout(self._answer_seconds):
                 await connection.add_listener(_CHANNEL, self._receive)
-            self._connected.set()
-            self._switchboard.wake_all()
+            self._switchboard.notify_all()
             yield connection
         finally:
-            self._connected.clear()
-            # Not close(): that waits for a server which may be the very thing that is silent.
+            # Not close(): it waits for an answer of the server, which may be the reason for this.
             connection.terminate()
 
     async def _serve(self, connection: asyncpg.Connection) -> None:
@@ -140,8 +130,8 @@ class Broker:
     async def _wait_for_work(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._self_check_seconds):
-                await self._attention.wait()
-        self._attention.clear()
+                await self._wake.wait()
+        self._wake.clear()
 
     async def _send_pending(self, connection: asyncpg.Connection) -> None:
         topics, self._pending = self._pending, {}
@@ -153,7 +143,7 @@ class Broker:
             raise
 
     async def _check_echo(self, connection: asyncpg.Connection) -> None:
-        """A hint to nobody must come back to us; PostgreSQL delivers it before it reports the statement done."""
+        """Notify ourselves, without a topic. PostgreSQL delivers that before it reports the statement as done."""
         echoes = self._echoes
         await self._notify(connection, self._name)
         if self._echoes == echoes:
@@ -168,9 +158,9 @@ class Broker:
         if sender == self._name:
             self._echoes += 1
         elif _EVERYTHING in topics:
-            self._switchboard.wake_all()
+            self._switchboard.notify_all()
         else:
-            self._switchboard.wake(topics)
+            self._switchboard.notify(topics)
 
 
 def _payloads(sender: str, topics: Collection[str]) -> Iterator[str]:
@@ -187,7 +177,7 @@ def _payloads(sender: str, topics: Collection[str]) -> Iterator[str]:
 
 
 def _back_off() -> Iterator[float]:
-    """Delays which double up to the limit, spread so that many processes don't come back in step."""
+    """Delays that double up to the limit, with jitter, so that many processes do not reconnect at the same time."""
     delay, limit = _RETRY_SECONDS
     while True:
         yield delay * random.uniform(0.5, 1.0)

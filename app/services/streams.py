@@ -36,9 +36,9 @@ from app.database.reads.streams import (
 from app.domain.moves import RUN_FINAL
 from app.domain.vocabulary import Phase
 from app.errors import DomainError, ErrorCode, NotFound
-from app.notifications.hints import Hints
+from app.notifications.coalesced_reads import CoalescedReads
+from app.notifications.mailboxes import Mailbox
 from app.notifications.postgres import Broker
-from app.notifications.sharing import SharedReads
 from app.notifications.topics import RUNS, log_topic, metrics_topic, run_topic, samples_topic
 from app.services.logs import LogCursor, LogReader, LogSlice, refuse_unmade
 
@@ -127,7 +127,7 @@ class Streams:
         self._engine = without_transactions(engine)
         self._broker = broker
         self._logs = logs
-        self._shared = SharedReads()
+        self._coalesced = CoalescedReads()
 
     def run_events(self, run_id: UUID, after: int) -> AsyncGenerator[RowBatch, None]:
         """Events of a run after a sequence number, in order without gap or repeat, until the run is final."""
@@ -151,10 +151,10 @@ class Streams:
         stage_run = await self._stage_run(stage_run_id)
         refuse_unmade(after.attempt, stage_run.attempt_number)
         cursor = after
-        with self._broker.listen(log_topic(stage_run_id), run_topic(stage_run.pipeline_run_id)) as hints:
+        with self._broker.listen(log_topic(stage_run_id), run_topic(stage_run.pipeline_run_id)) as mailbox:
             while True:
                 if cursor.is_end:
-                    attempt = await self._next_attempt(stage_run_id, cursor.attempt or 0, hints)
+                    attempt = await self._next_attempt(stage_run_id, cursor.attempt or 0, mailbox)
                     if attempt is None:
                         return
                     cursor = LogCursor(attempt, 0)
@@ -164,7 +164,7 @@ class Streams:
                 if piece.data or piece.final:
                     yield piece
                 else:
-                    await hints.wait(min(_LOG_POLL_SECONDS, self._broker.poll_seconds))
+                    await mailbox.wait(min(_LOG_POLL_SECONDS, self._broker.poll_seconds))
 
     async def changed_runs(
         self, wanted: WantedRuns, after: Changes | None = None
@@ -172,11 +172,11 @@ class Streams:
         """Runs which were written or deleted since ``after``, or since a few seconds before the call; oldest change
         first, a few batches per second. No change is left out; one of before the call may be told.
         """
-        with self._broker.listen(RUNS) as hints:
-            hints.add()
+        with self._broker.listen(RUNS) as mailbox:
+            mailbox.notify()
             told = after or await self._shortly_before_now()
             while True:
-                await hints.wait(self._broker.poll_seconds)
+                await mailbox.wait(self._broker.poll_seconds)
                 window = await self._ask(
                     ("runs", told.read_at), partial(_changes_since, last_read_at=told.read_at)
                 )
@@ -196,7 +196,7 @@ class Streams:
         self, run_id: UUID, after: int, read_rows: _ReadRows, last_seq_name: str, *topics: str
     ) -> AsyncGenerator[RowBatch, None]:
         cursor = after
-        with self._broker.listen(*topics) as hints:
+        with self._broker.listen(*topics) as mailbox:
             while True:
                 read = partial(
                     _position, run_id=run_id, cursor=cursor, read_rows=read_rows, last_seq_name=last_seq_name
@@ -210,9 +210,9 @@ class Streams:
                 if position.is_final and cursor >= position.last_seq:
                     return
                 if len(position.rows) < BATCH_ROWS:
-                    await hints.wait(self._broker.poll_seconds)
+                    await mailbox.wait(self._broker.poll_seconds)
 
-    async def _next_attempt(self, stage_run_id: UUID, attempt: int, hints: Hints) -> int | None:
+    async def _next_attempt(self, stage_run_id: UUID, attempt: int, mailbox: Mailbox) -> int | None:
         """The attempt after this one as soon as it is made, or None if there will be none."""
         while True:
             stage_run = await self._stage_run(stage_run_id)
@@ -220,7 +220,7 @@ class Streams:
                 return attempt + 1
             if stage_run.phase is Phase.FINAL:
                 return None
-            await hints.wait(self._broker.poll_seconds)
+            await mailbox.wait(self._broker.poll_seconds)
 
     async def _stage_run(self, stage_run_id: UUID) -> Row:
         read = partial(stage_run_tail, stage_run_id=stage_run_id)
@@ -262,7 +262,7 @@ class Streams:
             async with self._engine.connect() as connection:
                 return await read(connection)
 
-        return await _patiently(partial(self._shared.ask, question, read_once))
+        return await _patiently(partial(self._coalesced.read, question, read_once))
 
 
 def refuse_ahead(cursor: int, last_seq: int) -> None:

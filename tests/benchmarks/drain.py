@@ -106,11 +106,11 @@ async def single_seconds(on: Bench, runs: int) -> float:
     """The median of runs of one stage, each queued after the end of the one before."""
     seconds = []
     for _ in range(runs):
-        with on.broker.listen("runs") as hints:
+        with on.broker.listen("runs") as mailbox:
             began = time.perf_counter()
             await on.queue(stage("only", COMMAND))
             while (await on.one(COUNTS)).open:
-                await hints.wait(1.0)
+                await mailbox.wait(1.0)
             seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
 

@@ -32,9 +32,9 @@ from app.database import migrations
 from app.database.engine import create_engine
 from app.domain.events import EventKind
 from app.graphql.shared.ids import global_id
-from app.notifications.postgres import Broker
 from app.notifications.topics import run_topic
 from app.postgres.server import EmbeddedPostgres
+from tests.connected_notifier import connected_notifier
 from tests.hand_made_run import HandMadeRun
 
 QUERY = """subscription ($runId: ID!) { runEvents(runId: $runId) {
@@ -81,8 +81,7 @@ async def measure_server(load: Load) -> Outcome:
         await migrations.upgrade(engine)
         run = await HandMadeRun.insert(engine)
         await run.record(EventKind.RUN_STARTED)
-        broker = await stack.enter_async_context(Broker(url))
-        await broker.wait_connected()
+        broker = await stack.enter_async_context(connected_notifier(url))
 
         async def add_event() -> float:
             await run.record(EventKind.STAGE_STARTED, attempt=1)

@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
+from connected_notifier import connected_notifier
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.tables import artifacts, pipeline_runs, run_events, stage_attempts, stage_runs
@@ -91,15 +92,15 @@ class Engine:
 
     async def until(self, run_id: uuid.UUID, condition: Callable[[dict[str, Any]], bool]) -> None:
         """Waits until the stage runs by name fulfil a condition."""
-        with anyio.fail_after(PATIENCE_SECONDS), self.broker.listen(f"run:{run_id}") as hints:
+        with anyio.fail_after(PATIENCE_SECONDS), self.broker.listen(f"run:{run_id}") as mailbox:
             while not condition(await self.stages(run_id)):
-                await hints.wait(0.5)
+                await mailbox.wait(0.5)
 
     async def finished(self, run_id: uuid.UUID) -> sa.Row[Any]:
         """The run's row once it is final."""
-        with anyio.fail_after(PATIENCE_SECONDS), self.broker.listen(f"run:{run_id}") as hints:
+        with anyio.fail_after(PATIENCE_SECONDS), self.broker.listen(f"run:{run_id}") as mailbox:
             while (run := await self.run(run_id)).status not in RUN_FINAL:
-                await hints.wait(0.5)
+                await mailbox.wait(0.5)
         return run
 
     async def run(self, run_id: uuid.UUID) -> sa.Row[Any]:
@@ -150,7 +151,7 @@ def worker_home() -> Iterator[WorkerHome]:
 @pytest.fixture
 async def idle(engine: AsyncEngine, database_url: str, worker_home: WorkerHome) -> AsyncIterator[Engine]:
     """An engine whose supervisor is not running yet."""
-    async with Broker(database_url) as broker:
+    async with connected_notifier(database_url) as broker:
         yield Engine(engine, broker, worker_home)
 
 

@@ -143,9 +143,9 @@ async def test_a_worker_killed_at_any_moment_of_a_short_run_still_completes_it(
     )
     kinds = ("STAGE_CLAIMED", "STAGE_STARTED", "STAGE_COLLECTING", "STAGE_FINISHED")
     with worker_process(idle, database_url) as worker:
-        with anyio.fail_after(30), idle.broker.listen(f"run:{run_id}") as hints:
+        with anyio.fail_after(30), idle.broker.listen(f"run:{run_id}") as mailbox:
             while kinds[moment] not in [event.kind for event in await idle.events(run_id)]:
-                await hints.wait(0.2)
+                await mailbox.wait(0.2)
         worker.send_signal(signal.SIGKILL)
         worker.wait()
     async with idle.supervised():

@@ -1,4 +1,4 @@
-"""The broker against a real PostgreSQL: what wakes whom, and what survives a lost connection."""
+"""The notifier against a real PostgreSQL: who is notified, and what survives a lost connection."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import pytest
+from connected_notifier import connected_notifier
 from postgres_proxy import PostgresProxy
 
 from app.database.engine import connect
@@ -19,32 +20,25 @@ SILENCE_SECONDS = 0.2
 
 @pytest.fixture
 async def here(postgres_url: str) -> AsyncIterator[Broker]:
-    async with connected(postgres_url) as broker:
+    async with connected_notifier(postgres_url) as broker:
         yield broker
 
 
 @pytest.fixture
 async def there(postgres_url: str) -> AsyncIterator[Broker]:
-    """The broker of another process, as far as the database can tell."""
-    async with connected(postgres_url) as broker:
-        yield broker
-
-
-@contextlib.asynccontextmanager
-async def connected(postgres_url: str, **options: float) -> AsyncIterator[Broker]:
-    async with Broker(postgres_url, **options) as broker:
-        await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
+    """The notifier of another process, as far as the database can tell."""
+    async with connected_notifier(postgres_url) as broker:
         yield broker
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(SOON_SECONDS):
-        while not holds():  # noqa: ASYNC110 - the condition is outside of this process
+        while not holds():  # noqa: ASYNC110 (the proxy has no event for it)
             await asyncio.sleep(0.01)
 
 
-async def terminate_brokers(postgres_url: str) -> int:
-    """End the backends of all brokers of this database; how many there were."""
+async def terminate_connections(postgres_url: str) -> int:
+    """Terminate the backends of all notifiers of this database; returns how many there were."""
     connection = await connect(postgres_url)
     try:
         count: int = await connection.fetchval(
@@ -56,122 +50,123 @@ async def terminate_brokers(postgres_url: str) -> int:
     return count
 
 
-async def test_a_hint_wakes_a_listener_of_the_same_process_without_a_database() -> None:
+async def test_a_listener_of_the_same_process_is_notified_without_a_database() -> None:
     async with Broker("postgresql://nobody@127.0.0.1:1/nowhere") as broker:
-        with broker.listen("run:1") as hints:
+        with broker.listen("run:1") as mailbox:
             broker.publish("run:1")
-            assert await hints.wait(SOON_SECONDS)
-        assert not broker.is_connected
+            assert await mailbox.wait(SOON_SECONDS)
 
 
-async def test_a_hint_wakes_a_listener_of_another_process(here: Broker, there: Broker) -> None:
-    with there.listen("run:1", "run:2") as hints:
+async def test_a_listener_of_another_process_is_notified(here: Broker, there: Broker) -> None:
+    with there.listen("run:1", "run:2") as mailbox:
         here.publish("run:2")
-        assert await hints.wait(SOON_SECONDS)
+        assert await mailbox.wait(SOON_SECONDS)
 
 
-async def test_a_hint_wakes_nobody_who_listens_to_other_topics(here: Broker, there: Broker) -> None:
+async def test_a_listener_of_other_topics_is_not_notified(here: Broker, there: Broker) -> None:
     with there.listen("run:1") as other, there.listen("run:2") as wanted:
         here.publish("run:2")
         assert await wanted.wait(SOON_SECONDS)
         assert not await other.wait(SILENCE_SECONDS)
 
 
-async def test_a_local_hint_stays_in_the_process(here: Broker, there: Broker) -> None:
+async def test_a_local_notification_stays_in_the_process(here: Broker, there: Broker) -> None:
     with here.listen("log:1") as near, there.listen("log:1", "mark") as far:
         here.publish_local("log:1")
         assert await near.wait(SOON_SECONDS)
         assert not await far.wait(SILENCE_SECONDS)
 
 
-async def test_a_hint_between_two_waits_is_kept_and_many_are_one(here: Broker) -> None:
-    with here.listen("run:1") as hints:
+async def test_notifications_between_two_waits_become_one(here: Broker) -> None:
+    with here.listen("run:1") as mailbox:
         for _ in range(3):
             here.publish("run:1")
-        assert await hints.wait(0.01)
-        assert not await hints.wait(0.01)
+        assert await mailbox.wait(0.01)
+        assert not await mailbox.wait(0.01)
 
 
-async def test_a_burst_costs_few_notifications(here: Broker, there: Broker, postgres_url: str) -> None:
+async def test_a_burst_is_sent_in_few_messages(here: Broker, there: Broker, postgres_url: str) -> None:
     received: list[object] = []
     spy = await connect(postgres_url)
     try:
         await spy.add_listener("mlp_hints", lambda *message: received.append(message))
-        with there.listen("last") as hints:
+        with there.listen("last") as mailbox:
             burst_ends_at = asyncio.get_running_loop().time() + 0.2
             while asyncio.get_running_loop().time() < burst_ends_at:
                 here.publish("run:1")
                 await asyncio.sleep(0)
             here.publish("last")
-            assert await hints.wait(SOON_SECONDS)
+            assert await mailbox.wait(SOON_SECONDS)
         assert 0 < len(received) <= 50
     finally:
         await spy.close()
 
 
-async def test_more_topics_than_can_be_kept_become_one_hint_to_everybody(here: Broker, there: Broker) -> None:
-    with there.listen("not among them") as hints:
+async def test_more_topics_than_fit_in_memory_notify_every_listener(here: Broker, there: Broker) -> None:
+    with there.listen("not among them") as mailbox:
         here.publish(*(f"run:{number}" for number in range(6_000)))
-        assert await hints.wait(SOON_SECONDS)
+        assert await mailbox.wait(SOON_SECONDS)
 
 
-async def test_a_killed_connection_comes_back_and_hints_everybody(
+async def test_a_connection_that_replaces_a_terminated_one_notifies_every_listener(
     here: Broker, there: Broker, postgres_url: str
 ) -> None:
-    with there.listen("run:1") as hints:
-        assert await terminate_brokers(postgres_url) == 2
-        assert await hints.wait(SOON_SECONDS), "the new connection is a hint"
-        await asyncio.wait_for(here.wait_connected(), SOON_SECONDS)
-        await asyncio.wait_for(there.wait_connected(), SOON_SECONDS)
-        await hints.wait(SILENCE_SECONDS)
+    with here.listen("run:2") as other, there.listen("run:1") as mailbox:
+        assert await terminate_connections(postgres_url) == 2
+        assert await mailbox.wait(SOON_SECONDS)
+        assert await other.wait(SOON_SECONDS)
         here.publish("run:1")
-        assert await hints.wait(SOON_SECONDS)
+        assert await mailbox.wait(SOON_SECONDS)
 
 
-async def test_a_hint_published_while_the_connection_is_down_is_sent_later(
-    here: Broker, there: Broker, postgres_url: str
+async def test_a_notification_published_without_a_connection_is_sent_by_the_next(
+    there: Broker, postgres_url: str
 ) -> None:
-    await terminate_brokers(postgres_url)
-    await eventually(lambda: not here.is_connected)
-    with there.listen("run:1") as hints:
-        here.publish("run:1")
-        await asyncio.wait_for(there.wait_connected(), SOON_SECONDS)
-        assert await hints.wait(SOON_SECONDS)
+    async with PostgresProxy(postgres_url) as proxy, connected_notifier(proxy.url) as here:
+        await proxy.close()
+        with there.listen("run:1") as mailbox:
+            here.publish("run:1")
+            assert not await mailbox.wait(SILENCE_SECONDS)
+            await proxy.reopen()
+            assert await mailbox.wait(SOON_SECONDS)
 
 
-async def test_a_connection_which_goes_silent_is_noticed_and_replaced(postgres_url: str) -> None:
+async def test_a_connection_that_goes_silent_is_replaced(postgres_url: str) -> None:
     async with (
         PostgresProxy(postgres_url) as proxy,
-        connected(proxy.url, self_check_seconds=0.05, answer_seconds=0.3) as broker,
+        connected_notifier(proxy.url, self_check_seconds=0.05, answer_seconds=0.3) as broker,
     ):
-        proxy.stall()
-        await eventually(lambda: not broker.is_connected)
-        proxy.flow()
-        await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
+        with broker.listen("run:1") as mailbox:
+            proxy.stall()
+            await eventually(lambda: proxy.connections >= 2)
+            proxy.flow()
+            assert await mailbox.wait(SOON_SECONDS)
+
+
+async def test_a_connection_that_the_server_ends_during_use_is_replaced(postgres_url: str) -> None:
+    """The driver reports that as an InterfaceError: another operation is in progress."""
+    async with (
+        PostgresProxy(postgres_url) as proxy,
+        connected_notifier(proxy.url, self_check_seconds=0.05) as broker,
+    ):
+        with broker.listen("run:1") as mailbox:
+            proxy.say_farewell()
+            assert await mailbox.wait(SOON_SECONDS)
         assert proxy.connections >= 2
 
 
-async def test_a_connection_used_while_the_server_ends_it_is_replaced(postgres_url: str) -> None:
-    """The driver calls it an error of its own: another operation is in progress."""
-    async with PostgresProxy(postgres_url) as proxy, connected(proxy.url, self_check_seconds=0.05) as broker:
-        proxy.say_farewell()
-        await eventually(lambda: proxy.connections >= 2)
-        await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
-
-
-async def test_a_database_which_is_away_for_a_while_is_found_again(postgres_url: str) -> None:
-    async with PostgresProxy(postgres_url) as proxy, connected(proxy.url) as broker:
+async def test_a_database_that_is_unreachable_for_a_while_is_reconnected(postgres_url: str) -> None:
+    async with PostgresProxy(postgres_url) as proxy, connected_notifier(proxy.url) as broker:
         await proxy.close()
-        await eventually(lambda: not broker.is_connected)
-        with broker.listen("run:1") as hints:
+        with broker.listen("run:1") as mailbox:
             broker.publish("run:1")
-            assert await hints.wait(SOON_SECONDS), "this process needs no database for its own hints"
-        await proxy.reopen()
-        await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
+            assert await mailbox.wait(SOON_SECONDS), "this process is notified without the database"
+            await proxy.reopen()
+            assert await mailbox.wait(SOON_SECONDS)
 
 
 class ExposedBroker(Broker):
-    """Lets the test at the connection, to break it from inside."""
+    """Gives the test its connection, to break it from inside."""
 
     connection: asyncpg.Connection
 
@@ -182,12 +177,14 @@ class ExposedBroker(Broker):
             yield connection
 
 
-async def test_a_connection_which_no_longer_listens_is_noticed_and_replaced(postgres_url: str) -> None:
+async def test_a_connection_that_no_longer_delivers_is_replaced(postgres_url: str) -> None:
     async with ExposedBroker(postgres_url, self_check_seconds=0.05) as broker:
-        await asyncio.wait_for(broker.wait_connected(), SOON_SECONDS)
-        deaf = broker.connection
-        await deaf.execute("UNLISTEN *")
-        await eventually(lambda: broker.connection is not deaf and broker.is_connected)
+        with broker.listen("run:1") as mailbox:
+            assert await mailbox.wait(SOON_SECONDS)
+            deaf = broker.connection
+            await deaf.execute("UNLISTEN *")
+            assert await mailbox.wait(SOON_SECONDS)
+            assert broker.connection is not deaf
 
 
 def test_payloads_hold_every_topic_once_and_fit_in_a_notification() -> None:

@@ -30,7 +30,7 @@ from strawberry.types.execution import ExecutionResult, PreExecutionError
 from app.graphql.serving.schema import Schema
 from app.graphql.shared.context import OperationContext
 from app.graphql.shared.positions import BEGINNING_ARGUMENTS, Position
-from app.notifications.feeds import Feeds
+from app.notifications.shared_streams import SharedStreams
 
 MESSAGE_BYTES = 500
 """What a message takes besides its payload."""
@@ -64,7 +64,7 @@ class SharedSubscriptions:
     def __init__(self, schema: Schema, encode_json: Callable[[object], str]) -> None:
         self._schema = schema
         self._encode_json = encode_json
-        self.feeds: Feeds[Message] = Feeds()
+        self.streams: SharedStreams[Message] = SharedStreams()
 
     def messages(self, request: Request, context: OperationContext) -> AsyncGenerator[Message, None] | None:
         """All messages of a subscription, to be closed with ``aclosing``; ``None`` if it isn't one."""
@@ -78,7 +78,7 @@ class SharedSubscriptions:
         def open_at(cursor: Hashable | None) -> AsyncGenerator[Message, None]:
             return self._execute(request, context, Position(cursor))
 
-        return self.feeds.follow(stream, beginning, open_at)
+        return self.streams.follow(stream, beginning, open_at)
 
     async def _execute(
         self, request: Request, context: OperationContext, position: Position

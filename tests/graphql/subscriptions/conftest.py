@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from graph_client import PATIENCE_SECONDS, Graph, graph_over
+from connected_notifier import connected_notifier
+from graph_client import Graph, graph_over
 from hand_made_run import HandMadeRun
 from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -27,8 +27,7 @@ async def database_url(postgres_url: str, migrated_template: str) -> AsyncIterat
 
 @pytest.fixture
 async def broker(database_url: str) -> AsyncIterator[Broker]:
-    async with Broker(database_url, poll_seconds=60.0) as broker:
-        await asyncio.wait_for(broker.wait_connected(), PATIENCE_SECONDS)
+    async with connected_notifier(database_url, poll_seconds=60.0) as broker:
         yield broker
 
 
@@ -44,7 +43,7 @@ def schema() -> Schema:
 
 @pytest.fixture
 async def graph(schema: Schema, engine: AsyncEngine, broker: Broker, logs: LogReader) -> Graph:
-    """A graph whose subscriptions are woken by hints only: the poll is a minute away."""
+    """A graph whose subscriptions wake on notifications only: the poll interval is a minute."""
     return graph_over(schema, engine, broker, logs)
 
 

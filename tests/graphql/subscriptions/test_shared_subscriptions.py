@@ -84,7 +84,7 @@ class Served:
             yield Socket(connection)
 
     async def followed_by_nobody(self) -> None:
-        await until(lambda: len(self.view.subscriptions.feeds) == 0)
+        await until(lambda: len(self.view.subscriptions.streams) == 0)
 
 
 @dataclass
@@ -181,7 +181,7 @@ async def test_an_event_is_executed_once_and_everybody_gets_the_same_text(
             '"type":"next","payload":{"data":{"runEvents":{"cursor":"8","events":'
             '[{"seq":8,"kind":"STAGE_FINISHED","stageRun":{"name":"train"}}]}}}}'
         }
-        assert len(served.view.subscriptions.feeds) == 1
+        assert len(served.view.subscriptions.streams) == 1
     await served.followed_by_nobody()
 
 

@@ -1,4 +1,4 @@
-"""Followers of one stream share its items, each sees all of them in order, and nobody waits for anybody."""
+"""Followers of one stream share its items, each receives all of them in order, and none waits for another."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.notifications.feeds import KEPT_BYTES, Feeds
+from app.notifications.shared_streams import BUFFER_BYTES, SharedStreams
 
 PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Item:
-    """The numbers ``first`` to ``cursor``, as they were when somebody asked."""
+    """The numbers from ``first`` to ``cursor``, as of the ``version`` at which the item was made."""
 
     first: int
     cursor: int
@@ -26,7 +26,7 @@ class Item:
 
 
 class Numbers:
-    """A stream of the numbers from 1 on, several at a time if there are; it ends when it is told to."""
+    """A stream of the numbers from 1 to ``last``, as many per item as there are; ``end`` ends it."""
 
     def __init__(self, size_bytes: int = 10) -> None:
         self.size_bytes = size_bytes
@@ -36,46 +36,46 @@ class Numbers:
         self.made: list[tuple[int, int]] = []
         self.opened = 0
         self.open = 0
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def add(self, count: int = 1) -> None:
         self.last += count
-        self._tell()
+        self._wake_readers()
 
     def end(self) -> None:
         self.is_final = True
-        self._tell()
+        self._wake_readers()
 
     async def after(self, cursor: Hashable | None) -> AsyncGenerator[Item, None]:
         self.opened += 1
         self.open += 1
-        place = cursor if isinstance(cursor, int) else 0
+        position = cursor if isinstance(cursor, int) else 0
         try:
             while True:
-                news = self._news
-                if self.last > place:
+                changed = self._changed
+                if self.last > position:
                     await asyncio.sleep(0)
-                    item = Item(place + 1, self.last, self.version, self.size_bytes)
+                    item = Item(position + 1, self.last, self.version, self.size_bytes)
                     self.made.append((item.first, item.cursor))
                     yield item
-                    place = item.cursor
+                    position = item.cursor
                 elif self.is_final:
                     return
                 else:
-                    await news.wait()
+                    await changed.wait()
         finally:
             self.open -= 1
 
-    def _tell(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+    def _wake_readers(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
 
 class Follower:
-    """Somebody who takes the items one by one."""
+    """Takes the items one by one, when the test says so."""
 
-    def __init__(self, feeds: Feeds[Item], numbers: Numbers, beginning: str = "") -> None:
-        self.items = feeds.follow("numbers", beginning, numbers.after)
+    def __init__(self, streams: SharedStreams[Item], numbers: Numbers, beginning: str = "") -> None:
+        self.items = streams.follow("numbers", beginning, numbers.after)
         self.seen: list[int] = []
 
     async def take(self) -> Item:
@@ -90,22 +90,24 @@ class Follower:
 
 
 @pytest.fixture
-def feeds() -> Feeds[Item]:
-    return Feeds()
+def streams() -> SharedStreams[Item]:
+    return SharedStreams()
 
 
-async def settled() -> None:
-    """Let everybody go on who can."""
+async def settle() -> None:
+    """Let every task run until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def test_an_item_is_made_once_for_all_who_are_at_the_same_place(feeds: Feeds[Item]) -> None:
+async def test_an_item_is_made_once_for_all_followers_at_the_same_position(
+    streams: SharedStreams[Item],
+) -> None:
     numbers = Numbers()
-    followers = [Follower(feeds, numbers) for _ in range(20)]
+    followers = [Follower(streams, numbers) for _ in range(20)]
     for number in (1, 2, 3):
         waiting = [asyncio.create_task(follower.take()) for follower in followers]
-        await settled()
+        await settle()
         numbers.add()
         items = await asyncio.gather(*waiting)
         assert all(item is items[0] for item in items)
@@ -114,27 +116,29 @@ async def test_an_item_is_made_once_for_all_who_are_at_the_same_place(feeds: Fee
         await follower.items.aclose()
 
 
-async def test_a_late_follower_catches_up_alone_and_shares_from_then_on(feeds: Feeds[Item]) -> None:
+async def test_a_late_follower_catches_up_alone_and_shares_from_then_on(streams: SharedStreams[Item]) -> None:
     numbers = Numbers()
-    early, late = Follower(feeds, numbers), Follower(feeds, numbers, "later")
+    early, late = Follower(streams, numbers), Follower(streams, numbers, "later")
     numbers.add(5)
     await early.take()
     waiting = asyncio.create_task(early.take())
     assert (await late.take()).first == 1
     also_waiting = asyncio.create_task(late.take())
-    await settled()
+    await settle()
     numbers.add()
     assert await waiting is await also_waiting
     assert numbers.made == [(1, 5), (1, 5), (6, 6)]
-    assert numbers.open == len(feeds) == 1
+    assert numbers.open == len(streams) == 1
     for follower in (early, late):
         await follower.items.aclose()
 
 
-async def test_who_just_missed_the_others_goes_on_with_his_own_feed(feeds: Feeds[Item]) -> None:
+async def test_a_follower_that_just_missed_the_others_continues_with_a_stream_of_its_own(
+    streams: SharedStreams[Item],
+) -> None:
     numbers = Numbers()
     numbers.add(5)
-    early, late = Follower(feeds, numbers), Follower(feeds, numbers, "later")
+    early, late = Follower(streams, numbers), Follower(streams, numbers, "later")
     await early.take()
     await late.take()
     numbers.add()
@@ -142,7 +146,7 @@ async def test_who_just_missed_the_others_goes_on_with_his_own_feed(feeds: Feeds
     assert await late.take_up_to(6) == list(range(1, 7))
     assert numbers.opened == 2
     waiting = [asyncio.create_task(follower.take()) for follower in (early, late)]
-    await settled()
+    await settle()
     numbers.add()
     one, other = await asyncio.gather(*waiting)
     assert one is other
@@ -150,23 +154,23 @@ async def test_who_just_missed_the_others_goes_on_with_his_own_feed(feeds: Feeds
         await follower.items.aclose()
 
 
-async def test_nobody_is_given_what_was_made_before_he_came(feeds: Feeds[Item]) -> None:
+async def test_no_follower_receives_an_item_made_before_it_came(streams: SharedStreams[Item]) -> None:
     numbers = Numbers()
     numbers.add()
-    early = Follower(feeds, numbers)
+    early = Follower(streams, numbers)
     assert (await early.take()).version == 0
     numbers.version = 1
-    same_request = Follower(feeds, numbers)
-    assert (await same_request.take()).version == 1
-    for follower in (early, same_request):
+    newcomer = Follower(streams, numbers)
+    assert (await newcomer.take()).version == 1
+    for follower in (early, newcomer):
         await follower.items.aclose()
 
 
-async def test_a_follower_a_little_behind_is_given_the_same_items(feeds: Feeds[Item]) -> None:
+async def test_a_follower_a_little_behind_receives_the_same_items(streams: SharedStreams[Item]) -> None:
     numbers = Numbers()
-    fast, slow = Follower(feeds, numbers), Follower(feeds, numbers)
+    fast, slow = Follower(streams, numbers), Follower(streams, numbers)
     waiting = [asyncio.create_task(follower.take()) for follower in (fast, slow)]
-    await settled()
+    await settle()
     numbers.add()
     await asyncio.gather(*waiting)
     for last in range(2, 30):
@@ -178,20 +182,20 @@ async def test_a_follower_a_little_behind_is_given_the_same_items(feeds: Feeds[I
         await follower.items.aclose()
 
 
-async def test_a_follower_who_is_left_behind_goes_on_where_he_was(feeds: Feeds[Item]) -> None:
-    numbers = Numbers(size_bytes=KEPT_BYTES // 4)
-    fast, slow = Follower(feeds, numbers), Follower(feeds, numbers)
+async def test_a_follower_that_is_far_behind_continues_where_it_was(streams: SharedStreams[Item]) -> None:
+    numbers = Numbers(size_bytes=BUFFER_BYTES // 4)
+    fast, slow = Follower(streams, numbers), Follower(streams, numbers)
     waiting = [asyncio.create_task(follower.take()) for follower in (fast, slow)]
-    await settled()
+    await settle()
     numbers.add()
     await asyncio.gather(*waiting)
     for last in range(2, 30):
         numbers.add()
         await fast.take_up_to(last)
     assert await slow.take_up_to(29) == list(range(1, 30))
-    assert numbers.made[-1] == (2, 29), "one item held all that he had missed"
+    assert numbers.made[-1] == (2, 29), "one item holds all numbers it has missed"
     waiting = [asyncio.create_task(follower.take()) for follower in (fast, slow)]
-    await settled()
+    await settle()
     numbers.add()
     one, other = await asyncio.gather(*waiting)
     assert one is other
@@ -200,11 +204,11 @@ async def test_a_follower_who_is_left_behind_goes_on_where_he_was(feeds: Feeds[I
         await follower.items.aclose()
 
 
-async def test_a_stalled_follower_holds_up_nobody_and_keeps_the_stream_open_for_nobody(
-    feeds: Feeds[Item],
+async def test_a_stalled_follower_delays_no_other_and_the_stream_closes_with_its_last_follower(
+    streams: SharedStreams[Item],
 ) -> None:
     numbers = Numbers()
-    stalled, other = Follower(feeds, numbers), Follower(feeds, numbers)
+    stalled, other = Follower(streams, numbers), Follower(streams, numbers)
     numbers.add()
     await asyncio.gather(stalled.take(), other.take())
     numbers.add(3)
@@ -212,12 +216,12 @@ async def test_a_stalled_follower_holds_up_nobody_and_keeps_the_stream_open_for_
     await other.items.aclose()
     assert numbers.open == 1
     await stalled.items.aclose()
-    assert (numbers.open, len(feeds)) == (0, 0)
+    assert (numbers.open, len(streams)) == (0, 0)
 
 
-async def test_the_end_reaches_everybody_wherever_he_is(feeds: Feeds[Item]) -> None:
+async def test_the_end_reaches_every_follower_at_any_position(streams: SharedStreams[Item]) -> None:
     numbers = Numbers()
-    followers = [Follower(feeds, numbers) for _ in range(5)]
+    followers = [Follower(streams, numbers) for _ in range(5)]
     numbers.add()
     await asyncio.gather(*(follower.take() for follower in followers))
     numbers.add()
@@ -226,48 +230,48 @@ async def test_the_end_reaches_everybody_wherever_he_is(feeds: Feeds[Item]) -> N
     for follower in followers:
         rest = [item async for item in follower.items]
         assert follower.seen + [item.cursor for item in rest] == [1, 2]
-    assert (numbers.opened, numbers.open, len(feeds)) == (1, 0, 0)
+    assert (numbers.opened, numbers.open, len(streams)) == (1, 0, 0)
 
 
-async def test_a_follower_who_is_cancelled_while_he_waits_harms_nobody(feeds: Feeds[Item]) -> None:
+async def test_a_follower_cancelled_while_it_waits_disturbs_no_other(streams: SharedStreams[Item]) -> None:
     numbers = Numbers()
-    leaver, stayer = Follower(feeds, numbers), Follower(feeds, numbers)
-    leaving = asyncio.create_task(leaver.take())
-    staying = asyncio.create_task(stayer.take())
-    await settled()
+    leaving_follower, staying_follower = Follower(streams, numbers), Follower(streams, numbers)
+    leaving = asyncio.create_task(leaving_follower.take())
+    staying = asyncio.create_task(staying_follower.take())
+    await settle()
     leaving.cancel()
     await asyncio.wait([leaving])
     numbers.add()
     assert (await staying).cursor == 1
-    await stayer.items.aclose()
-    assert (numbers.opened, numbers.open, len(feeds)) == (1, 0, 0)
+    await staying_follower.items.aclose()
+    assert (numbers.opened, numbers.open, len(streams)) == (1, 0, 0)
 
 
-async def test_what_breaks_a_stream_reaches_all_its_followers(feeds: Feeds[Item]) -> None:
+async def test_an_error_of_a_stream_reaches_all_its_followers(streams: SharedStreams[Item]) -> None:
     async def broken(_cursor: Hashable | None) -> AsyncGenerator[Item, None]:
         yield Item(1, 1, 0, 10)
         raise OSError("broken")
 
-    streams = [feeds.follow("broken", "", broken) for _ in range(3)]
-    await asyncio.gather(*(anext(stream) for stream in streams))
-    for stream in streams:
+    broken_streams = [streams.follow("broken", "", broken) for _ in range(3)]
+    await asyncio.gather(*(anext(stream) for stream in broken_streams))
+    for stream in broken_streams:
         with pytest.raises(OSError, match="broken"):
             await anext(stream)
-    assert len(feeds) == 0
+    assert len(streams) == 0
 
 
-async def test_nothing_is_made_before_somebody_wants_it(feeds: Feeds[Item]) -> None:
+async def test_no_item_is_made_before_a_follower_wants_it(streams: SharedStreams[Item]) -> None:
     numbers = Numbers()
-    follower = Follower(feeds, numbers)
+    follower = Follower(streams, numbers)
     for last in (1, 2, 3):
         numbers.add()
-        await settled()
+        await settle()
         assert len(numbers.made) == last - 1
         await follower.take_up_to(last)
     await follower.items.aclose()
 
 
-async def test_nobody_joins_what_is_broken(feeds: Feeds[Item]) -> None:
+async def test_no_follower_joins_a_stream_that_has_failed(streams: SharedStreams[Item]) -> None:
     opened = 0
 
     async def broken_once(_cursor: Hashable | None) -> AsyncGenerator[Item, None]:
@@ -278,19 +282,19 @@ async def test_nobody_joins_what_is_broken(feeds: Feeds[Item]) -> None:
             raise OSError("broken")
         yield Item(2, 2, 0, 10)
 
-    slow, fast = (feeds.follow("broken", "", broken_once) for _ in range(2))
+    slow, fast = (streams.follow("broken", "", broken_once) for _ in range(2))
     await asyncio.gather(anext(slow), anext(fast))
     with pytest.raises(OSError, match="broken"):
         await anext(fast)
-    assert [item.cursor async for item in feeds.follow("broken", "", broken_once)] == [1, 2]
+    assert [item.cursor async for item in streams.follow("broken", "", broken_once)] == [1, 2]
     await slow.aclose()
-    assert len(feeds) == 0
+    assert len(streams) == 0
 
 
-@pytest.mark.parametrize("size_bytes", [10, KEPT_BYTES // 3, 2 * KEPT_BYTES])
+@pytest.mark.parametrize("size_bytes", [10, BUFFER_BYTES // 3, 2 * BUFFER_BYTES])
 @pytest.mark.parametrize("seed", range(5))
-async def test_each_of_many_followers_sees_every_number_once_whatever_the_pace(
-    feeds: Feeds[Item], size_bytes: int, seed: int
+async def test_each_of_many_followers_receives_every_number_once_at_any_pace(
+    streams: SharedStreams[Item], size_bytes: int, seed: int
 ) -> None:
     chance = random.Random(seed)
     numbers = Numbers(size_bytes)
@@ -306,7 +310,7 @@ async def test_each_of_many_followers_sees_every_number_once_whatever_the_pace(
         for _ in range(chance.randint(0, 200)):
             await asyncio.sleep(0)
         seen: list[int] = []
-        async with aclosing(feeds.follow("numbers", chance.randint(0, 3), numbers.after)) as items:
+        async with aclosing(streams.follow("numbers", chance.randint(0, 3), numbers.after)) as items:
             async for item in items:
                 seen += range(item.first, item.cursor + 1)
                 for _ in range(chance.randint(0, pauses)):
@@ -318,4 +322,4 @@ async def test_each_of_many_followers_sees_every_number_once_whatever_the_pace(
         tasks.create_task(write())
     for reader in readers:
         assert reader.result() == list(range(1, numbers.last + 1))
-    assert (numbers.open, len(feeds)) == (0, 0)
+    assert (numbers.open, len(streams)) == (0, 0)
