@@ -20,7 +20,7 @@ from app.execution.leftovers import Leftovers
 from app.execution.paths import WorkerHome
 from app.execution.scheduler import Scheduler
 from app.execution.supervisor import Supervisor, SupervisorLimits
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.postgres.errors import EmbeddedPostgresError
 from app.postgres.server import EmbeddedPostgres
 from app.settings import Settings
@@ -36,7 +36,7 @@ class Parts:
     settings: Settings
     database_url: str
     engine: AsyncEngine
-    broker: Broker
+    notifier: PostgresNotifier
     store: LocalStore
     home: WorkerHome
 
@@ -75,8 +75,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     _make(home)
     async with database(settings) as (engine, url):
         await migrations.upgrade(engine)
-        async with Broker(url) as broker:
-            yield Parts(settings, url, engine, broker, LocalStore(home.artifacts), home)
+        async with PostgresNotifier(url) as notifier:
+            yield Parts(settings, url, engine, notifier, LocalStore(home.artifacts), home)
 
 
 def _make(home: WorkerHome) -> None:
@@ -98,10 +98,10 @@ def create_supervisor(parts: Parts) -> Supervisor:
         artifact_limit_files=settings.artifact_limit_files,
     )
     executor = LocalExecutor(parts.home.attempts)
-    driver = AttemptDriver(parts.engine, parts.broker, executor, parts.store, limits)
+    driver = AttemptDriver(parts.engine, parts.notifier, executor, parts.store, limits)
     return Supervisor(
         parts.engine,
-        parts.broker,
+        parts.notifier,
         driver,
         parts.home,
         SupervisorLimits(
@@ -128,13 +128,13 @@ def create_janitor(parts: Parts) -> Janitor:
         logs=settings.log_retention_days,
     )
     return Janitor(
-        parts.engine, parts.broker, Leftovers(parts.engine, executor, parts.store, parts.home), keep
+        parts.engine, parts.notifier, Leftovers(parts.engine, executor, parts.store, parts.home), keep
     )
 
 
 def create_scheduler(parts: Parts) -> Scheduler:
     """What starts runs at their times."""
-    return Scheduler(parts.engine, parts.broker, parts.settings.environment)
+    return Scheduler(parts.engine, parts.notifier, parts.settings.environment)
 
 
 async def work(settings: Settings) -> None:

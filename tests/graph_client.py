@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.graphql.context import Context
 from app.graphql.schema import Schema
 from app.graphql.shared.context import ContextFactory
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
@@ -79,7 +79,7 @@ class Subscriber:
         await self.results.aclose()
 
 
-def graph_over(schema: Schema, engine: AsyncEngine, broker: Broker, logs: LogReader) -> Graph:
+def graph_over(schema: Schema, engine: AsyncEngine, notifier: PostgresNotifier, logs: LogReader) -> Graph:
     imports = Imports(LocalStore(Path("unused")), None, 0)
-    streams = Streams(engine, broker, logs)
-    return Graph(schema, ContextFactory(Context, engine, broker, logs, streams, SystemSampler(), imports))
+    streams = Streams(engine, notifier, logs)
+    return Graph(schema, ContextFactory(Context, engine, notifier, logs, streams, SystemSampler(), imports))

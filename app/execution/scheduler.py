@@ -7,7 +7,7 @@ import logging
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.execution.failures import log_failure
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.notifications.topics import SCHEDULES
 from app.services import firing
 
@@ -24,14 +24,16 @@ class Scheduler:
     ``environment`` is that of runs whose schedule states none.
     """
 
-    def __init__(self, engine: AsyncEngine, broker: Broker, environment: str | None = None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, notifier: PostgresNotifier, environment: str | None = None
+    ) -> None:
         self._engine = engine
-        self._broker = broker
+        self._notifier = notifier
         self._environment = environment
 
     async def run(self) -> None:
         """Goes on until it is cancelled, whatever happens to the database."""
-        with self._broker.listen(SCHEDULES) as mailbox:
+        with self._notifier.listen(SCHEDULES) as mailbox:
             while True:
                 try:
                     wait_seconds = await self._pass()
@@ -51,7 +53,7 @@ class Scheduler:
     async def _fire(self, schedule: firing.DueSchedule) -> bool:
         """One schedule that can't be served must not keep the others waiting."""
         try:
-            await firing.fire(self._engine, self._broker, schedule, self._environment)
+            await firing.fire(self._engine, self._notifier, schedule, self._environment)
         except Exception as error:
             log_failure(logger, f"serve schedule {schedule.id}", error)
             return False

@@ -27,7 +27,7 @@ from app.execution.drive import AttemptDriver
 from app.execution.executors.base import AttemptState
 from app.execution.failures import isolated, log_failure
 from app.execution.paths import WorkerHome
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.notifications.topics import WORK
 from app.services.state import attempt_reports, claims
 from app.storage.disk import DiskReserve
@@ -63,14 +63,14 @@ class Supervisor:
     def __init__(
         self,
         engine: AsyncEngine,
-        broker: Broker,
+        notifier: PostgresNotifier,
         driver: AttemptDriver,
         home: WorkerHome,
         limits: SupervisorLimits,
     ) -> None:
         self._engine = engine
         self._reads = without_transactions(engine)
-        self._broker = broker
+        self._notifier = notifier
         self._driver = driver
         self._home = home
         self._limits = limits
@@ -92,7 +92,7 @@ class Supervisor:
         async with self._home.supervised(), anyio.create_task_group() as tasks, self._registered():
             tasks.start_soon(self._keep_lease)
             await self._until_done("adopt attempts", self._adopt, tasks)
-            with self._broker.listen(WORK) as mailbox:
+            with self._notifier.listen(WORK) as mailbox:
                 while True:
                     await self._until_done("look for work", self._pass, tasks)
                     await mailbox.wait(self._pause_seconds)
@@ -147,12 +147,12 @@ class Supervisor:
             return
         logger.warning("the lease of worker %s ran out; coming back under a new id", self._id)
         await self._register()
-        self._broker.publish_local(WORK)
+        self._notifier.publish_local(WORK)
 
     async def _take_over(self) -> list[Attempt]:
         """Not a task of whoever renews the lease: it waits for the locks of the runs."""
         worker_id = self._id
-        found = await adopt_attempts(self._engine, self._broker, self._home.host_id(), worker_id)
+        found = await adopt_attempts(self._engine, self._notifier, self._home.host_id(), worker_id)
         self._adopted_as = worker_id
         return found
 
@@ -213,7 +213,7 @@ class Supervisor:
     async def _start_runs(self) -> None:
         while await claims.start_next_run(
             self._engine,
-            self._broker,
+            self._notifier,
             self._id,
             running_limit=self._limits.concurrent_runs,
             default_timeout_seconds=self._limits.run_timeout_seconds,
@@ -223,7 +223,7 @@ class Supervisor:
     async def _stop_overdue_runs(self) -> None:
         for run_id in await attempt_reports.overdue_runs(self._engine):
             with isolated(logger, f"stop run {run_id}"):
-                await attempt_reports.stop_overdue_run(self._engine, self._broker, run_id)
+                await attempt_reports.stop_overdue_run(self._engine, self._notifier, run_id)
 
     async def _stop_attempts(self) -> None:
         """Tells runners what the rows say, again and again until they have ended: a signal may be lost."""
@@ -246,7 +246,7 @@ class Supervisor:
     async def _give_up(self, key: AttemptKey) -> None:
         if await claims.declare_lost(
             self._engine,
-            self._broker,
+            self._notifier,
             self._id,
             key,
             lost_after_seconds=self._limits.lost_after_seconds,
@@ -261,12 +261,12 @@ class Supervisor:
         for run_id, stage_run_id in found:
             with isolated(logger, f"refuse stage run {stage_run_id}"):
                 await claims.refuse_unfit_stage(
-                    self._engine, self._broker, self._id, run_id, stage_run_id, lost_after_seconds
+                    self._engine, self._notifier, self._id, run_id, stage_run_id, lost_after_seconds
                 )
 
     async def _claim_stages(self, tasks: TaskGroup) -> None:
         while len(self._driven) < self._limits.concurrent_stages:
-            key = await claims.claim_next_stage(self._engine, self._broker, self._id, self._home.host_id())
+            key = await claims.claim_next_stage(self._engine, self._notifier, self._id, self._home.host_id())
             if key is None:
                 return
             self._start_driving(tasks, str(key))
@@ -281,4 +281,4 @@ class Supervisor:
             await self._driver.drive(attempt_id)
         finally:
             self._driven.discard(attempt_id)
-            self._broker.publish_local(WORK)
+            self._notifier.publish_local(WORK)

@@ -22,7 +22,7 @@ from app.database.engine import connect
 from app.database.urls import normalised
 from app.notifications.mailboxes import Mailbox, Switchboard
 
-_APPLICATION_NAME = "mlp-broker"
+_APPLICATION_NAME = "mlp-notifier"
 _CHANNEL = (
     "mlp_hints"  # an older name for notifications: processes of different releases must use the same channel
 )
@@ -35,7 +35,7 @@ _RETRY_SECONDS = (0.1, 5.0)
 logger = logging.getLogger(__name__)
 
 
-class Broker:
+class PostgresNotifier:
     """Notifies listeners in this process at once, and those of other processes by NOTIFY.
 
     An async context manager that owns one connection and one task. While the database is unreachable it reconnects
@@ -66,7 +66,7 @@ class Broker:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._stay_connected(), name="broker")
+        self._task = asyncio.create_task(self._stay_connected(), name="notifier")
         return self
 
     async def __aexit__(

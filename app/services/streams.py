@@ -38,7 +38,7 @@ from app.domain.vocabulary import Phase
 from app.errors import DomainError, ErrorCode, NotFound
 from app.notifications.coalesced_reads import CoalescedReads
 from app.notifications.mailboxes import Mailbox
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.notifications.topics import RUNS, log_topic, metrics_topic, run_topic, samples_topic
 from app.services.logs import LogCursor, LogReader, LogSlice, refuse_unmade
 
@@ -123,9 +123,9 @@ class ChangedRuns:
 class Streams:
     """The source of all subscriptions of this process."""
 
-    def __init__(self, engine: AsyncEngine, broker: Broker, logs: LogReader) -> None:
+    def __init__(self, engine: AsyncEngine, notifier: PostgresNotifier, logs: LogReader) -> None:
         self._engine = without_transactions(engine)
-        self._broker = broker
+        self._notifier = notifier
         self._logs = logs
         self._coalesced = CoalescedReads()
 
@@ -151,7 +151,7 @@ class Streams:
         stage_run = await self._stage_run(stage_run_id)
         refuse_unmade(after.attempt, stage_run.attempt_number)
         cursor = after
-        with self._broker.listen(log_topic(stage_run_id), run_topic(stage_run.pipeline_run_id)) as mailbox:
+        with self._notifier.listen(log_topic(stage_run_id), run_topic(stage_run.pipeline_run_id)) as mailbox:
             while True:
                 if cursor.is_end:
                     attempt = await self._next_attempt(stage_run_id, cursor.attempt or 0, mailbox)
@@ -164,7 +164,7 @@ class Streams:
                 if piece.data or piece.final:
                     yield piece
                 else:
-                    await mailbox.wait(min(_LOG_POLL_SECONDS, self._broker.poll_seconds))
+                    await mailbox.wait(min(_LOG_POLL_SECONDS, self._notifier.poll_seconds))
 
     async def changed_runs(
         self, wanted: WantedRuns, after: Changes | None = None
@@ -172,11 +172,11 @@ class Streams:
         """Runs which were written or deleted since ``after``, or since a few seconds before the call; oldest change
         first, a few batches per second. No change is left out; one of before the call may be told.
         """
-        with self._broker.listen(RUNS) as mailbox:
+        with self._notifier.listen(RUNS) as mailbox:
             mailbox.notify()
             told = after or await self._shortly_before_now()
             while True:
-                await mailbox.wait(self._broker.poll_seconds)
+                await mailbox.wait(self._notifier.poll_seconds)
                 window = await self._ask(
                     ("runs", told.read_at), partial(_changes_since, last_read_at=told.read_at)
                 )
@@ -196,7 +196,7 @@ class Streams:
         self, run_id: UUID, after: int, read_rows: _ReadRows, last_seq_name: str, *topics: str
     ) -> AsyncGenerator[RowBatch, None]:
         cursor = after
-        with self._broker.listen(*topics) as mailbox:
+        with self._notifier.listen(*topics) as mailbox:
             while True:
                 read = partial(
                     _position, run_id=run_id, cursor=cursor, read_rows=read_rows, last_seq_name=last_seq_name
@@ -210,7 +210,7 @@ class Streams:
                 if position.is_final and cursor >= position.last_seq:
                     return
                 if len(position.rows) < BATCH_ROWS:
-                    await mailbox.wait(self._broker.poll_seconds)
+                    await mailbox.wait(self._notifier.poll_seconds)
 
     async def _next_attempt(self, stage_run_id: UUID, attempt: int, mailbox: Mailbox) -> int | None:
         """The attempt after this one as soon as it is made, or None if there will be none."""
@@ -220,7 +220,7 @@ class Streams:
                 return attempt + 1
             if stage_run.phase is Phase.FINAL:
                 return None
-            await mailbox.wait(self._broker.poll_seconds)
+            await mailbox.wait(self._notifier.poll_seconds)
 
     async def _stage_run(self, stage_run_id: UUID) -> Row:
         read = partial(stage_run_tail, stage_run_id=stage_run_id)

@@ -106,7 +106,7 @@ async def single_seconds(on: Bench, runs: int) -> float:
     """The median of runs of one stage, each queued after the end of the one before."""
     seconds = []
     for _ in range(runs):
-        with on.broker.listen("runs") as mailbox:
+        with on.notifier.listen("runs") as mailbox:
             began = time.perf_counter()
             await on.queue(stage("only", COMMAND))
             while (await on.one(COUNTS)).open:

@@ -35,7 +35,7 @@ from app.domain.vocabulary import ArtifactType
 from app.graphql.context import Context
 from app.graphql.schema import Schema, build_schema
 from app.graphql.shared.context import ContextFactory
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.postgres.server import EmbeddedPostgres
 from app.services.logs import LogReader
 from app.services.streams import Streams
@@ -75,8 +75,8 @@ Statement = tuple[str, tuple[Any, ...]]
 
 
 async def main(rounds: int, profile: bool) -> None:
-    async with filled_database() as (engine, url), Broker(url) as broker:
-        contexts = contexts_over(engine, broker)
+    async with filled_database() as (engine, url), PostgresNotifier(url) as notifier:
+        contexts = contexts_over(engine, notifier)
         schemas = {"graphql-core": build_schema(), "compiled": build_schema()}
         schemas["graphql-core"].execution_context_class = StrawberryGraphQLCoreExecutionContext
         schemas["compiled"].execution_context_class = CompiledExecutor
@@ -139,11 +139,11 @@ async def add_stage_run(make: Factory, run: Any, stage: Any, place: int) -> None
     await make.model(await make.artifact(stage_run, stage, file_size=4096), metrics={"f1": 0.9})
 
 
-def contexts_over(engine: AsyncEngine, broker: Broker) -> ContextFactory:
+def contexts_over(engine: AsyncEngine, notifier: PostgresNotifier) -> ContextFactory:
     store = LocalStore(Path(tempfile.gettempdir()))
     logs = LogReader(Path("attempts"), store, engine)
-    streams = Streams(engine, broker, logs)
-    return ContextFactory(Context, engine, broker, logs, streams, SystemSampler(), Imports(store, None, 0))
+    streams = Streams(engine, notifier, logs)
+    return ContextFactory(Context, engine, notifier, logs, streams, SystemSampler(), Imports(store, None, 0))
 
 
 async def statements_of(engine: AsyncEngine, schema: Schema, contexts: ContextFactory) -> list[Statement]:

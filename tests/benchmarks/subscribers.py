@@ -81,11 +81,11 @@ async def measure_server(load: Load) -> Outcome:
         await migrations.upgrade(engine)
         run = await HandMadeRun.insert(engine)
         await run.record(EventKind.RUN_STARTED)
-        broker = await stack.enter_async_context(connected_notifier(url))
+        notifier = await stack.enter_async_context(connected_notifier(url))
 
         async def add_event() -> float:
             await run.record(EventKind.STAGE_STARTED, attempt=1)
-            broker.publish(run_topic(run.run_id))
+            notifier.publish(run_topic(run.run_id))
             return asyncio.get_running_loop().time()
 
         command = [str(Path(sys.executable).with_name("mlp")), "serve", "--port", "0", "--no-worker"]

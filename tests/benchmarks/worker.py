@@ -21,7 +21,7 @@ from app.database import migrations
 from app.database.engine import create_engine
 from app.database.tables import pipeline_runs
 from app.domain.moves import RUN_FINAL
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.postgres.server import EmbeddedPostgres
 from app.services.pipelines import create_pipeline
 from app.services.runs import StartRun, cancel_run, start_run
@@ -36,13 +36,13 @@ class Bench:
     folder: Path
     url: str
     engine: AsyncEngine
-    broker: Broker
+    notifier: PostgresNotifier
 
     async def queue(self, *stages: dict[str, Any], runs: int = 1) -> None:
         """Queues runs of a new pipeline."""
         pipeline_id = await create_pipeline(self.engine, {"name": "benchmark", "stages": list(stages)})
         for _ in range(runs):
-            await start_run(self.engine, self.broker, StartRun(pipeline_id))
+            await start_run(self.engine, self.notifier, StartRun(pipeline_id))
 
     async def cancel_all(self) -> None:
         """Asks for the end of every run."""
@@ -50,7 +50,7 @@ class Bench:
             open_runs = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.status.not_in(RUN_FINAL))
             run_ids = list((await connection.execute(open_runs)).scalars())
         for run_id in run_ids:
-            await cancel_run(self.engine, self.broker, run_id, "the benchmark is over")
+            await cancel_run(self.engine, self.notifier, run_id, "the benchmark is over")
 
     async def one(self, statement: str) -> Any:
         """The only row of a query."""
@@ -88,8 +88,8 @@ async def bench() -> AsyncIterator[Bench]:
         async with EmbeddedPostgres(folder) as url:
             engine = create_engine(url)
             await migrations.upgrade(engine)
-            async with Broker(url) as broker:
-                yield Bench(folder, url, engine, broker)
+            async with PostgresNotifier(url) as notifier:
+                yield Bench(folder, url, engine, notifier)
             await engine.dispose()
 
 

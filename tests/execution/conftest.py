@@ -27,7 +27,7 @@ from app.execution.executors.local import LocalExecutor
 from app.execution.launch import AttemptLimits
 from app.execution.paths import WorkerHome
 from app.execution.supervisor import Supervisor, SupervisorLimits
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.pipelines import create_pipeline
 from app.services.runs import StartRun, cancel_run, start_run
 from app.storage.local import LocalStore
@@ -59,7 +59,7 @@ class Engine:
     """Starts runs and waits for what becomes of them."""
 
     database: AsyncEngine
-    broker: Broker
+    notifier: PostgresNotifier
     home: WorkerHome
     limits: SupervisorLimits = LIMITS
     attempt_limits: AttemptLimits = ATTEMPT_LIMITS
@@ -70,8 +70,8 @@ class Engine:
 
     def supervisor(self) -> Supervisor:
         executor = LocalExecutor(self.home.attempts)
-        driver = AttemptDriver(self.database, self.broker, executor, self.store, self.attempt_limits)
-        return Supervisor(self.database, self.broker, driver, self.home, self.limits)
+        driver = AttemptDriver(self.database, self.notifier, executor, self.store, self.attempt_limits)
+        return Supervisor(self.database, self.notifier, driver, self.home, self.limits)
 
     @contextlib.asynccontextmanager
     async def supervised(self) -> AsyncIterator[None]:
@@ -85,20 +85,20 @@ class Engine:
         config = run.pop("config", None)
         draft = {"name": "under test", "config": config, "stages": list(stages)}
         pipeline_id = await create_pipeline(self.database, draft)
-        return await start_run(self.database, self.broker, StartRun(pipeline_id, **run))
+        return await start_run(self.database, self.notifier, StartRun(pipeline_id, **run))
 
     async def cancel(self, run_id: uuid.UUID) -> None:
-        await cancel_run(self.database, self.broker, run_id, "not needed any more")
+        await cancel_run(self.database, self.notifier, run_id, "not needed any more")
 
     async def until(self, run_id: uuid.UUID, condition: Callable[[dict[str, Any]], bool]) -> None:
         """Waits until the stage runs by name fulfil a condition."""
-        with anyio.fail_after(PATIENCE_SECONDS), self.broker.listen(f"run:{run_id}") as mailbox:
+        with anyio.fail_after(PATIENCE_SECONDS), self.notifier.listen(f"run:{run_id}") as mailbox:
             while not condition(await self.stages(run_id)):
                 await mailbox.wait(0.5)
 
     async def finished(self, run_id: uuid.UUID) -> sa.Row[Any]:
         """The run's row once it is final."""
-        with anyio.fail_after(PATIENCE_SECONDS), self.broker.listen(f"run:{run_id}") as mailbox:
+        with anyio.fail_after(PATIENCE_SECONDS), self.notifier.listen(f"run:{run_id}") as mailbox:
             while (run := await self.run(run_id)).status not in RUN_FINAL:
                 await mailbox.wait(0.5)
         return run
@@ -151,8 +151,8 @@ def worker_home() -> Iterator[WorkerHome]:
 @pytest.fixture
 async def idle(engine: AsyncEngine, database_url: str, worker_home: WorkerHome) -> AsyncIterator[Engine]:
     """An engine whose supervisor is not running yet."""
-    async with connected_notifier(database_url) as broker:
-        yield Engine(engine, broker, worker_home)
+    async with connected_notifier(database_url) as notifier:
+        yield Engine(engine, notifier, worker_home)
 
 
 def is_completed(run: sa.Row[Any]) -> bool:

@@ -23,7 +23,7 @@ from app.execution.executors.local import LocalExecutor
 from app.execution.janitor import Janitor, RetentionDays
 from app.execution.leftovers import Leftovers
 from app.execution.paths import WorkerHome
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.pipelines import create_pipeline, update_pipeline
 from app.services.runs import StartRun, retry_run, start_run
 from app.services.state import claims
@@ -85,7 +85,7 @@ class Project:
             self.pipeline_id = await create_pipeline(database, draft)
         else:
             await update_pipeline(database, self.pipeline_id, {"stages": stages})
-        return await start_run(database, self.engine.broker, StartRun(self.pipeline_id, **request))
+        return await start_run(database, self.engine.notifier, StartRun(self.pipeline_id, **request))
 
     def _stages(self) -> list[Mapping[str, Any]]:
         env = {"LEDGER": str(self.ledger), **self.train.get("env", {})}
@@ -301,7 +301,7 @@ async def test_a_retry_of_everything_takes_what_the_cache_has(project: Project) 
     engine = project.engine
     async with engine.supervised():
         run, _ = await project.run()
-        again = await retry_run(engine.database, engine.broker, run.id, from_failed=False)
+        again = await retry_run(engine.database, engine.notifier, run.id, from_failed=False)
         await engine.finished(again)
     assert (await engine.stages(again))["train"].cache_hit
     assert project.executed() == ["train"]
@@ -313,7 +313,7 @@ async def test_a_retry_of_what_failed_keeps_a_stage_that_came_from_the_cache(pro
         _, first = await project.run()
         project.use = "exit 1"
         run, second = await project.run()
-        again = await retry_run(engine.database, engine.broker, run.id, from_failed=True)
+        again = await retry_run(engine.database, engine.notifier, run.id, from_failed=True)
         await engine.finished(again)
     retried = (await engine.stages(again))["train"]
     assert second["train"].cache_hit
@@ -346,9 +346,9 @@ async def test_a_crash_between_the_claim_and_the_decision_loses_nothing(idle: En
     async with idle.supervised():
         first = await idle.start(stage("only", cache=True))
         pipeline_id = (await idle.finished(first)).pipeline_id
-    second = await start_run(idle.database, idle.broker, StartRun(pipeline_id))
+    second = await start_run(idle.database, idle.notifier, StartRun(pipeline_id))
     host_id = idle.home.host_id()
-    dead = (idle.database, idle.broker, await worker.register(idle.database, host_id, slots=1))
+    dead = (idle.database, idle.notifier, await worker.register(idle.database, host_id, slots=1))
     assert await claims.start_next_run(*dead, running_limit=9, default_timeout_seconds=60) == second
     only = (await idle.stages(second))["only"]
     assert await claims.claim_next_stage(*dead, host_id) == AttemptKey(second, only.id, 1)
@@ -367,13 +367,16 @@ async def test_the_loss_of_any_one_statement_changes_nothing_about_a_hit(
     fault, struck, number = OneFault(), True, 1
     async with FaultyNetwork(database_url, fault, after=after) as network:
         database = create_engine(network.url)
-        async with Broker(network.url) as broker, Engine(database, broker, idle.home).supervised():
+        async with (
+            PostgresNotifier(network.url) as notifier,
+            Engine(database, notifier, idle.home).supervised(),
+        ):
             first = await idle.start(stage("only", cache=True))
             pipeline_id = (await idle.finished(first)).pipeline_id
             source = (await idle.stages(first))["only"]
             while struck:
                 fault.arm(number)
-                run_id = await start_run(idle.database, idle.broker, StartRun(pipeline_id))
+                run_id = await start_run(idle.database, idle.notifier, StartRun(pipeline_id))
                 assert (await idle.finished(run_id)).status is RunStatus.COMPLETED
                 struck = fault.has_happened()
                 only = (await idle.stages(run_id))["only"]
@@ -435,6 +438,6 @@ async def _clean(engine: Engine, older_than_days: Mapping[uuid.UUID, float]) -> 
     for path in engine.home.artifacts.glob("blobs/*/*/*"):
         os.utime(path, (0, 0))
     leftovers = Leftovers(engine.database, LocalExecutor(engine.home.attempts), engine.store, engine.home)
-    janitor = Janitor(engine.database, engine.broker, leftovers, RetentionDays(runs=30))
+    janitor = Janitor(engine.database, engine.notifier, leftovers, RetentionDays(runs=30))
     await janitor.clean_database()
     await janitor.clean_files()

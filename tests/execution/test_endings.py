@@ -45,10 +45,10 @@ WAITS = "import time; print('ready', flush=True); time.sleep(600)"
 async def told(engine: Engine, run_id: uuid.UUID) -> dict[str, Any]:
     """The run with its stage runs by name."""
     logs = LogReader(engine.home.attempts, engine.store, engine.database)
-    streams = Streams(engine.database, engine.broker, logs)
+    streams = Streams(engine.database, engine.notifier, logs)
     imports = Imports(engine.store, engine.home.root / "imports", limit_bytes=1)
     contexts = ContextFactory(
-        Context, engine.database, engine.broker, logs, streams, SystemSampler(), imports
+        Context, engine.database, engine.notifier, logs, streams, SystemSampler(), imports
     )
     result = await build_schema().execute(
         ENDS, variable_values={"id": global_id("Run", run_id)}, context_value=contexts()
@@ -134,7 +134,7 @@ async def test_a_cancel_names_who_asked_and_why_to_what_ran_and_to_what_waited(i
     async with idle.supervised():
         run_id = await idle.start(stage("works", python(WAITS)), stage("waits", needs=["works"]))
         await idle.until(run_id, lambda stages: stages["works"].status is StageStatus.RUNNING)
-        await cancel_run(idle.database, idle.broker, run_id, "too slow", actor="ada")
+        await cancel_run(idle.database, idle.notifier, run_id, "too slow", actor="ada")
         await idle.finished(run_id)
     run = await told(idle, run_id)
     assert (run["status"], run["cancelActor"]) == ("CANCELLED", "ada")

@@ -18,7 +18,7 @@ from app.database.engine import create_engine
 from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
 from app.execution import drive, supervisor
 from app.execution.executors import shims
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from tests.attempt_harness import living_processes
 from tests.execution import faulty_disk
 from tests.execution.conftest import Engine, stage
@@ -112,7 +112,10 @@ async def test_the_loss_of_any_one_statement_changes_nothing(
     fault = OneFault()
     async with FaultyNetwork(database_url, fault, after=after) as network:
         database = create_engine(network.url)
-        async with Broker(network.url) as broker, Engine(database, broker, idle.home).supervised():
+        async with (
+            PostgresNotifier(network.url) as notifier,
+            Engine(database, notifier, idle.home).supervised(),
+        ):
             await check_each(idle, fault, tmp_path)
         await database.dispose()
 

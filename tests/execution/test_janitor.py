@@ -44,7 +44,7 @@ from app.execution.executors.local import LocalExecutor
 from app.execution.janitor import Janitor, RetentionDays
 from app.execution.leftovers import BLOB_GRACE, Leftovers
 from app.execution.paths import WorkerHome
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.logs import LogReader
 from app.services.streams import Streams, WantedRuns
 from app.storage.base import StoredBlob
@@ -74,7 +74,7 @@ class Site:
     """A database and a home to clean up."""
 
     engine: AsyncEngine
-    broker: Broker
+    notifier: PostgresNotifier
     home: WorkerHome
     make: Factory
 
@@ -85,7 +85,7 @@ class Site:
     def janitor(self, **days: float) -> Janitor:
         executor = LocalExecutor(self.home.attempts)
         leftovers = Leftovers(self.engine, executor, self.store, self.home)
-        return Janitor(self.engine, self.broker, leftovers, RetentionDays(**days))
+        return Janitor(self.engine, self.notifier, leftovers, RetentionDays(**days))
 
     async def ended_run(
         self, days: float, pipeline_id: uuid.UUID | None = None, samples: int = 3, **values: Any
@@ -161,7 +161,7 @@ class Site:
 
 @pytest.fixture
 def site(idle: Engine) -> Site:
-    return Site(idle.database, idle.broker, idle.home, Factory(idle.database))
+    return Site(idle.database, idle.notifier, idle.home, Factory(idle.database))
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ async def test_readers_of_removed_events_are_told_what_they_missed(site: Site) -
     assert await site.janitor(events=30).clean_database() == {"events": 5}
     assert await site.ids(run_events.c.run_id) == {active}
     logs = LogReader(site.home.attempts, site.store, site.engine)
-    streams = Streams(site.engine, site.broker, logs)
+    streams = Streams(site.engine, site.notifier, logs)
     batches = [batch async for batch in streams.run_events(old, 2)]
     assert [(batch.cursor, batch.missed) for batch in batches] == [(5, (3, 5))]
 
@@ -227,7 +227,7 @@ async def test_followers_of_runs_are_told_which_ones_are_gone(site: Site) -> Non
     await site.ended_run(29)
     logs = LogReader(site.home.attempts, site.store, site.engine)
     async with contextlib.aclosing(
-        Streams(site.engine, site.broker, logs).changed_runs(WantedRuns())
+        Streams(site.engine, site.notifier, logs).changed_runs(WantedRuns())
     ) as changes:
         await site.janitor(runs=30).clean_database()
         with anyio.fail_after(10):

@@ -22,7 +22,7 @@ from app.database.tables import workers
 from app.domain.vocabulary import RunStatus, StageStatus
 from app.execution.failures import log_failure
 from app.execution.paths import WorkerHome
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.postgres.server import EmbeddedPostgres
 from app.services.state.run_transaction import lock_run
 from tests.execution.conftest import LIMITS, Engine, is_completed, python, stage
@@ -46,8 +46,8 @@ with open(sys.argv[1], "a") as ledger:
 @contextlib.asynccontextmanager
 async def engine_on(url: str, home: WorkerHome) -> AsyncIterator[Engine]:
     database = create_engine(url)
-    async with Broker(url) as broker:
-        yield Engine(database, broker, home)
+    async with PostgresNotifier(url) as notifier:
+        yield Engine(database, notifier, home)
     await database.dispose()
 
 
@@ -140,8 +140,8 @@ async def test_a_worker_that_comes_back_keeps_its_lease_while_it_waits_for_what_
     engine: AsyncEngine, database_url: str, worker_home: WorkerHome
 ) -> None:
     limits = replace(LIMITS, lease_seconds=1.0)
-    async with Broker(database_url) as broker:
-        idle = Engine(engine, broker, worker_home, limits)
+    async with PostgresNotifier(database_url) as notifier:
+        idle = Engine(engine, notifier, worker_home, limits)
         async with idle.supervised():
             run_id = await idle.start(stage("only", python("import time; time.sleep(600)")))
             await idle.until(run_id, lambda stages: stages["only"].status is StageStatus.RUNNING)

@@ -143,7 +143,7 @@ async def test_a_worker_killed_at_any_moment_of_a_short_run_still_completes_it(
     )
     kinds = ("STAGE_CLAIMED", "STAGE_STARTED", "STAGE_COLLECTING", "STAGE_FINISHED")
     with worker_process(idle, database_url) as worker:
-        with anyio.fail_after(30), idle.broker.listen(f"run:{run_id}") as mailbox:
+        with anyio.fail_after(30), idle.notifier.listen(f"run:{run_id}") as mailbox:
             while kinds[moment] not in [event.kind for event in await idle.events(run_id)]:
                 await mailbox.wait(0.2)
         worker.send_signal(signal.SIGKILL)

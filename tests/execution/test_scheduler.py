@@ -27,13 +27,13 @@ from tests.execution.test_restarts import worker_process
 PATIENCE_SECONDS = 60.0
 SCHEDULER = """
 import asyncio, sys
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.database.engine import create_engine
 from app.execution.scheduler import Scheduler
 
 async def main(url):
-    async with Broker(url) as broker:
-        await Scheduler(create_engine(url), broker).run()
+    async with PostgresNotifier(url) as notifier:
+        await Scheduler(create_engine(url), notifier).run()
 
 asyncio.run(main(sys.argv[1]))
 """
@@ -53,7 +53,7 @@ def scheduler_process(database_url: str) -> Iterator[subprocess.Popen[bytes]]:
 async def scheduling(engine: Engine) -> AsyncIterator[None]:
     """A scheduler of this process."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Scheduler(engine.database, engine.broker).run)
+        tasks.start_soon(Scheduler(engine.database, engine.notifier).run)
         yield
         tasks.cancel_scope.cancel()
 
@@ -62,7 +62,7 @@ async def schedule(engine: Engine, **draft: Any) -> uuid.UUID:
     pipeline = {"name": "scheduled", "stages": [stage("only")]}
     pipeline_id = await create_pipeline(engine.database, pipeline)
     draft = {"name": "often", "cron": "0 0 1 1 *", **draft}
-    return await create_schedule(engine.database, engine.broker, pipeline_id, draft)
+    return await create_schedule(engine.database, engine.notifier, pipeline_id, draft)
 
 
 async def set_next(engine: Engine, schedule_id: uuid.UUID, seconds: float) -> None:
@@ -175,7 +175,7 @@ async def test_a_schedule_which_comes_due_earlier_wakes_it(
         await anyio.sleep(0.3)
         schedule_id = await schedule(idle)
         await set_next(idle, schedule_id, -1)
-        idle.broker.publish("schedules")
+        idle.notifier.publish("schedules")
         await until_runs(idle, 1)
 
 

@@ -24,7 +24,7 @@ from app.graphql.context import Context
 from app.graphql.schema import Schema, build_schema
 from app.graphql.serving.view import GraphQLView
 from app.graphql.shared.context import ContextFactory
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
@@ -47,15 +47,15 @@ def schema() -> Schema:
 
 @pytest.fixture
 async def contexts(engine: AsyncEngine, database_url: str, tmp_path: Path) -> AsyncIterator[ContextFactory]:
-    async with Broker(database_url) as broker:
+    async with PostgresNotifier(database_url) as notifier:
         store = LocalStore(tmp_path / "artifacts")
         logs = LogReader(tmp_path / "attempts", store, engine)
         yield ContextFactory(
             Context,
             engine=engine,
-            broker=broker,
+            notifier=notifier,
             logs=logs,
-            streams=Streams(engine, broker, logs),
+            streams=Streams(engine, notifier, logs),
             system=SystemSampler(),
             imports=Imports(store, tmp_path / "imports", 1 << 20),
         )

@@ -12,23 +12,23 @@ from connected_notifier import connected_notifier
 from postgres_proxy import PostgresProxy
 
 from app.database.engine import connect
-from app.notifications.postgres import Broker, _payloads
+from app.notifications.postgres import PostgresNotifier, _payloads
 
 SOON_SECONDS = 5.0
 SILENCE_SECONDS = 0.2
 
 
 @pytest.fixture
-async def here(postgres_url: str) -> AsyncIterator[Broker]:
-    async with connected_notifier(postgres_url) as broker:
-        yield broker
+async def here(postgres_url: str) -> AsyncIterator[PostgresNotifier]:
+    async with connected_notifier(postgres_url) as notifier:
+        yield notifier
 
 
 @pytest.fixture
-async def there(postgres_url: str) -> AsyncIterator[Broker]:
+async def there(postgres_url: str) -> AsyncIterator[PostgresNotifier]:
     """The notifier of another process, as far as the database can tell."""
-    async with connected_notifier(postgres_url) as broker:
-        yield broker
+    async with connected_notifier(postgres_url) as notifier:
+        yield notifier
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
@@ -43,7 +43,7 @@ async def terminate_connections(postgres_url: str) -> int:
     try:
         count: int = await connection.fetchval(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE application_name = 'mlp-broker' AND datname = current_database()"
+            " WHERE application_name = 'mlp-notifier' AND datname = current_database()"
         )
     finally:
         await connection.close()
@@ -51,33 +51,39 @@ async def terminate_connections(postgres_url: str) -> int:
 
 
 async def test_a_listener_of_the_same_process_is_notified_without_a_database() -> None:
-    async with Broker("postgresql://nobody@127.0.0.1:1/nowhere") as broker:
-        with broker.listen("run:1") as mailbox:
-            broker.publish("run:1")
+    async with PostgresNotifier("postgresql://nobody@127.0.0.1:1/nowhere") as notifier:
+        with notifier.listen("run:1") as mailbox:
+            notifier.publish("run:1")
             assert await mailbox.wait(SOON_SECONDS)
 
 
-async def test_a_listener_of_another_process_is_notified(here: Broker, there: Broker) -> None:
+async def test_a_listener_of_another_process_is_notified(
+    here: PostgresNotifier, there: PostgresNotifier
+) -> None:
     with there.listen("run:1", "run:2") as mailbox:
         here.publish("run:2")
         assert await mailbox.wait(SOON_SECONDS)
 
 
-async def test_a_listener_of_other_topics_is_not_notified(here: Broker, there: Broker) -> None:
+async def test_a_listener_of_other_topics_is_not_notified(
+    here: PostgresNotifier, there: PostgresNotifier
+) -> None:
     with there.listen("run:1") as other, there.listen("run:2") as wanted:
         here.publish("run:2")
         assert await wanted.wait(SOON_SECONDS)
         assert not await other.wait(SILENCE_SECONDS)
 
 
-async def test_a_local_notification_stays_in_the_process(here: Broker, there: Broker) -> None:
+async def test_a_local_notification_stays_in_the_process(
+    here: PostgresNotifier, there: PostgresNotifier
+) -> None:
     with here.listen("log:1") as near, there.listen("log:1", "mark") as far:
         here.publish_local("log:1")
         assert await near.wait(SOON_SECONDS)
         assert not await far.wait(SILENCE_SECONDS)
 
 
-async def test_notifications_between_two_waits_become_one(here: Broker) -> None:
+async def test_notifications_between_two_waits_become_one(here: PostgresNotifier) -> None:
     with here.listen("run:1") as mailbox:
         for _ in range(3):
             here.publish("run:1")
@@ -85,7 +91,9 @@ async def test_notifications_between_two_waits_become_one(here: Broker) -> None:
         assert not await mailbox.wait(0.01)
 
 
-async def test_a_burst_is_sent_in_few_messages(here: Broker, there: Broker, postgres_url: str) -> None:
+async def test_a_burst_is_sent_in_few_messages(
+    here: PostgresNotifier, there: PostgresNotifier, postgres_url: str
+) -> None:
     received: list[object] = []
     spy = await connect(postgres_url)
     try:
@@ -102,14 +110,16 @@ async def test_a_burst_is_sent_in_few_messages(here: Broker, there: Broker, post
         await spy.close()
 
 
-async def test_more_topics_than_fit_in_memory_notify_every_listener(here: Broker, there: Broker) -> None:
+async def test_more_topics_than_fit_in_memory_notify_every_listener(
+    here: PostgresNotifier, there: PostgresNotifier
+) -> None:
     with there.listen("not among them") as mailbox:
         here.publish(*(f"run:{number}" for number in range(6_000)))
         assert await mailbox.wait(SOON_SECONDS)
 
 
 async def test_a_connection_that_replaces_a_terminated_one_notifies_every_listener(
-    here: Broker, there: Broker, postgres_url: str
+    here: PostgresNotifier, there: PostgresNotifier, postgres_url: str
 ) -> None:
     with here.listen("run:2") as other, there.listen("run:1") as mailbox:
         assert await terminate_connections(postgres_url) == 2
@@ -120,7 +130,7 @@ async def test_a_connection_that_replaces_a_terminated_one_notifies_every_listen
 
 
 async def test_a_notification_published_without_a_connection_is_sent_by_the_next(
-    there: Broker, postgres_url: str
+    there: PostgresNotifier, postgres_url: str
 ) -> None:
     async with PostgresProxy(postgres_url) as proxy, connected_notifier(proxy.url) as here:
         await proxy.close()
@@ -134,9 +144,9 @@ async def test_a_notification_published_without_a_connection_is_sent_by_the_next
 async def test_a_connection_that_goes_silent_is_replaced(postgres_url: str) -> None:
     async with (
         PostgresProxy(postgres_url) as proxy,
-        connected_notifier(proxy.url, self_check_seconds=0.05, answer_seconds=0.3) as broker,
+        connected_notifier(proxy.url, self_check_seconds=0.05, answer_seconds=0.3) as notifier,
     ):
-        with broker.listen("run:1") as mailbox:
+        with notifier.listen("run:1") as mailbox:
             proxy.stall()
             await eventually(lambda: proxy.connections >= 2)
             proxy.flow()
@@ -147,25 +157,25 @@ async def test_a_connection_that_the_server_ends_during_use_is_replaced(postgres
     """The driver reports that as an InterfaceError: another operation is in progress."""
     async with (
         PostgresProxy(postgres_url) as proxy,
-        connected_notifier(proxy.url, self_check_seconds=0.05) as broker,
+        connected_notifier(proxy.url, self_check_seconds=0.05) as notifier,
     ):
-        with broker.listen("run:1") as mailbox:
+        with notifier.listen("run:1") as mailbox:
             proxy.say_farewell()
             assert await mailbox.wait(SOON_SECONDS)
         assert proxy.connections >= 2
 
 
 async def test_a_database_that_is_unreachable_for_a_while_is_reconnected(postgres_url: str) -> None:
-    async with PostgresProxy(postgres_url) as proxy, connected_notifier(proxy.url) as broker:
+    async with PostgresProxy(postgres_url) as proxy, connected_notifier(proxy.url) as notifier:
         await proxy.close()
-        with broker.listen("run:1") as mailbox:
-            broker.publish("run:1")
+        with notifier.listen("run:1") as mailbox:
+            notifier.publish("run:1")
             assert await mailbox.wait(SOON_SECONDS), "this process is notified without the database"
             await proxy.reopen()
             assert await mailbox.wait(SOON_SECONDS)
 
 
-class ExposedBroker(Broker):
+class ExposedNotifier(PostgresNotifier):
     """Gives the test its connection, to break it from inside."""
 
     connection: asyncpg.Connection
@@ -178,13 +188,13 @@ class ExposedBroker(Broker):
 
 
 async def test_a_connection_that_no_longer_delivers_is_replaced(postgres_url: str) -> None:
-    async with ExposedBroker(postgres_url, self_check_seconds=0.05) as broker:
-        with broker.listen("run:1") as mailbox:
+    async with ExposedNotifier(postgres_url, self_check_seconds=0.05) as notifier:
+        with notifier.listen("run:1") as mailbox:
             assert await mailbox.wait(SOON_SECONDS)
-            deaf = broker.connection
+            deaf = notifier.connection
             await deaf.execute("UNLISTEN *")
             assert await mailbox.wait(SOON_SECONDS)
-            assert broker.connection is not deaf
+            assert notifier.connection is not deaf
 
 
 def test_payloads_hold_every_topic_once_and_fit_in_a_notification() -> None:

@@ -33,7 +33,7 @@ from app.domain.outcomes import AttemptOutcome
 from app.domain.plan import outcome
 from app.domain.vocabulary import ArtifactType, FinishReason, Phase, StageStatus
 from app.execution import worker
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.pipelines import create_pipeline
 from app.services.runs import StartRun, cancel_run, start_run
 from app.services.state import attempt_reports, claims
@@ -97,7 +97,7 @@ class ByHand:
     """Starts runs, moves their stages one by one, and reads what became of the rows."""
 
     engine: AsyncEngine
-    broker: Broker
+    notifier: PostgresNotifier
     worker_id: uuid.UUID
     host_id: uuid.UUID
 
@@ -105,12 +105,12 @@ class ByHand:
         return await create_pipeline(self.engine, draft(*stages, **config))
 
     async def queue(self, pipeline_id: uuid.UUID, **request: Any) -> uuid.UUID:
-        return await start_run(self.engine, self.broker, StartRun(pipeline_id, **request))
+        return await start_run(self.engine, self.notifier, StartRun(pipeline_id, **request))
 
     async def begin(self, *, running_limit: int = 100, timeout_seconds: float = 3600) -> uuid.UUID | None:
         return await claims.start_next_run(
             self.engine,
-            self.broker,
+            self.notifier,
             self.worker_id,
             running_limit=running_limit,
             default_timeout_seconds=timeout_seconds,
@@ -124,7 +124,7 @@ class ByHand:
 
     async def claim(self) -> sa.Row[Any] | None:
         """The stage run that may start next, claimed."""
-        key = await claims.claim_next_stage(self.engine, self.broker, self.worker_id, self.host_id)
+        key = await claims.claim_next_stage(self.engine, self.notifier, self.worker_id, self.host_id)
         if key is None:
             return None
         (row,) = await self.rows(sa.select(stage_runs).where(stage_runs.c.id == key.stage_run_id))
@@ -138,10 +138,10 @@ class ByHand:
         return row
 
     async def run_stage(self, row: sa.Row[Any]) -> bool:
-        return await attempt_reports.stage_started(self.engine, self.broker, key_of(row), datetime.now(UTC))
+        return await attempt_reports.stage_started(self.engine, self.notifier, key_of(row), datetime.now(UTC))
 
     async def collect(self, row: sa.Row[Any]) -> bool:
-        return await attempt_reports.stage_collecting(self.engine, self.broker, key_of(row))
+        return await attempt_reports.stage_collecting(self.engine, self.notifier, key_of(row))
 
     async def complete(
         self, row: sa.Row[Any], *files: StoredFile, outcome: AttemptOutcome = SUCCESS, **outputs: Any
@@ -149,15 +149,15 @@ class ByHand:
         """From any phase in hand to COMPLETED."""
         await self.collect(row)
         left = StageOutputs(files=files, **outputs)
-        return await attempt_reports.complete_stage(self.engine, self.broker, key_of(row), outcome, left)
+        return await attempt_reports.complete_stage(self.engine, self.notifier, key_of(row), outcome, left)
 
     async def fail(self, row: sa.Row[Any], outcome: AttemptOutcome = EXIT_3, *files: StoredFile) -> bool:
         return await attempt_reports.attempt_failed(
-            self.engine, self.broker, key_of(row), outcome, StageOutputs(files=files)
+            self.engine, self.notifier, key_of(row), outcome, StageOutputs(files=files)
         )
 
     async def cancel(self, run_id: uuid.UUID, reason: str | None = "enough") -> None:
-        await cancel_run(self.engine, self.broker, run_id, reason)
+        await cancel_run(self.engine, self.notifier, run_id, reason)
 
     async def complete_all(self, *, but: str | None = None) -> None:
         """Completes whatever gets ready, and fails the stage named by ``but``."""
@@ -280,20 +280,20 @@ async def reused_engine(reused_database_url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture(scope="session")
-async def reused_broker(reused_database_url: str) -> AsyncIterator[Broker]:
-    async with Broker(reused_database_url) as broker:
-        yield broker
+async def reused_notifier(reused_database_url: str) -> AsyncIterator[PostgresNotifier]:
+    async with PostgresNotifier(reused_database_url) as notifier:
+        yield notifier
 
 
 @pytest.fixture
-async def by_hand(reused_engine: AsyncEngine, reused_broker: Broker) -> ByHand:
+async def by_hand(reused_engine: AsyncEngine, reused_notifier: PostgresNotifier) -> ByHand:
     """A worker of its own on a database without any other row."""
     async with reused_engine.begin() as connection:
         for table in (pipelines, workers, blobs):
             await connection.execute(sa.delete(table))
     host_id = new_id()
     worker_id = await worker.register(reused_engine, host_id, slots=4, cpus=100)
-    by_hand = ByHand(reused_engine, reused_broker, worker_id, host_id)
+    by_hand = ByHand(reused_engine, reused_notifier, worker_id, host_id)
     # Nobody renews this lease while the test goes on.
     await by_hand.execute(sa.update(workers).values(lease_until=sa.func.now() + timedelta(hours=1)))
     return by_hand

@@ -69,7 +69,7 @@ async def timed_out(by_hand: ByHand) -> uuid.UUID:
     run_id = await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
     await by_hand.expire(run_id)
-    await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+    await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     await by_hand.fail(row, proven(STOPPED))
     return run_id
 
@@ -79,7 +79,7 @@ async def waited_too_long(by_hand: ByHand) -> uuid.UUID:
     run_id = await by_hand.queue(pipeline_id, run_config={"queueTimeout": 60})
     past = sa.update(pipeline_runs).values(queue_deadline_at=sa.func.now())
     await by_hand.execute(past.where(pipeline_runs.c.id == run_id))
-    await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+    await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     return run_id
 
 
@@ -135,7 +135,7 @@ async def test_an_attempt_that_ended_badly_leaves_its_evidence_in_the_history(
 async def test_a_stage_says_who_stopped_it_and_why_whether_it_ran_or_waited(by_hand: ByHand) -> None:
     run_id = await by_hand.started(stage("at work"), stage("waits", ["at work"]))
     row = await by_hand.claimed("at work")
-    await cancel_run(by_hand.engine, by_hand.broker, run_id, "too slow", actor="ada")
+    await cancel_run(by_hand.engine, by_hand.notifier, run_id, "too slow", actor="ada")
     await by_hand.fail(row, STOPPED)
     assert (await by_hand.run(run_id)).cancel_actor == "ada"
     for stopped in (await by_hand.stages(run_id)).values():

@@ -51,7 +51,7 @@ async def declare_all_lost(by_hand: ByHand, judge: uuid.UUID) -> list[bool]:
     return [
         await claims.declare_lost(
             by_hand.engine,
-            by_hand.broker,
+            by_hand.notifier,
             judge,
             key,
             lost_after_seconds=LOST_AFTER_SECONDS,
@@ -77,7 +77,7 @@ async def test_an_attempt_of_a_host_silent_for_too_long_is_lost_and_tried_elsewh
     assert told.payload["evidence"]["silentSeconds"] > LOST_AFTER_SECONDS
     assert "has given no sign of life for more than 600 s" in told.payload["cause"]
     again = AttemptKey(run_id, row.id, 2)
-    assert await claims.claim_next_stage(by_hand.engine, by_hand.broker, judge, new_id()) == again
+    assert await claims.claim_next_stage(by_hand.engine, by_hand.notifier, judge, new_id()) == again
     await by_hand.check(run_id)
 
 
@@ -89,7 +89,7 @@ async def test_nothing_is_lost_a_moment_too_early(by_hand: ByHand) -> None:
     assert await declare_all_lost(by_hand, judge) == []
     where = AttemptKey(run_id, (await by_hand.stages(run_id))["a"].id, 1)
     limits = {"lost_after_seconds": LOST_AFTER_SECONDS, "lease_seconds": worker.LEASE_SECONDS}
-    assert not await claims.declare_lost(by_hand.engine, by_hand.broker, judge, where, **limits)
+    assert not await claims.declare_lost(by_hand.engine, by_hand.notifier, judge, where, **limits)
 
 
 async def test_an_attempt_lives_while_any_worker_of_its_host_does(by_hand: ByHand) -> None:
@@ -137,7 +137,7 @@ async def test_whatever_a_lost_attempt_reports_later_changes_nothing(by_hand: By
     assert not await by_hand.run_stage(late)
     assert not await by_hand.complete(late, output("models/late.bin"))
     assert not await by_hand.fail(late)
-    assert not await store_reports(by_hand.engine, by_hand.broker, [report])
+    assert not await store_reports(by_hand.engine, by_hand.notifier, [report])
     assert await by_hand.events(run_id) == before
 
 
@@ -147,7 +147,7 @@ async def test_a_stage_whose_hosts_keep_falling_silent_fails_as_lost(by_hand: By
     for _ in range(LOST_LIMIT + 1):
         host_id = new_id()
         unlucky = await other_worker(by_hand, host_id)
-        assert await claims.claim_next_stage(by_hand.engine, by_hand.broker, unlucky, host_id)
+        assert await claims.claim_next_stage(by_hand.engine, by_hand.notifier, unlucky, host_id)
         await silence(by_hand, host_id, LOST_AFTER_SECONDS + 1)
         assert await declare_all_lost(by_hand, judge) == [True]
         await by_hand.make_due(run_id)
@@ -187,12 +187,12 @@ async def test_stages_claim_cpus_and_memory_of_their_worker(by_hand: ByHand) -> 
     by_cpus = await other_worker(by_hand, host_id, cpus=3.2, memory_mb=5000)
     by_memory = await other_worker(by_hand, cpus=64, memory_mb=700)
     claimed = [
-        await claims.claim_next_stage(by_hand.engine, by_hand.broker, by_cpus, host_id) for _ in range(3)
+        await claims.claim_next_stage(by_hand.engine, by_hand.notifier, by_cpus, host_id) for _ in range(3)
     ]
     assert [claim is not None for claim in claimed] == [True, True, False]
     host_id = await host_of(by_hand, by_memory)
     claimed = [
-        await claims.claim_next_stage(by_hand.engine, by_hand.broker, by_memory, host_id) for _ in range(2)
+        await claims.claim_next_stage(by_hand.engine, by_hand.notifier, by_memory, host_id) for _ in range(2)
     ]
     assert [claim is not None for claim in claimed] == [True, False]
 
@@ -208,7 +208,7 @@ async def refuse_unfit(by_hand: ByHand) -> list[bool]:
         found = await unfit_stages(connection, LOST_AFTER_SECONDS)
     limits = (by_hand.worker_id, LOST_AFTER_SECONDS)
     return [
-        await claims.refuse_unfit_stage(by_hand.engine, by_hand.broker, limits[0], *where, limits[1])
+        await claims.refuse_unfit_stage(by_hand.engine, by_hand.notifier, limits[0], *where, limits[1])
         for where in found
     ]
 

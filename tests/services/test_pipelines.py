@@ -149,14 +149,14 @@ async def test_a_pipeline_with_runs_is_deleted_only_if_asked_and_if_none_is_acti
     run_id = await by_hand.queue(pipeline_id)
     for delete_runs in (False, True):
         with pytest.raises(DomainError, match="active") as refusal:
-            await delete_pipeline(by_hand.engine, by_hand.broker, pipeline_id, delete_runs=delete_runs)
+            await delete_pipeline(by_hand.engine, by_hand.notifier, pipeline_id, delete_runs=delete_runs)
         assert refusal.value.code is ErrorCode.PIPELINE_IN_USE
     await by_hand.cancel(run_id)
     with pytest.raises(DomainError, match="deleteRuns"):
-        await delete_pipeline(by_hand.engine, by_hand.broker, pipeline_id)
-    await delete_pipeline(by_hand.engine, by_hand.broker, pipeline_id, delete_runs=True)
+        await delete_pipeline(by_hand.engine, by_hand.notifier, pipeline_id)
+    await delete_pipeline(by_hand.engine, by_hand.notifier, pipeline_id, delete_runs=True)
     with pytest.raises(NotFound):
-        await delete_pipeline(by_hand.engine, by_hand.broker, pipeline_id)
+        await delete_pipeline(by_hand.engine, by_hand.notifier, pipeline_id)
     with pytest.raises(NotFound):
         await update_pipeline(by_hand.engine, pipeline_id, {"name": "x"})
 
@@ -172,7 +172,7 @@ async def test_deleting_takes_everything_along_but_blobs_and_the_models_of_other
     linked = sa.select(datasets.c.id).scalar_subquery()
     await by_hand.execute(sa.update(models).values(training_dataset_id=linked))
     await delete_pipeline(
-        by_hand.engine, by_hand.broker, (await by_hand.run(first)).pipeline_id, delete_runs=True
+        by_hand.engine, by_hand.notifier, (await by_hand.run(first)).pipeline_id, delete_runs=True
     )
     ((kept,),) = await by_hand.rows(sa.select(models.c.training_dataset_id))
     assert kept is None
@@ -189,7 +189,7 @@ async def test_delete_and_start_at_once_leave_all_or_nothing(by_hand: ByHand) ->
         pipeline_id = await by_hand.pipeline(stage("a"))
         results = await asyncio.gather(
             by_hand.queue(pipeline_id),
-            delete_pipeline(by_hand.engine, by_hand.broker, pipeline_id, delete_runs=True),
+            delete_pipeline(by_hand.engine, by_hand.notifier, pipeline_id, delete_runs=True),
             return_exceptions=True,
         )
         errors = [result for result in results if isinstance(result, BaseException)]
@@ -287,7 +287,7 @@ async def test_deleting_a_pipeline_with_its_runs_takes_locks_in_the_order_of_who
     async with asyncio.TaskGroup() as tasks, by_hand.engine.begin() as connection:
         run = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == run_id)
         await connection.execute(run.with_for_update())
-        tasks.create_task(delete_pipeline(by_hand.engine, by_hand.broker, pipeline_id, delete_runs=True))
+        tasks.create_task(delete_pipeline(by_hand.engine, by_hand.notifier, pipeline_id, delete_runs=True))
         await waiters(by_hand, 1)
         this = sa.select(pipelines.c.id).where(pipelines.c.id == pipeline_id)
         await connection.execute(this.with_for_update(key_share=True, nowait=True))

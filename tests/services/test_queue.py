@@ -33,13 +33,13 @@ async def test_a_run_that_waits_longer_than_it_may_fails_and_says_so(by_hand: By
     )
     assert await by_hand.begin() is None
     assert await attempt_reports.overdue_runs(by_hand.engine) == [run_id]
-    assert await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+    assert await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     run = await by_hand.run(run_id)
     assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.TIMED_OUT)
     assert run.error_message == "the run waited in the queue longer than its queueTimeout of 30 s"
     assert set((await by_hand.statuses(run_id)).values()) == {"CANCELLED"}
     await by_hand.check(run_id)
-    assert not await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+    assert not await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
 
 
 async def test_a_run_that_began_in_time_has_no_queue_timeout_any_more(by_hand: ByHand) -> None:
@@ -54,7 +54,7 @@ async def test_a_run_that_was_started_after_it_was_found_overdue_is_not_stopped(
     """Its worker began to wait for the claims lock in time, and got it late."""
     run_id = await by_hand.queue(await by_hand.pipeline(stage("a")), run_config={"queueTimeout": 30})
     assert await by_hand.begin() == run_id
-    assert not await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+    assert not await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     assert (await by_hand.run(run_id)).status is RunStatus.RUNNING
 
 
@@ -148,7 +148,7 @@ async def test_a_newer_run_takes_the_place_of_older_ones_when_they_have_ended(by
     assert (await by_hand.stages(running))["a"].stop_requested_at is not None
     assert await by_hand.begin() is None
     assert await attempt_reports.request_cancel(
-        by_hand.engine, by_hand.broker, running, actor="ada", reason=None
+        by_hand.engine, by_hand.notifier, running, actor="ada", reason=None
     )
     await by_hand.complete(at_work)
     assert await by_hand.begin() == newest

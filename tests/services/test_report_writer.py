@@ -58,7 +58,7 @@ async def test_reports_that_come_in_meanwhile_share_a_transaction(
     by_hand: ByHand, commits: list[object]
 ) -> None:
     rows = await claimed(by_hand, 20)
-    writer = ReportWriter(by_hand.engine, by_hand.broker)
+    writer = ReportWriter(by_hand.engine, by_hand.notifier)
     commits.clear()
     first = asyncio.create_task(writer.store(report(rows[0])))
     await asyncio.sleep(0)
@@ -72,7 +72,7 @@ async def test_a_transaction_holds_no_more_rows_than_it_should(
 ) -> None:
     monkeypatch.setattr(reports, "ROWS_PER_TRANSACTION", 5)
     rows = await claimed(by_hand, 4)
-    writer = ReportWriter(by_hand.engine, by_hand.broker)
+    writer = ReportWriter(by_hand.engine, by_hand.notifier)
     commits.clear()
     await asyncio.gather(*[writer.store(report(row, samples=3)) for row in rows])
     assert await stored(by_hand) == 12
@@ -81,7 +81,7 @@ async def test_a_transaction_holds_no_more_rows_than_it_should(
 
 async def test_a_report_that_cannot_be_stored_fails_alone(by_hand: ByHand) -> None:
     rows = await claimed(by_hand, 5)
-    writer = ReportWriter(by_hand.engine, by_hand.broker)
+    writer = ReportWriter(by_hand.engine, by_hand.notifier)
     mixed = [report(row, processes=UNSTORABLE if row is rows[2] else 1) for row in rows]
     results = await asyncio.gather(*map(writer.store, mixed), return_exceptions=True)
     assert [isinstance(result, Exception) for result in results] == [False, False, True, False, False]
@@ -92,7 +92,7 @@ async def test_an_outage_fails_all_who_wait_and_the_next_reports_are_stored(
     by_hand: ByHand, dead_engine: AsyncEngine
 ) -> None:
     rows = await claimed(by_hand, 3)
-    writer = ReportWriter(dead_engine, by_hand.broker)
+    writer = ReportWriter(dead_engine, by_hand.notifier)
     results = await asyncio.gather(*[writer.store(report(row)) for row in rows], return_exceptions=True)
     assert all(isinstance(result, Exception) and is_outage(result) for result in results)
     writer._engine = by_hand.engine
@@ -102,7 +102,7 @@ async def test_an_outage_fails_all_who_wait_and_the_next_reports_are_stored(
 
 async def test_who_gives_up_waiting_takes_nothing_from_the_others(by_hand: ByHand) -> None:
     rows = await claimed(by_hand, 3)
-    writer = ReportWriter(by_hand.engine, by_hand.broker)
+    writer = ReportWriter(by_hand.engine, by_hand.notifier)
     waiting = [asyncio.create_task(writer.store(report(row))) for row in rows]
     await asyncio.sleep(0)
     waiting[0].cancel()

@@ -23,7 +23,7 @@ LINE = (stage("load"), stage("train", ["load"]), stage("report", ["train", "load
 async def retried(
     by_hand: ByHand, run_id: uuid.UUID, *, from_failed: bool = True, key: str | None = None
 ) -> uuid.UUID:
-    return await retry_run(by_hand.engine, by_hand.broker, run_id, from_failed, key)
+    return await retry_run(by_hand.engine, by_hand.notifier, run_id, from_failed, key)
 
 
 async def refused(by_hand: ByHand, run_id: uuid.UUID, *, from_failed: bool = True) -> str:
@@ -184,7 +184,7 @@ async def test_retry_and_delete_at_once_leave_all_or_nothing(by_hand: ByHand) ->
         pipeline_id = (await by_hand.run(run_id)).pipeline_id
         results = await asyncio.gather(
             retried(by_hand, run_id),
-            delete_pipeline(by_hand.engine, by_hand.broker, pipeline_id, delete_runs=True),
+            delete_pipeline(by_hand.engine, by_hand.notifier, pipeline_id, delete_runs=True),
             return_exceptions=True,
         )
         errors = [result for result in results if isinstance(result, BaseException)]

@@ -25,7 +25,7 @@ def content(row: sa.Row[Any]) -> dict[str, Any]:
 async def test_a_deleted_run_leaves_no_row_behind(by_hand: ByHand) -> None:
     run_id = await by_hand.started(stage("a"))
     await by_hand.complete(await by_hand.claimed("a"), output("a.txt"))
-    await delete_run(by_hand.engine, by_hand.broker, run_id)
+    await delete_run(by_hand.engine, by_hand.notifier, run_id)
     for name in OF_A_RUN:
         assert await by_hand.rows(sa.select(metadata.tables[name])) == [], name
 
@@ -41,14 +41,14 @@ async def test_the_pipeline_shows_the_run_which_is_the_latest_after_a_deletion(b
     await by_hand.complete_all(but="a")
     assert (await by_hand.pipeline_row(pipeline_id)).status is RunStatus.FAILED
 
-    await delete_run(by_hand.engine, by_hand.broker, bad)
+    await delete_run(by_hand.engine, by_hand.notifier, bad)
     pipeline, stages = await by_hand.pipeline_row(pipeline_id), await by_hand.stage_rows(pipeline_id)
     assert content(pipeline) == content(before[0])
     assert {name: content(row) for name, row in stages.items()} == {
         name: content(row) for name, row in before[1].items()
     }
 
-    await delete_run(by_hand.engine, by_hand.broker, good)
+    await delete_run(by_hand.engine, by_hand.notifier, good)
     pipeline, stages = await by_hand.pipeline_row(pipeline_id), await by_hand.stage_rows(pipeline_id)
     assert (pipeline.status, pipeline.completed_at) == (RunStatus.PENDING, None)
     assert {row.status for row in stages.values()} == {StageStatus.PENDING}
@@ -61,8 +61,8 @@ async def test_a_retry_and_a_deletion_at_once_never_leave_a_retry_without_its_in
         await by_hand.complete(await by_hand.claimed("a"), output("a.txt"))
         await by_hand.fail(await by_hand.claimed("b"))
         results = await asyncio.gather(
-            retry_run(by_hand.engine, by_hand.broker, run_id, from_failed=True),
-            delete_run(by_hand.engine, by_hand.broker, run_id),
+            retry_run(by_hand.engine, by_hand.notifier, run_id, from_failed=True),
+            delete_run(by_hand.engine, by_hand.notifier, run_id),
             return_exceptions=True,
         )
         refusals = [result for result in results if isinstance(result, BaseException)]
@@ -90,7 +90,7 @@ async def test_a_retry_of_a_run_which_is_being_deleted_does_not_find_it(
     table = pipelines if doomed == "pipeline" else pipeline_runs
     async with by_hand.engine.begin() as connection:
         await connection.execute(sa.delete(table))
-        retry = asyncio.create_task(retry_run(by_hand.engine, by_hand.broker, run_id, from_failed))
+        retry = asyncio.create_task(retry_run(by_hand.engine, by_hand.notifier, run_id, from_failed))
         await waiters(by_hand, 1)
     with pytest.raises(NotFound) as refusal:
         await retry
@@ -99,12 +99,12 @@ async def test_a_retry_of_a_run_which_is_being_deleted_does_not_find_it(
 
 async def test_notes_are_changed_at_any_time_without_an_event(by_hand: ByHand) -> None:
     run_id = await by_hand.started(stage("a"))
-    await update_run(by_hand.engine, by_hand.broker, run_id, {"notes": "look at the loss"})
+    await update_run(by_hand.engine, by_hand.notifier, run_id, {"notes": "look at the loss"})
     await by_hand.complete_all()
-    await update_run(by_hand.engine, by_hand.broker, run_id, {"tags": ["good"]})
+    await update_run(by_hand.engine, by_hand.notifier, run_id, {"tags": ["good"]})
     run = await by_hand.run(run_id)
     assert (run.notes, run.tags, run.status) == ("look at the loss", ["good"], RunStatus.COMPLETED)
     assert len(await by_hand.rows(sa.select(run_events))) == run.last_event_seq
     with pytest.raises(DomainError) as refused:
-        await update_run(by_hand.engine, by_hand.broker, run_id, {"notes": "x" * 100_001})
+        await update_run(by_hand.engine, by_hand.notifier, run_id, {"notes": "x" * 100_001})
     assert refused.value.code is ErrorCode.BAD_INPUT

@@ -30,7 +30,7 @@ async def reported(
     points: Sequence[MetricPoint] = (),
 ) -> bool:
     report = Report(key_of(row), Offsets(*since), Offsets(*until), [SAMPLE] * samples, points)
-    return bool(await store_reports(by_hand.engine, by_hand.broker, [report]))
+    return bool(await store_reports(by_hand.engine, by_hand.notifier, [report]))
 
 
 async def numbers(by_hand: ByHand, run_id: uuid.UUID) -> list[int]:
@@ -92,7 +92,7 @@ async def test_reports_and_an_adoption_at_once_do_not_deadlock(by_hand: ByHand) 
     for step in range(15):
         results = await asyncio.gather(
             reported(by_hand, row, (step, 0), (step + 1, 0)),
-            attempt_reports.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other),
+            attempt_reports.adopt_attempt(by_hand.engine, by_hand.notifier, key_of(row), other),
         )
         assert all(results)
 
@@ -116,7 +116,7 @@ async def test_reports_of_many_runs_are_stored_together_each_numbered_in_its_own
     points = [MetricPoint("loss", 1, 0.5)]
     reports = [Report(key_of(row), Offsets(0, 0), Offsets(9, 9), [SAMPLE] * 2, points) for row in rows]
     late = Report(key_of(rows[0])._replace(number=7), Offsets(0, 0), Offsets(9, 9), [SAMPLE])
-    stored = await store_reports(by_hand.engine, by_hand.broker, [late, *reports])
+    stored = await store_reports(by_hand.engine, by_hand.notifier, [late, *reports])
     assert stored == {key_of(row) for row in rows}
     for run_id in runs:
         assert await numbers(by_hand, run_id) == [1, 2, 3, 4]
@@ -134,6 +134,6 @@ async def test_two_workers_with_reports_of_the_same_runs_do_not_deadlock(by_hand
             [Report(key_of(row), since, until, [SAMPLE]) for row in part] for part in (mine, theirs[::-1])
         ]
         stored = await asyncio.gather(
-            *[store_reports(by_hand.engine, by_hand.broker, batch) for batch in batches]
+            *[store_reports(by_hand.engine, by_hand.notifier, batch) for batch in batches]
         )
         assert [len(part) for part in stored] == [6, 2]

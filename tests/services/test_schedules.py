@@ -32,7 +32,7 @@ YEARLY = {"name": "seldom", "cron": "0 0 1 1 *"}
 async def schedule(by_hand: ByHand, draft: dict[str, Any], **more: Any) -> uuid.UUID:
     """A schedule of a new pipeline."""
     pipeline_id = await by_hand.pipeline(stage("only"))
-    return await create_schedule(by_hand.engine, by_hand.broker, pipeline_id, {**draft, **more})
+    return await create_schedule(by_hand.engine, by_hand.notifier, pipeline_id, {**draft, **more})
 
 
 async def row_of(by_hand: ByHand, schedule_id: uuid.UUID) -> sa.Row[Any]:
@@ -56,7 +56,7 @@ async def fire_all(by_hand: ByHand) -> list[uuid.UUID]:
     """What one scheduler does when it wakes up."""
     fired = []
     for due in await firing.due_schedules(by_hand.engine):
-        fired += await firing.fire(by_hand.engine, by_hand.broker, due, "production")
+        fired += await firing.fire(by_hand.engine, by_hand.notifier, due, "production")
     return fired
 
 
@@ -96,21 +96,21 @@ async def test_everything_wrong_is_named_at_once(by_hand: ByHand) -> None:
 
 async def test_two_schedules_of_a_pipeline_have_different_names(by_hand: ByHand) -> None:
     pipeline_id = await by_hand.pipeline(stage("only"))
-    await create_schedule(by_hand.engine, by_hand.broker, pipeline_id, NIGHTLY)
-    other = await create_schedule(by_hand.engine, by_hand.broker, pipeline_id, EVERY_MINUTE)
+    await create_schedule(by_hand.engine, by_hand.notifier, pipeline_id, NIGHTLY)
+    other = await create_schedule(by_hand.engine, by_hand.notifier, pipeline_id, EVERY_MINUTE)
     with pytest.raises(Conflict) as caught:
-        await create_schedule(by_hand.engine, by_hand.broker, pipeline_id, NIGHTLY)
+        await create_schedule(by_hand.engine, by_hand.notifier, pipeline_id, NIGHTLY)
     assert caught.value.path == ("name",)
     with pytest.raises(Conflict):
-        await update_schedule(by_hand.engine, by_hand.broker, other, {"name": "nightly"})
+        await update_schedule(by_hand.engine, by_hand.notifier, other, {"name": "nightly"})
 
 
 async def test_what_does_not_exist_is_not_found(by_hand: ByHand) -> None:
     nobody = uuid.uuid4()
     with pytest.raises(NotFound):
-        await create_schedule(by_hand.engine, by_hand.broker, nobody, NIGHTLY)
+        await create_schedule(by_hand.engine, by_hand.notifier, nobody, NIGHTLY)
     with pytest.raises(NotFound):
-        await update_schedule(by_hand.engine, by_hand.broker, nobody, {})
+        await update_schedule(by_hand.engine, by_hand.notifier, nobody, {})
     with pytest.raises(NotFound):
         await delete_schedule(by_hand.engine, nobody)
 
@@ -171,7 +171,7 @@ async def test_many_schedulers_at_once_start_one_run_per_moment(by_hand: ByHand)
     assert len(due) == 5
     # Eight schedulers which have all seen the same rows.
     fired = await asyncio.gather(
-        *(firing.fire(by_hand.engine, by_hand.broker, one, None) for one in list(due) * 8)
+        *(firing.fire(by_hand.engine, by_hand.notifier, one, None) for one in list(due) * 8)
     )
     assert sorted(map(len, fired)) == [0] * 35 + [1] * 5
     assert len(await runs(by_hand)) == 5
@@ -181,8 +181,10 @@ async def test_a_change_between_looking_and_starting_wins(by_hand: ByHand) -> No
     schedule_id = await schedule(by_hand, YEARLY)
     await overdue(by_hand, schedule_id, 0)
     (due,) = await firing.due_schedules(by_hand.engine)
-    await update_schedule(by_hand.engine, by_hand.broker, schedule_id, {"runConfig": {"params": {"seed": 2}}})
-    assert await firing.fire(by_hand.engine, by_hand.broker, due, None) == []
+    await update_schedule(
+        by_hand.engine, by_hand.notifier, schedule_id, {"runConfig": {"params": {"seed": 2}}}
+    )
+    assert await firing.fire(by_hand.engine, by_hand.notifier, due, None) == []
     (run_id,) = await fire_all(by_hand)
     assert (await by_hand.run(run_id)).run_config == {"params": {"seed": 2}}
 
@@ -207,7 +209,7 @@ async def test_a_run_that_can_not_start_is_noted_and_does_not_stop_the_schedule(
     row = await row_of(by_hand, schedule_id)
     assert "no stage of this name" in row.last_error
     assert row.next_run_at > moment
-    await update_schedule(by_hand.engine, by_hand.broker, schedule_id, {"runConfig": None})
+    await update_schedule(by_hand.engine, by_hand.notifier, schedule_id, {"runConfig": None})
     await overdue(by_hand, schedule_id, 0)
     assert len(await fire_all(by_hand)) == 1
     assert (await row_of(by_hand, schedule_id)).last_error is None
@@ -216,15 +218,15 @@ async def test_a_run_that_can_not_start_is_noted_and_does_not_stop_the_schedule(
 async def test_another_time_counts_from_now_on_and_other_changes_leave_it(by_hand: ByHand) -> None:
     schedule_id = await schedule(by_hand, EVERY_MINUTE)
     moment = await overdue(by_hand, schedule_id, 30)
-    await update_schedule(by_hand.engine, by_hand.broker, schedule_id, {"name": "new", "tags": ["a"]})
+    await update_schedule(by_hand.engine, by_hand.notifier, schedule_id, {"name": "new", "tags": ["a"]})
     row = await row_of(by_hand, schedule_id)
     assert (row.name, row.tags, row.next_run_at) == ("new", ["a"], moment)
-    await update_schedule(by_hand.engine, by_hand.broker, schedule_id, {"cron": "*/2 * * * *"})
+    await update_schedule(by_hand.engine, by_hand.notifier, schedule_id, {"cron": "*/2 * * * *"})
     assert (await row_of(by_hand, schedule_id)).next_run_at > await clock(by_hand) - MINUTE
-    await update_schedule(by_hand.engine, by_hand.broker, schedule_id, {"enabled": False})
+    await update_schedule(by_hand.engine, by_hand.notifier, schedule_id, {"enabled": False})
     assert (await row_of(by_hand, schedule_id)).next_run_at is None
     assert await firing.seconds_to_next(by_hand.engine) is None
-    await update_schedule(by_hand.engine, by_hand.broker, schedule_id, {"enabled": True})
+    await update_schedule(by_hand.engine, by_hand.notifier, schedule_id, {"enabled": True})
     seconds = await firing.seconds_to_next(by_hand.engine)
     assert seconds is not None
     assert -1 < seconds <= 120
@@ -236,10 +238,10 @@ async def test_a_schedule_goes_with_its_pipeline_and_outlives_its_runs(by_hand: 
     (run_id,) = await fire_all(by_hand)
     await by_hand.begin()
     await by_hand.complete_all()
-    await delete_run(by_hand.engine, by_hand.broker, run_id)
+    await delete_run(by_hand.engine, by_hand.notifier, run_id)
     row = await row_of(by_hand, schedule_id)
     assert row.last_run_id is None
-    await delete_pipeline(by_hand.engine, by_hand.broker, row.pipeline_id)
+    await delete_pipeline(by_hand.engine, by_hand.notifier, row.pipeline_id)
     assert await by_hand.rows(sa.select(schedules)) == []
 
 
@@ -257,8 +259,8 @@ async def test_deleting_pipelines_and_runs_while_schedules_fire_never_ends_in_a_
         await overdue(by_hand, schedule_id, 5)
     due = await firing.due_schedules(by_hand.engine)
     outcomes = await asyncio.gather(
-        *(firing.fire(by_hand.engine, by_hand.broker, one, None) for one in due),
-        *(delete_run(by_hand.engine, by_hand.broker, run_id) for run_id in earlier),
+        *(firing.fire(by_hand.engine, by_hand.notifier, one, None) for one in due),
+        *(delete_run(by_hand.engine, by_hand.notifier, run_id) for run_id in earlier),
         *(delete_schedule(by_hand.engine, one.id) for one in due[:2]),
     )
     assert len(outcomes) == 6 + 6 + 2
@@ -269,11 +271,11 @@ async def test_a_run_whose_place_a_schedule_takes_may_move_at_the_same_time(by_h
     pipeline_id = await by_hand.pipeline(stage("only"), concurrency=newest)
     running = await by_hand.queue(pipeline_id)
     await by_hand.begin()
-    schedule_id = await create_schedule(by_hand.engine, by_hand.broker, pipeline_id, YEARLY)
+    schedule_id = await create_schedule(by_hand.engine, by_hand.notifier, pipeline_id, YEARLY)
     await overdue(by_hand, schedule_id, 0)
     async with (
         asyncio.TaskGroup() as tasks,
-        run_transaction(by_hand.engine, by_hand.broker, running) as transaction,
+        run_transaction(by_hand.engine, by_hand.notifier, running) as transaction,
     ):
         firing_task = tasks.create_task(fire_all(by_hand))
         await waiters(by_hand, 1)

@@ -55,7 +55,7 @@ async def test_the_first_event_of_a_run_says_who_started_it(by_hand: ByHand) -> 
 
 async def test_a_new_run_wakes_supervisors_and_lists(by_hand: ByHand) -> None:
     pipeline_id = await by_hand.pipeline(stage("a"))
-    with by_hand.broker.listen("work") as work, by_hand.broker.listen("runs") as lists:
+    with by_hand.notifier.listen("work") as work, by_hand.notifier.listen("runs") as lists:
         await by_hand.queue(pipeline_id)
         assert await work.wait(5)
         assert await lists.wait(5)
@@ -172,7 +172,7 @@ async def test_a_reason_that_cannot_be_stored_cancels_nothing(by_hand: ByHand, r
 
 async def test_the_history_tells_who_cancelled_and_why(by_hand: ByHand) -> None:
     run_id = await by_hand.queue(await by_hand.pipeline(stage("a")))
-    await cancel_run(by_hand.engine, by_hand.broker, run_id, "too slow", actor="ada")
+    await cancel_run(by_hand.engine, by_hand.notifier, run_id, "too slow", actor="ada")
     (event,) = [event for event in await by_hand.events(run_id) if event.kind == "RUN_CANCEL_REQUESTED"]
     assert (event.payload["actor"], event.payload["cause"]) == ("ada", "too slow")
 

@@ -58,10 +58,12 @@ class Cached:
         return await self.by_hand.claimed("train")
 
     async def note(self, row: sa.Row[Any]) -> bool:
-        return await note_miss(self.by_hand.engine, self.by_hand.broker, key_of(row), KEY, FIRST)
+        return await note_miss(self.by_hand.engine, self.by_hand.notifier, key_of(row), KEY, FIRST)
 
     async def take_over(self, row: sa.Row[Any]) -> bool:
-        return await take_over(self.by_hand.engine, self.by_hand.broker, key_of(row), self.source.id, DIGEST)
+        return await take_over(
+            self.by_hand.engine, self.by_hand.notifier, key_of(row), self.source.id, DIGEST
+        )
 
     async def found(self, row: sa.Row[Any], digest: str = DIGEST) -> Execution | None:
         async with self.by_hand.engine.connect() as connection:
@@ -168,7 +170,7 @@ async def test_an_execution_whose_files_changed_is_compared_with_but_not_taken(c
     row = await cached.claim()
     await cached.note(row)
     by_hand = cached.by_hand
-    assert await withdraw_key(by_hand.engine, by_hand.broker, key_of(row))
+    assert await withdraw_key(by_hand.engine, by_hand.notifier, key_of(row))
     await by_hand.complete(row)
     await by_hand.complete_all()
     third = await cached.claim()
@@ -237,16 +239,16 @@ async def test_a_run_somebody_took_over_from_can_not_be_deleted(cached: Cached) 
     await cached.take_over(row)
     await cached.by_hand.complete_all()
     with pytest.raises(DomainError) as refusal:
-        await delete_run(cached.by_hand.engine, cached.by_hand.broker, source.pipeline_run_id)
+        await delete_run(cached.by_hand.engine, cached.by_hand.notifier, source.pipeline_run_id)
     assert refusal.value.code is ErrorCode.NOT_DELETABLE
-    await delete_run(cached.by_hand.engine, cached.by_hand.broker, row.pipeline_run_id)
-    await delete_run(cached.by_hand.engine, cached.by_hand.broker, source.pipeline_run_id)
+    await delete_run(cached.by_hand.engine, cached.by_hand.notifier, row.pipeline_run_id)
+    await delete_run(cached.by_hand.engine, cached.by_hand.notifier, source.pipeline_run_id)
 
 
 async def test_a_source_that_was_deleted_meanwhile_is_not_taken_over(cached: Cached) -> None:
     source = await cached.execute()
     row = await cached.claim()
-    await delete_run(cached.by_hand.engine, cached.by_hand.broker, source.pipeline_run_id)
+    await delete_run(cached.by_hand.engine, cached.by_hand.notifier, source.pipeline_run_id)
     assert not await cached.take_over(row)
     assert await cached.note(row)
 
@@ -267,14 +269,14 @@ async def test_a_source_that_is_being_deleted_is_not_waited_for(cached: Cached) 
 async def test_a_source_that_is_being_taken_over_outlives_who_wants_to_delete_it(cached: Cached) -> None:
     source = await cached.execute()
     row = await cached.claim()
-    engine, broker = cached.by_hand.engine, cached.by_hand.broker
+    engine, notifier = cached.by_hand.engine, cached.by_hand.notifier
     async with engine.begin() as holding:
         # Both wait: the one that takes over for this row with the source in its hands, the other for the source.
         pipeline = sa.select(pipelines.c.id).where(pipelines.c.id == cached.pipeline_id)
         await holding.execute(pipeline.with_for_update())
         taking = asyncio.create_task(cached.take_over(row))
         await waiters(cached.by_hand, 1)
-        deleting = asyncio.create_task(delete_run(engine, broker, source.pipeline_run_id))
+        deleting = asyncio.create_task(delete_run(engine, notifier, source.pipeline_run_id))
         await waiters(cached.by_hand, 2)
     assert await taking
     with pytest.raises(DomainError, match="took over outputs"):

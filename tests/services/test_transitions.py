@@ -285,7 +285,7 @@ async def test_a_run_past_its_deadline_fails_when_its_last_process_has_ended(by_
     assert await attempt_reports.overdue_runs(by_hand.engine) == []
     await by_hand.expire(run_id)
     assert await attempt_reports.overdue_runs(by_hand.engine) == [run_id]
-    stops = [attempt_reports.stop_overdue_run(by_hand.engine, by_hand.broker, run_id) for _ in range(3)]
+    stops = [attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id) for _ in range(3)]
     assert sorted(await asyncio.gather(*stops)) == [False, False, True]
     assert await attempt_reports.overdue_runs(by_hand.engine) == []
     await by_hand.fail(row, STOPPED)
@@ -303,7 +303,7 @@ async def test_a_cancelled_run_does_not_reach_its_deadline_any_more(by_hand: ByH
     await by_hand.cancel(run_id)
     await by_hand.expire(run_id)
     assert await attempt_reports.overdue_runs(by_hand.engine) == []
-    assert not await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.broker, run_id)
+    assert not await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     await by_hand.fail(row, STOPPED)
     assert (await by_hand.run(run_id)).status is RunStatus.CANCELLED
 
@@ -312,12 +312,12 @@ async def test_another_worker_takes_over_an_attempt_and_nothing_else_changes(by_
     run_id = await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
     other = await worker.register(by_hand.engine, by_hand.host_id, slots=4)
-    assert await attempt_reports.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other)
+    assert await attempt_reports.adopt_attempt(by_hand.engine, by_hand.notifier, key_of(row), other)
     taken = (await by_hand.stages(run_id))["a"]
     assert (taken.worker_id, taken.phase, taken.attempt_number) == (other, Phase.CLAIMED, 1)
     assert (await attempts_of(by_hand, row))[0].worker_id == other
     await by_hand.complete(taken)
-    assert not await attempt_reports.adopt_attempt(by_hand.engine, by_hand.broker, key_of(row), other)
+    assert not await attempt_reports.adopt_attempt(by_hand.engine, by_hand.notifier, key_of(row), other)
 
 
 async def test_peaks_of_attempts_raise_the_runs_maxima(by_hand: ByHand) -> None:
@@ -395,7 +395,7 @@ async def test_a_stage_run_that_moved_meanwhile_is_not_moved_again(by_hand: ByHa
     run_id = await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
     await by_hand.run_stage(row)
-    async with run_transaction(by_hand.engine, by_hand.broker, run_id) as transaction:
+    async with run_transaction(by_hand.engine, by_hand.notifier, run_id) as transaction:
         with pytest.raises(AssertionError, match="moved although"):
             await transaction.move_stage(row, Phase.COLLECTING)
 

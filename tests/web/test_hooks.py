@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from app.database.tables import pipeline_runs
 from app.domain.vocabulary import TriggerType
 from app.errors import Conflict
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.pipelines import create_pipeline
 from app.services.webhooks import create_webhook, delete_webhook
 from app.web.hooks import Hooks
@@ -72,9 +72,9 @@ class Sender:
 async def sender(engine: AsyncEngine, database_url: str) -> AsyncIterator[Sender]:
     pipeline_id = await create_pipeline(engine, PIPELINE)
     webhook_id, secret = await create_webhook(engine, pipeline_id, "git")
-    async with Broker(database_url) as broker:
+    async with PostgresNotifier(database_url) as notifier:
         app = Starlette(
-            routes=Hooks(engine, broker, "test").routes(),
+            routes=Hooks(engine, notifier, "test").routes(),
             middleware=guards(allowed_hosts=["127.0.0.1"], token="t" * 40),
         )
         async with client_of(app) as client:

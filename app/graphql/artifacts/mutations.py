@@ -56,7 +56,7 @@ class ArtifactMutation:
         said = registration_of(request)
         check_all(partial(registration.check_registration, said), partial(address_of, request))
         content = address_of(request) or await stored_content(context, request)
-        artifact_id = await registration.register_artifact(context.engine, context.broker, said, content)
+        artifact_id = await registration.register_artifact(context.engine, context.notifier, said, content)
         return RegisterArtifactPayload(artifact=await artifact_now(context, artifact_id))
 
     @strawberry.mutation(description="Say more about an artifact, or withdraw it.")

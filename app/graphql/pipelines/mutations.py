@@ -69,7 +69,7 @@ class PipelineMutation:
     ) -> DeletePipelinePayload:
         pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
         await pipelines.delete_pipeline(
-            info.context.engine, info.context.broker, pipeline_id, delete_runs=request.delete_runs
+            info.context.engine, info.context.notifier, pipeline_id, delete_runs=request.delete_runs
         )
         info.context.forget_loaded()
         return DeletePipelinePayload(deleted_pipeline_id=global_id("Pipeline", pipeline_id))

@@ -80,7 +80,7 @@ class RunMutation:
     @expected_errors
     async def start_run(self, info: Info, request: Annotated[StartRunInput, INPUT]) -> StartRunPayload:
         run_id = await runs.start_run(
-            info.context.engine, info.context.broker, start_of(request, info.context)
+            info.context.engine, info.context.notifier, start_of(request, info.context)
         )
         return StartRunPayload(run=await run_now(info.context, run_id))
 
@@ -90,7 +90,7 @@ class RunMutation:
         run_id = required_key(request.run_id, "Run", "runId")
         said = storable(draft_of(request))
         who, why = said.get("cancelledBy"), said.get("reason")
-        await runs.cancel_run(info.context.engine, info.context.broker, run_id, why, who)
+        await runs.cancel_run(info.context.engine, info.context.notifier, run_id, why, who)
         return CancelRunPayload(run=await run_now(info.context, run_id))
 
     @strawberry.mutation(description="Do a run which is over again, as a new run.")
@@ -99,7 +99,7 @@ class RunMutation:
         run_id = required_key(request.run_id, "Run", "runId")
         key = storable(draft_of(request)).get("idempotencyKey")
         new_run_id = await runs.retry_run(
-            info.context.engine, info.context.broker, run_id, request.from_failed, key
+            info.context.engine, info.context.notifier, run_id, request.from_failed, key
         )
         return RetryRunPayload(run=await run_now(info.context, new_run_id))
 
@@ -109,7 +109,7 @@ class RunMutation:
         context = info.context
         run_id = required_key(request.run_id, "Run", "runId")
         changes = storable(changes_of(request))
-        await run_records.update_run(context.engine, context.broker, run_id, changes)
+        await run_records.update_run(context.engine, context.notifier, run_id, changes)
         return UpdateRunPayload(run=await run_now(context, run_id))
 
     @strawberry.mutation(
@@ -120,6 +120,6 @@ class RunMutation:
     async def delete_run(self, info: Info, request: Annotated[DeleteRunInput, INPUT]) -> DeleteRunPayload:
         context = info.context
         run_id = required_key(request.run_id, "Run", "runId")
-        await run_records.delete_run(context.engine, context.broker, run_id)
+        await run_records.delete_run(context.engine, context.notifier, run_id)
         context.forget_loaded()
         return DeleteRunPayload(deleted_run_id=global_id("Run", run_id))

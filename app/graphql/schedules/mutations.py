@@ -48,7 +48,7 @@ class ScheduleMutation:
         context = info.context
         pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
         draft = storable(draft_of(request))
-        schedule_id = await schedules.create_schedule(context.engine, context.broker, pipeline_id, draft)
+        schedule_id = await schedules.create_schedule(context.engine, context.notifier, pipeline_id, draft)
         return CreateSchedulePayload(schedule=await schedule_now(context, schedule_id))
 
     @strawberry.mutation(description="Change a schedule, or switch it on or off.")
@@ -59,7 +59,7 @@ class ScheduleMutation:
         context = info.context
         schedule_id = required_key(request.schedule_id, "Schedule", "scheduleId")
         changes = storable(changes_of(request))
-        await schedules.update_schedule(context.engine, context.broker, schedule_id, changes)
+        await schedules.update_schedule(context.engine, context.notifier, schedule_id, changes)
         return UpdateSchedulePayload(schedule=await schedule_now(context, schedule_id))
 
     @strawberry.mutation(description="Delete a schedule. The runs it started stay.")

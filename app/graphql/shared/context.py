@@ -14,7 +14,7 @@ from app.compiled_graphql.reading import Attributes
 from app.database.engine import without_transactions
 from app.graphql.shared.loading import LoaderFactory
 from app.graphql.shared.rows import Reader
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
@@ -33,7 +33,7 @@ class ContextFactory:
 
     context_class: type[OperationContext]
     engine: AsyncEngine
-    broker: Broker
+    notifier: PostgresNotifier
     logs: LogReader
     streams: Streams
     system: SystemSampler
@@ -67,7 +67,7 @@ class OperationContext:
         self.deadline: asyncio.Timeout | None = None
         """When the operation is given up; set as long as it is executed."""
         self.engine = shared.engine
-        self.broker = shared.broker
+        self.notifier = shared.notifier
         self.logs = shared.logs
         self.streams = shared.streams
         self.system = shared.system

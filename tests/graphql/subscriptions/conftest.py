@@ -1,4 +1,4 @@
-"""The real schema, broker and database; runs are written by hand."""
+"""The real schema, notifier and database; runs are written by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.graphql.schema import Schema, build_schema
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.logs import LogReader
 from app.storage.local import LocalStore
 
@@ -26,9 +26,9 @@ async def database_url(postgres_url: str, migrated_template: str) -> AsyncIterat
 
 
 @pytest.fixture
-async def broker(database_url: str) -> AsyncIterator[Broker]:
-    async with connected_notifier(database_url, poll_seconds=60.0) as broker:
-        yield broker
+async def notifier(database_url: str) -> AsyncIterator[PostgresNotifier]:
+    async with connected_notifier(database_url, poll_seconds=60.0) as notifier:
+        yield notifier
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def schema() -> Schema:
 
 
 @pytest.fixture
-async def graph(schema: Schema, engine: AsyncEngine, broker: Broker, logs: LogReader) -> Graph:
+async def graph(schema: Schema, engine: AsyncEngine, notifier: PostgresNotifier, logs: LogReader) -> Graph:
     """A graph whose subscriptions wake on notifications only: the poll interval is a minute."""
-    return graph_over(schema, engine, broker, logs)
+    return graph_over(schema, engine, notifier, logs)
 
 
 @pytest.fixture

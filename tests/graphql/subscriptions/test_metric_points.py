@@ -9,7 +9,7 @@ from graph_client import Graph
 from hand_made_run import HandMadeRun
 
 from app.graphql.shared.ids import global_id
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.streams import BATCH_ROWS
 
 METRICS = """subscription ($id: ID!, $after: String) { metricPoints(runId: $id, after: $after) {
@@ -21,14 +21,14 @@ def values(*batches: dict[str, Any]) -> list[Any]:
 
 
 async def test_points_arrive_as_they_are_recorded_and_end_with_the_run(
-    graph: Graph, run: HandMadeRun, broker: Broker
+    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier
 ) -> None:
     await run.add_metrics(3.5, float("nan"))
     async with graph.subscribe(METRICS, id=str(run.run_id)) as subscriber:
         assert values(await subscriber.next()) == [3.5, "NaN"]
         waiting = asyncio.create_task(subscriber.next())
         await run.add_metrics(2.5)
-        broker.publish_local(f"metrics:{run.run_id}")
+        notifier.publish_local(f"metrics:{run.run_id}")
         (point,) = (await waiting)["points"]
         assert point.pop("at") is not None
         assert point == {
@@ -41,7 +41,7 @@ async def test_points_arrive_as_they_are_recorded_and_end_with_the_run(
         waiting = asyncio.create_task(subscriber.next())
         await run.add_metrics(1.5)
         await run.finish()
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         assert values(await waiting, *await subscriber.rest()) == [1.5]
 
 

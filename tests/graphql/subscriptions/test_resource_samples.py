@@ -8,7 +8,7 @@ from typing import Any
 from graph_client import Graph
 from hand_made_run import HandMadeRun
 
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.streams import BATCH_ROWS
 
 SAMPLES = """subscription ($id: ID!, $after: String) { resourceSamples(runId: $id, after: $after) {
@@ -21,14 +21,14 @@ def memory(*batches: dict[str, Any]) -> list[float]:
 
 
 async def test_samples_arrive_as_they_are_taken_and_end_with_the_run(
-    graph: Graph, run: HandMadeRun, broker: Broker
+    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier
 ) -> None:
     await run.add_samples(2)
     async with graph.subscribe(SAMPLES, id=str(run.run_id)) as subscriber:
         assert memory(await subscriber.next()) == [1, 2]
         waiting = asyncio.create_task(subscriber.next())
         await run.add_samples(1)
-        broker.publish_local(f"samples:{run.run_id}")
+        notifier.publish_local(f"samples:{run.run_id}")
         (sample,) = (await waiting)["samples"]
         assert sample["cpuPercent"] == 53.0
         assert sample["at"] == "2026-11-23T12:00:03+00:00"
@@ -36,7 +36,7 @@ async def test_samples_arrive_as_they_are_taken_and_end_with_the_run(
         waiting = asyncio.create_task(subscriber.next())
         await run.add_samples(1)
         await run.finish()
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         assert memory(await waiting, *await subscriber.rest()) == [4]
 
 

@@ -20,7 +20,7 @@ from app.database.engine import create_engine
 from app.domain.events import EventKind
 from app.domain.vocabulary import RunStatus
 from app.graphql.schema import Schema
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.logs import LogReader
 from app.services.streams import BATCH_ROWS
 
@@ -49,17 +49,17 @@ async def test_from_any_cursor_the_rest_is_told(graph: Graph, run: HandMadeRun) 
 
 
 async def test_an_event_arrives_by_its_hint_while_the_run_goes_on(
-    graph: Graph, run: HandMadeRun, broker: Broker
+    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier
 ) -> None:
     async with graph.subscribe(EVENTS, id=str(run.run_id)) as subscriber:
         waiting = asyncio.create_task(subscriber.next())
         for seq in (1, 2, 3):
             await run.record(EventKind.STAGE_READIED)
-            broker.publish(f"run:{run.run_id}")
+            notifier.publish(f"run:{run.run_id}")
             assert numbers(await waiting) == [seq]
             waiting = asyncio.create_task(subscriber.next())
         await run.finish()
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         assert numbers(await waiting, *await subscriber.rest()) == [4]
 
 
@@ -72,17 +72,17 @@ async def test_a_long_history_comes_in_bounded_batches(graph: Graph, run: HandMa
 
 
 async def test_no_event_is_lost_or_repeated_while_a_writer_commits_and_readers_come_and_go(
-    graph: Graph, run: HandMadeRun, broker: Broker
+    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier
 ) -> None:
     chance = random.Random(20261123)
 
     async def write() -> None:
         for _ in range(60):
             await run.record(*[EventKind.STAGE_READIED] * chance.randint(1, 4))
-            broker.publish(f"run:{run.run_id}")
+            notifier.publish(f"run:{run.run_id}")
             await asyncio.sleep(chance.uniform(0, 0.01))
         await run.finish()
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
 
     async def read(patience: int) -> list[int]:
         """Break off after so many batches and go on from the last cursor."""
@@ -108,7 +108,7 @@ async def test_no_event_is_lost_or_repeated_while_a_writer_commits_and_readers_c
 
 
 async def test_a_killed_hint_connection_loses_nothing(
-    graph: Graph, run: HandMadeRun, broker: Broker, engine: AsyncEngine
+    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, engine: AsyncEngine
 ) -> None:
     async with graph.subscribe(EVENTS, id=str(run.run_id)) as subscriber:
         await run.record(EventKind.RUN_QUEUED)
@@ -116,7 +116,7 @@ async def test_a_killed_hint_connection_loses_nothing(
         waiting = asyncio.create_task(subscriber.next())
         kill = text(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'mlp-broker' AND datname = current_database()"
+            " WHERE application_name = 'mlp-notifier' AND datname = current_database()"
         )
         async with engine.begin() as connection:
             await connection.execute(kill)
@@ -127,8 +127,8 @@ async def test_a_killed_hint_connection_loses_nothing(
 async def test_a_hint_which_never_comes_costs_only_the_poll(
     schema: Schema, engine: AsyncEngine, database_url: str, logs: LogReader, run: HandMadeRun
 ) -> None:
-    async with Broker(database_url, poll_seconds=0.1) as broker:
-        graph = graph_over(schema, engine, broker, logs)
+    async with PostgresNotifier(database_url, poll_seconds=0.1) as notifier:
+        graph = graph_over(schema, engine, notifier, logs)
         async with graph.subscribe(EVENTS, id=str(run.run_id)) as subscriber:
             waiting = asyncio.create_task(subscriber.next())
             await run.record(EventKind.RUN_QUEUED)
@@ -138,9 +138,12 @@ async def test_a_hint_which_never_comes_costs_only_the_poll(
 async def test_subscribers_wait_for_a_database_which_is_away(
     schema: Schema, database_url: str, logs: LogReader, run: HandMadeRun
 ) -> None:
-    async with PostgresProxy(database_url) as proxy, Broker(proxy.url, poll_seconds=0.05) as broker:
+    async with (
+        PostgresProxy(database_url) as proxy,
+        PostgresNotifier(proxy.url, poll_seconds=0.05) as notifier,
+    ):
         engine = create_engine(proxy.url)
-        graph = graph_over(schema, engine, broker, logs)
+        graph = graph_over(schema, engine, notifier, logs)
         async with graph.subscribe(EVENTS, id=str(run.run_id)) as subscriber:
             await run.record(EventKind.RUN_QUEUED)
             assert numbers(await subscriber.next()) == [1]
@@ -156,22 +159,22 @@ async def test_subscribers_wait_for_a_database_which_is_away(
 
 
 async def test_no_connection_is_held_while_subscribers_wait(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine, broker: Broker
+    graph: Graph, run: HandMadeRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     async with waiting_subscribers(graph, run, 50) as waiting:
         assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         await run.record(EventKind.RUN_STARTED)
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         assert all(numbers(batch) == [2] for batch in await asyncio.gather(*waiting))
 
 
 async def test_subscribers_at_the_same_place_share_their_reads(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine, broker: Broker
+    graph: Graph, run: HandMadeRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     async with waiting_subscribers(graph, run, 50) as waiting:
         await run.record(EventKind.RUN_STARTED)
         checkouts = CheckoutCounter(engine)
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         await asyncio.gather(*waiting)
         assert 1 <= checkouts.count <= 3
 
@@ -284,14 +287,14 @@ async def test_every_kind_of_event_has_its_type_with_its_payload(graph: Graph, r
 
 
 async def test_edges_of_each_batch_show_the_rows_as_they_are_then(
-    graph: Graph, run: HandMadeRun, broker: Broker
+    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier
 ) -> None:
     document = "subscription ($id: ID!) { runEvents(runId: $id) { events { run { notes } } } }"
     async with graph.subscribe(document, id=str(run.run_id)) as subscriber:
         for notes in ("first", "second"):
             await run.update_run(notes=notes)
             await run.record(EventKind.STAGE_READIED)
-            broker.publish(f"run:{run.run_id}")
+            notifier.publish(f"run:{run.run_id}")
             assert (await subscriber.next())["events"] == [{"run": {"notes": notes}}]
 
 

@@ -20,7 +20,7 @@ from app.database.engine import create_engine
 from app.database.tables import pipeline_runs
 from app.graphql.schema import Schema
 from app.graphql.shared.ids import global_id
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services import streams
 from app.services.logs import LogReader
 from app.services.pipelines import delete_pipeline
@@ -60,35 +60,37 @@ async def begun(subscriber: Subscriber) -> asyncio.Task[dict[str, Any]]:
     return waiting
 
 
-async def test_a_new_run_and_its_changes_are_told(graph: Graph, engine: AsyncEngine, broker: Broker) -> None:
+async def test_a_new_run_and_its_changes_are_told(
+    graph: Graph, engine: AsyncEngine, notifier: PostgresNotifier
+) -> None:
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
         run = await HandMadeRun.insert(engine)
-        broker.publish("runs")
+        notifier.publish("runs")
         told = {"id": run_gid(run), "status": "RUNNING", "notes": None}
         assert await waiting == {"runs": [told], "otherRunIds": [], "deletedRunIds": []}
         waiting = asyncio.create_task(subscriber.next())
         await run.finish()
-        broker.publish("runs")
+        notifier.publish("runs")
         assert (await waiting)["runs"] == [told | {"status": "COMPLETED"}]
 
 
 async def test_what_was_there_long_before_is_not_told(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine, broker: Broker
+    graph: Graph, run: HandMadeRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     await let_time_pass(engine)
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
-        broker.publish("runs")
+        notifier.publish("runs")
         await asyncio.sleep(0.1)
         assert not waiting.done()
         await run.update_run(notes="now")
-        broker.publish("runs")
+        notifier.publish("runs")
         assert [run["notes"] for run in (await waiting)["runs"]] == ["now"]
 
 
 async def test_many_changes_of_many_runs_become_few_messages(
-    graph: Graph, engine: AsyncEngine, broker: Broker
+    graph: Graph, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     runs = [await HandMadeRun.insert(engine) for _ in range(5)]
     await let_time_pass(engine)
@@ -98,7 +100,7 @@ async def test_many_changes_of_many_runs_become_few_messages(
         for number in range(10):
             for run in runs:
                 await run.update_run(notes=str(number))
-            broker.publish("runs")
+            notifier.publish("runs")
         last: dict[str, str] = {}
         while last != {run_gid(run): "9" for run in runs}:
             messages.append(await waiting)
@@ -110,7 +112,7 @@ async def test_many_changes_of_many_runs_become_few_messages(
 
 
 async def test_a_run_which_no_longer_matches_is_named_so_that_a_list_can_drop_it(
-    graph: Graph, engine: AsyncEngine, broker: Broker
+    graph: Graph, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     run = await HandMadeRun.insert(engine, environment="test")
     other = await HandMadeRun.insert(engine)
@@ -120,16 +122,16 @@ async def test_a_run_which_no_longer_matches_is_named_so_that_a_list_can_drop_it
         waiting = await begun(subscriber)
         await other.update_run(notes="of another pipeline")
         await run.update_run(notes="still running")
-        broker.publish("runs")
+        notifier.publish("runs")
         assert [run["notes"] for run in (await waiting)["runs"]] == ["still running"]
         waiting = asyncio.create_task(subscriber.next())
         await run.finish()
-        broker.publish("runs")
+        notifier.publish("runs")
         assert await waiting == {"runs": [], "otherRunIds": [run_gid(run)], "deletedRunIds": []}
 
 
 async def test_a_transaction_which_commits_late_is_not_missed(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine, broker: Broker
+    graph: Graph, run: HandMadeRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     """Its ``updated_at`` is older than rows which were read before it became visible."""
     later = await HandMadeRun.insert(engine)
@@ -142,11 +144,11 @@ async def test_a_transaction_which_commits_late_is_not_missed(
                 pipeline_runs.update().where(pipeline_runs.c.id == run.run_id).values(notes="late")
             )
             await later.update_run(notes="early")
-            broker.publish("runs")
+            notifier.publish("runs")
             assert [run["notes"] for run in (await waiting)["runs"]] == ["early"]
             waiting = asyncio.create_task(subscriber.next())
             await slow.commit()
-        broker.publish("runs")
+        notifier.publish("runs")
         assert [run["notes"] for run in (await waiting)["runs"]] == ["late"]
 
 
@@ -163,7 +165,11 @@ async def test_a_change_between_the_answer_of_a_query_and_the_first_read_is_told
 
 
 async def test_a_transaction_which_was_open_at_the_first_read_is_not_missed(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    graph: Graph,
+    run: HandMadeRun,
+    engine: AsyncEngine,
+    notifier: PostgresNotifier,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It began before all that the stream goes back for those who query a list."""
     await let_time_pass(engine)
@@ -175,7 +181,7 @@ async def test_a_transaction_which_was_open_at_the_first_read_is_not_missed(
         async with graph.subscribe(RUNS) as subscriber:
             waiting = await begun(subscriber)
             await slow.commit()
-            broker.publish("runs")
+            notifier.publish("runs")
             assert [run["notes"] for run in (await waiting)["runs"]] == ["late"]
 
 
@@ -185,10 +191,13 @@ async def test_a_change_is_told_although_the_first_read_had_to_wait_for_the_data
     await let_time_pass(run.engine)
     for name in ("_BEGINS_BEFORE", "_LONGEST_TRANSACTION"):
         monkeypatch.setattr(streams, name, dt.timedelta(seconds=0.1))
-    async with PostgresProxy(database_url) as proxy, Broker(proxy.url, poll_seconds=0.05) as broker:
+    async with (
+        PostgresProxy(database_url) as proxy,
+        PostgresNotifier(proxy.url, poll_seconds=0.05) as notifier,
+    ):
         engine = create_engine(proxy.url)
         await proxy.close()
-        async with graph_over(schema, engine, broker, logs).subscribe(RUNS) as subscriber:
+        async with graph_over(schema, engine, notifier, logs).subscribe(RUNS) as subscriber:
             waiting = await begun(subscriber)
             await run.update_run(notes="meanwhile")
             # Longer than the stream goes back.
@@ -203,28 +212,28 @@ async def delete_by_hand(run: HandMadeRun) -> None:
         await connection.execute(sa.delete(pipeline_runs).where(pipeline_runs.c.id == run.run_id))
 
 
-async def delete_the_run(run: HandMadeRun, broker: Broker) -> None:
-    await delete_run(run.engine, broker, run.run_id)
+async def delete_the_run(run: HandMadeRun, notifier: PostgresNotifier) -> None:
+    await delete_run(run.engine, notifier, run.run_id)
 
 
-async def delete_the_pipeline(run: HandMadeRun, broker: Broker) -> None:
-    await delete_pipeline(run.engine, broker, run.pipeline_id, delete_runs=True)
+async def delete_the_pipeline(run: HandMadeRun, notifier: PostgresNotifier) -> None:
+    await delete_pipeline(run.engine, notifier, run.pipeline_id, delete_runs=True)
 
 
 @pytest.mark.parametrize("delete", [delete_the_run, delete_the_pipeline])
 async def test_a_deleted_run_is_told_at_once_and_once(
     graph: Graph,
     engine: AsyncEngine,
-    broker: Broker,
-    delete: Callable[[HandMadeRun, Broker], Awaitable[None]],
+    notifier: PostgresNotifier,
+    delete: Callable[[HandMadeRun, PostgresNotifier], Awaitable[None]],
 ) -> None:
     run, other = await ended_run(engine), await ended_run(engine)
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
-        await delete(run, broker)
+        await delete(run, notifier)
         assert await waiting == deletion_of(run)
         waiting = asyncio.create_task(subscriber.next())
-        await delete(other, broker)
+        await delete(other, notifier)
         assert await waiting == deletion_of(other)
 
 
@@ -243,8 +252,8 @@ async def test_a_deletion_without_any_hint_costs_only_the_poll(
 ) -> None:
     run = await ended_run(engine)
     async with (
-        Broker(database_url, poll_seconds=0.1) as broker,
-        graph_over(schema, engine, broker, logs).subscribe(RUNS) as subscriber,
+        PostgresNotifier(database_url, poll_seconds=0.1) as notifier,
+        graph_over(schema, engine, notifier, logs).subscribe(RUNS) as subscriber,
     ):
         waiting = await begun(subscriber)
         await delete_by_hand(run)
@@ -258,7 +267,7 @@ async def test_a_deletion_is_told_after_a_new_hint_connection(graph: Graph, engi
         await delete_by_hand(run)
         kill = text(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'mlp-broker' AND datname = current_database()"
+            " WHERE application_name = 'mlp-notifier' AND datname = current_database()"
         )
         async with engine.begin() as connection:
             await connection.execute(kill)
@@ -266,23 +275,23 @@ async def test_a_deletion_is_told_after_a_new_hint_connection(graph: Graph, engi
 
 
 async def test_a_deletion_which_commits_late_is_not_missed(
-    graph: Graph, engine: AsyncEngine, broker: Broker
+    graph: Graph, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     run, later = await ended_run(engine), await ended_run(engine)
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
         async with engine.connect() as slow:
             await slow.execute(sa.delete(pipeline_runs).where(pipeline_runs.c.id == run.run_id))
-            await delete_run(engine, broker, later.run_id)
+            await delete_run(engine, notifier, later.run_id)
             assert await waiting == deletion_of(later)
             waiting = asyncio.create_task(subscriber.next())
             await slow.commit()
-        broker.publish("runs")
+        notifier.publish("runs")
         assert await waiting == deletion_of(run)
 
 
 async def test_of_a_deleted_run_only_the_pipeline_is_compared_with_the_filter(
-    graph: Graph, engine: AsyncEngine, broker: Broker
+    graph: Graph, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     run, other = await ended_run(engine), await ended_run(engine)
     wanted = {
@@ -292,13 +301,13 @@ async def test_of_a_deleted_run_only_the_pipeline_is_compared_with_the_filter(
     }
     async with graph.subscribe(RUNS, filter=wanted) as subscriber:
         waiting = await begun(subscriber)
-        await delete_run(engine, broker, other.run_id)
-        await delete_run(engine, broker, run.run_id)
+        await delete_run(engine, notifier, other.run_id)
+        await delete_run(engine, notifier, run.run_id)
         assert await waiting == deletion_of(run)
 
 
 async def test_all_runs_of_a_deleted_pipeline_are_told_in_several_messages(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine, broker: Broker
+    graph: Graph, run: HandMadeRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     await run.finish()
     run_ids = {run.run_id, *(new_id() for _ in range(249))}
@@ -312,7 +321,7 @@ async def test_all_runs_of_a_deleted_pipeline_are_told_in_several_messages(
     told: list[str] = []
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
-        await delete_the_pipeline(run, broker)
+        await delete_the_pipeline(run, notifier)
         told += (await waiting)["deletedRunIds"]
         assert len(told) < len(run_ids)
         while len(told) < len(run_ids):

@@ -25,7 +25,7 @@ from app.domain.events import EventKind
 from app.graphql.schema import Schema
 from app.graphql.serving.shared_subscriptions import beginning_variables
 from app.graphql.serving.view import GraphQLView
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 from app.services.streams import BATCH_ROWS
 from app.web.websocket import WebSocketProtocol
 
@@ -164,17 +164,17 @@ async def alone(graph: Graph, query: str, variables: dict[str, Any], name: str |
 
 
 async def test_an_event_is_executed_once_and_everybody_gets_the_same_text(
-    served: Served, run: HandMadeRun, broker: Broker, engine: AsyncEngine
+    served: Served, run: HandMadeRun, notifier: PostgresNotifier, engine: AsyncEngine
 ) -> None:
     await run.record(*[EventKind.STAGE_READIED] * 6)
     async with followers(served, run, [None, "0", "1", "2", "3", "4", "5"] * 4) as sockets:
         await run.record(EventKind.STAGE_STARTED)
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         await asyncio.gather(*(socket.text() for socket in sockets))
         sent: list[str] = []
         sa.event.listen(engine.sync_engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
         await run.record(EventKind.STAGE_FINISHED)
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         texts = await asyncio.gather(*(socket.text() for socket in sockets))
         assert sum("FROM stage_runs" in statement for statement in sent) == 1
         assert {text.removeprefix(f'{{"id":"\\"{number}",') for number, text in enumerate(texts)} == {
@@ -187,17 +187,17 @@ async def test_an_event_is_executed_once_and_everybody_gets_the_same_text(
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_each_subscriber_gets_what_it_would_get_alone(
-    served: Served, graph: Graph, run: HandMadeRun, broker: Broker, seed: int
+    served: Served, graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, seed: int
 ) -> None:
     chance = random.Random(seed)
 
     async def write() -> None:
         for _ in range(40):
             await run.record(*[EventKind.STAGE_READIED] * chance.randint(1, 3))
-            broker.publish(f"run:{run.run_id}")
+            notifier.publish(f"run:{run.run_id}")
             await asyncio.sleep(chance.uniform(0, 0.02))
         await run.finish()
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
 
     async def read(query: str, variables: dict[str, Any], name: str | None, wait_seconds: float) -> list[Any]:
         await asyncio.sleep(wait_seconds)
@@ -224,7 +224,7 @@ async def test_each_subscriber_gets_what_it_would_get_alone(
 
 
 async def test_who_comes_late_is_told_all_and_then_shares(
-    served: Served, run: HandMadeRun, broker: Broker
+    served: Served, run: HandMadeRun, notifier: PostgresNotifier
 ) -> None:
     await run.record(*[EventKind.STAGE_READIED] * (BATCH_ROWS + 10))
     async with followers(served, run, [str(BATCH_ROWS)]) as [early], served.socket() as late:
@@ -232,7 +232,7 @@ async def test_who_comes_late_is_told_all_and_then_shares(
         caught_up = [(await late.message())["payload"] for _ in range(2)]
         assert [event["seq"] for event in events_of(caught_up)] == list(range(1, BATCH_ROWS + 11))
         await run.finish()
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         assert [event["seq"] for event in events_of(await late.payloads())] == [BATCH_ROWS + 11]
         assert [event["seq"] for event in events_of(await early.payloads())] == [BATCH_ROWS + 11]
     await served.followed_by_nobody()
@@ -241,7 +241,7 @@ async def test_who_comes_late_is_told_all_and_then_shares(
 async def test_who_stops_reading_is_cut_off_and_harms_nobody(
     served: Served,
     run: HandMadeRun,
-    broker: Broker,
+    notifier: PostgresNotifier,
     engine: AsyncEngine,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -258,7 +258,7 @@ async def test_who_stops_reading_is_cut_off_and_harms_nobody(
         lost_before = CountedProtocol.lost
         while CountedProtocol.lost < lost_before + len(stalled):
             last = await run.record(EventKind.STAGE_READIED)
-            broker.publish(f"run:{run.run_id}")
+            notifier.publish(f"run:{run.run_id}")
             for reader, payloads in zip(readers, seen, strict=True):
                 payloads.append((await reader.message())["payload"])
             await asyncio.sleep(0.05)
@@ -276,7 +276,7 @@ async def test_who_stops_reading_is_cut_off_and_harms_nobody(
 
 
 async def test_one_operation_of_a_socket_ends_without_the_others(
-    served: Served, run: HandMadeRun, broker: Broker
+    served: Served, run: HandMadeRun, notifier: PostgresNotifier
 ) -> None:
     await run.record(EventKind.RUN_STARTED)
     async with served.socket() as socket:
@@ -285,7 +285,7 @@ async def test_one_operation_of_a_socket_ends_without_the_others(
             assert (await socket.message())["id"] == operation_id
         await socket.connection.send('{"type": "complete", "id": "a"}')
         await run.finish()
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         assert [(message["type"], message["id"]) for message in [await socket.message() for _ in range(2)]] == [
             ("next", "b"),
             ("complete", "b"),

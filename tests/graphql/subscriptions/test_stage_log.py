@@ -14,7 +14,7 @@ from graph_client import Graph
 from hand_made_run import HandMadeRun
 
 from app.domain.vocabulary import Phase, StageStatus
-from app.notifications.postgres import Broker
+from app.notifications.postgres import PostgresNotifier
 
 LOG = """subscription ($id: ID!, $after: BigInt, $attempt: Int) {
     stageLog(stageRunId: $id, afterOffset: $after, attempt: $attempt) { attempt offset nextOffset text final } }"""
@@ -49,21 +49,21 @@ def joined(pieces: list[dict[str, Any]]) -> str:
 
 
 async def test_a_log_is_followed_while_it_grows_and_ends_with_the_stage_run(
-    graph: Graph, run: HandMadeRun, broker: Broker, attempts: Path
+    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     log = LogFile(attempts, run)
     async with graph.subscribe(LOG, id=str(run.stage_run_id)) as subscriber:
         waiting = asyncio.create_task(subscriber.next())
         log.write(b"one\n")
-        broker.publish_local(f"log:{run.stage_run_id}")
+        notifier.publish_local(f"log:{run.stage_run_id}")
         piece = await waiting
         assert piece == {"attempt": 1, "offset": 0, "nextOffset": 4, "text": "one\n", "final": False}
         log.write(b"two\n")
-        broker.publish_local(f"log:{run.stage_run_id}")
+        notifier.publish_local(f"log:{run.stage_run_id}")
         assert (await subscriber.next())["text"] == "two\n"
         log.write(b"three")
         await run.finish_stage_run()
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         rest = await subscriber.rest()
         assert joined(rest) == "three"
         assert [piece["final"] for piece in rest] == [*[False] * (len(rest) - 1), True]
@@ -79,7 +79,7 @@ async def test_growth_is_noticed_without_any_hint(graph: Graph, run: HandMadeRun
 
 
 async def test_no_character_is_cut_in_two_however_the_bytes_arrive(
-    graph: Graph, run: HandMadeRun, broker: Broker, attempts: Path
+    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     log = LogFile(attempts, run)
     text = "é漢🙂 plain \N{COMBINING ACUTE ACCENT}" * 40
@@ -90,11 +90,11 @@ async def test_no_character_is_cut_in_two_however_the_bytes_arrive(
         while start < len(data):
             end = start + chance.randint(1, 7)
             log.write(data[start:end])
-            broker.publish_local(f"log:{run.stage_run_id}")
+            notifier.publish_local(f"log:{run.stage_run_id}")
             await asyncio.sleep(0)
             start = end
         await run.finish_stage_run()
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(write())
@@ -105,7 +105,7 @@ async def test_no_character_is_cut_in_two_however_the_bytes_arrive(
 
 
 async def test_half_a_character_at_the_end_is_told_only_when_nothing_follows(
-    graph: Graph, run: HandMadeRun, broker: Broker, attempts: Path
+    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     log = LogFile(attempts, run)
     log.write(b"ok \xf0\x9f")
@@ -115,7 +115,7 @@ async def test_half_a_character_at_the_end_is_told_only_when_nothing_follows(
         }  # fmt: skip
         waiting = asyncio.create_task(subscriber.next())
         await run.finish_stage_run()
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         assert await waiting == {"attempt": 1, "offset": 3, "nextOffset": 5, "text": "�", "final": True}
 
 
@@ -144,19 +144,19 @@ async def test_reading_goes_on_from_an_offset(graph: Graph, run: HandMadeRun, at
 
 
 async def test_a_retry_begins_at_offset_0_of_the_next_attempt(
-    graph: Graph, run: HandMadeRun, broker: Broker, attempts: Path
+    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     LogFile(attempts, run, attempt=1).write(b"failed")
     async with graph.subscribe(LOG, id=str(run.stage_run_id)) as subscriber:
         assert (await subscriber.next())["text"] == "failed"
         waiting = asyncio.create_task(subscriber.next())
         await run.update_stage_run(phase=Phase.READY, status=StageStatus.PENDING)
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         assert await waiting == {"attempt": 1, "offset": 6, "nextOffset": 6, "text": "", "final": True}
         waiting = asyncio.create_task(subscriber.next())
         LogFile(attempts, run, attempt=2).write(b"better")
         await run.update_stage_run(phase=Phase.FINAL, status=StageStatus.COMPLETED, attempt_number=2)
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         assert await waiting == {"attempt": 2, "offset": 0, "nextOffset": 6, "text": "better", "final": True}
         assert await subscriber.rest() == []
 
@@ -174,7 +174,7 @@ async def test_an_earlier_attempt_is_finished_before_the_later_ones(
 
 
 async def test_a_stage_run_which_has_not_started_is_waited_for(
-    graph: Graph, run: HandMadeRun, broker: Broker, attempts: Path
+    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     await run.update_stage_run(attempt_number=0, phase=Phase.READY, status=StageStatus.PENDING)
     async with graph.subscribe(LOG, id=str(run.stage_run_id)) as subscriber:
@@ -183,7 +183,7 @@ async def test_a_stage_run_which_has_not_started_is_waited_for(
         LogFile(attempts, run).write(b"here")
         await run.update_stage_run(attempt_number=1, phase=Phase.CLAIMED)
         await run.update_stage_run(phase=Phase.RUNNING, status=StageStatus.RUNNING)
-        broker.publish(f"run:{run.run_id}")
+        notifier.publish(f"run:{run.run_id}")
         assert (await waiting)["text"] == "here"
 
 
