@@ -32,9 +32,8 @@ from app.domain.vocabulary import (
     RunStatus,
     StageStatus,
     StageType,
-    StorageType,
 )
-from app.storage.base import StoredBlob, blob_key
+from app.storage.base import StoredBlob
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 
@@ -176,7 +175,7 @@ class HandMadeRun:
             "name": path,
             "artifact_type": ArtifactType.OTHER,
             "status": ArtifactStatus.READY,
-            "file_path": blob_key(blob.sha256),
+            "file_path": blob.key,
             "file_name": path.rpartition("/")[2],
             "file_size": blob.size_bytes,
             "stage_id": self.stage_id,
@@ -190,7 +189,7 @@ class HandMadeRun:
             row_of_blob = {
                 "sha256": blob.sha256,
                 "size_bytes": blob.size_bytes,
-                "storage_type": StorageType.LOCAL,
+                "storage_type": blob.storage_type,
             }
             await connection.execute(insert(blobs).values(row_of_blob).on_conflict_do_nothing())
             await _insert(connection, artifacts, **row | values)

@@ -17,6 +17,9 @@ from app.domain.vocabulary import FinishReason, StageType
 
 JsonObject = Mapping[str, Any]
 
+DEFAULT_EXECUTOR = "LOCAL"
+"""The executor of stages that name none: processes of the worker's own host."""
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -37,7 +40,7 @@ class StageConfig:
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     resources: Resources = field(default_factory=Resources)
     allow_failure: bool = False
-    executor: str = "LOCAL"
+    executor: str = DEFAULT_EXECUTOR
     workdir: str | None = None
     cache: CachePolicy | None = None
 

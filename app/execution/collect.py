@@ -20,7 +20,7 @@ from app.inspection.inspector import inspect_files
 from app.runner.files import OUTPUT, open_plain
 from app.runner.outputs import OutputFile, OutputWalk, walk_outputs
 from app.services.state.outputs import StageOutputs, StoredFile
-from app.storage.base import StoredBlob, blob_key
+from app.storage.base import StoredBlob
 from app.storage.local import LocalStore
 
 MANIFEST = "artifacts.json"
@@ -77,9 +77,7 @@ async def collect_log(folder: Path, store: LocalStore) -> StageOutputs:
         path=OUTPUT,
         name=OUTPUT,
         artifact_type=ArtifactType.LOG,
-        sha256=blob.sha256,
-        size_bytes=blob.size_bytes,
-        storage_key=blob_key(blob.sha256),
+        blob=blob,
         description="Standard output and error of the command",
         media_type="text/plain",
         is_captured_log=True,
@@ -161,9 +159,7 @@ def _stored(item: _Collected, inspection: Inspection | None) -> StoredFile:
         path=path,
         name=(entry and entry.name) or path,
         artifact_type=item.artifact_type,
-        sha256=item.blob.sha256,
-        size_bytes=item.blob.size_bytes,
-        storage_key=blob_key(item.blob.sha256),
+        blob=item.blob,
         description=entry.description if entry else None,
         media_type=mimetypes.guess_type(path)[0],
         metadata=_metadata(entry, inspection),

@@ -229,7 +229,7 @@ class Supervisor:
         """Tells runners what the rows say, again and again until they have ended: a signal may be lost."""
         async with self._engine.connect() as connection:
             attempt_ids = await attempts_to_stop(connection, self._home.host_id())
-        for attempt_id in attempt_ids:
+        for attempt_id, _ in attempt_ids:
             await self._cancel(attempt_id)
 
     async def _cancel(self, attempt_id: str) -> None:

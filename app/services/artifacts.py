@@ -24,7 +24,7 @@ from app.notifications.notifier import Notifier
 from app.services.checks import check_all, check_name, check_object, check_text
 from app.services.state.outputs import dataset_row, model_row, touch_blobs
 from app.services.state.run_transaction import RunTransaction, run_transaction
-from app.storage.base import StoredBlob, blob_key
+from app.storage.base import StoredBlob
 from app.storage.imports import Imports
 
 NAME_LIMIT = 255
@@ -62,19 +62,19 @@ class Content:
 
     file_path: str
     file_name: str
-    storage_type: StorageType = StorageType.LOCAL
+    storage_type: StorageType
     blob: StoredBlob | None = None
 
 
 async def stored_file(imports: Imports, path: str) -> Content:
     """The bytes of a file in the folder for imports."""
     blob = await imports.file(path)
-    return Content(blob_key(blob.sha256), path.rpartition("/")[2], blob=blob)
+    return Content(blob.key, path.rpartition("/")[2], blob.storage_type, blob)
 
 
 async def stored_text(imports: Imports, text: str, file_name: str) -> Content:
     blob = await imports.text(text)
-    return Content(blob_key(blob.sha256), file_name, blob=blob)
+    return Content(blob.key, file_name, blob.storage_type, blob)
 
 
 def kept_elsewhere(location: str) -> Content:
@@ -168,7 +168,7 @@ async def _insert(
     await _refuse_taken_name(connection, registration)
     training_dataset_id = await _existing_dataset(connection, registration.training_dataset_id)
     if content.blob is not None:
-        await touch_blobs(transaction, {content.blob.sha256: content.blob.size_bytes})
+        await touch_blobs(transaction, [content.blob])
     stage_id = await connection.scalar(
         sa.select(stage_runs.c.stage_id).where(stage_runs.c.id == registration.stage_run_id)
     )

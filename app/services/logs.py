@@ -119,7 +119,7 @@ class LogReader:
         if found is None:
             async with self._engine.connect() as connection:
                 row = await stored_log(connection, stage_run_id, log.attempt)
-            blob = StoredBlob(row.sha256, row.file_size) if row else None
+            blob = StoredBlob(*row) if row else None
             found = await self._read_stored(blob, after_offset or 0, max_bytes)
         return log.piece(*found)
 

@@ -16,10 +16,17 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """Bytes which are in a store, named by the SHA-256 of their content (64 lower-case hex digits)."""
+    """Bytes in a store, named by the SHA-256 of their content (64 lower-case hexadecimal digits)."""
 
     sha256: str
     size_bytes: int
+    storage_type: StorageType
+    """The kind of store they are in."""
+
+    @property
+    def key(self) -> str:
+        """Where they are below the root of their store; this is ``artifacts.file_path``."""
+        return blob_key(self.sha256)
 
 
 class StorageError(DomainError):

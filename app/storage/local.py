@@ -106,7 +106,7 @@ class LocalStore:
             finally:
                 os.close(fd)
                 temporary.unlink(missing_ok=True)
-        return StoredBlob(sha256, size_bytes)
+        return StoredBlob(sha256, size_bytes, self.storage_type)
 
     def _new_temporary(self) -> tuple[Path, int]:
         make_durable_folder(self._temporary)
@@ -128,7 +128,7 @@ class LocalStore:
 
     def _stat(self, sha256: str) -> StoredBlob:
         with storage_errors(f"find {sha256}"):
-            return StoredBlob(sha256, self.path(sha256).stat().st_size)
+            return StoredBlob(sha256, self.path(sha256).stat().st_size, self.storage_type)
 
     def _materialise(self, sha256: str, target: Path) -> None:
         with storage_errors(f"read {sha256}"):

@@ -154,7 +154,7 @@ class Site:
         return {
             "sha256": blob.sha256,
             "size_bytes": blob.size_bytes,
-            "storage_type": StorageType.LOCAL,
+            "storage_type": blob.storage_type,
             "touched_at": touched_at,
         }
 
@@ -497,7 +497,7 @@ async def test_a_step_that_fails_keeps_no_other_from_its_work(
     (site.home.artifacts / "tmp").write_text("not a folder")
     folder = await LocalExecutor(site.home.attempts).prepare(f"{new_id()}.1")
     make_old(folder)
-    blob = StoredBlob("0" * 64, 1)
+    blob = StoredBlob("0" * 64, 1, StorageType.LOCAL)
     await site.known(blob, days=2)
     removed = await site.janitor().clean_files()
     assert (removed["blobs"], removed["folders of attempts"]) == (1, 1)

@@ -31,13 +31,14 @@ from app.domain.attempts import AttemptKey
 from app.domain.moves import RUN_FINAL
 from app.domain.outcomes import AttemptOutcome
 from app.domain.plan import outcome
-from app.domain.vocabulary import ArtifactType, FinishReason, Phase, StageStatus
+from app.domain.vocabulary import ArtifactType, FinishReason, Phase, StageStatus, StorageType
 from app.execution import worker
 from app.notifications.postgres import PostgresNotifier
 from app.services.pipelines import create_pipeline
 from app.services.runs import StartRun, cancel_run, start_run
 from app.services.state import attempt_reports, claims
 from app.services.state.outputs import StageOutputs, StoredFile
+from app.storage.base import StoredBlob
 
 SUCCESS = AttemptOutcome(FinishReason.EXITED, exit_code=0)
 EXIT_3 = AttemptOutcome(FinishReason.EXITED, exit_code=3)
@@ -78,9 +79,7 @@ def output(
         path=path,
         name=path,
         artifact_type=kind,
-        sha256=digest,
-        size_bytes=3,
-        storage_key=f"blobs/sha256/{digest[:2]}/{digest}",
+        blob=StoredBlob(digest, 3, StorageType.LOCAL),
         dataset=dataset,
         model=model,
         is_captured_log=is_captured_log,

@@ -42,8 +42,8 @@ async def test_a_file_becomes_an_artifact_with_its_blob_and_an_event(by_hand: By
     assert (artifact.stage_run_id, artifact.stage_id) == (row.id, row.stage_id)
     assert (artifact.status, artifact.file_name) == (ArtifactStatus.READY, "a.png")
     assert (artifact.relative_path, artifact.file_size) == ("plots/a.png", 3)
-    assert (artifact.sha256, artifact.file_path) == (file.sha256, file.storage_key)
-    assert (await one(by_hand, blobs)).sha256 == file.sha256
+    assert (artifact.sha256, artifact.file_path) == (file.blob.sha256, file.blob.key)
+    assert (await one(by_hand, blobs)).sha256 == file.blob.sha256
     events = await by_hand.events(row.pipeline_run_id)
     (stored,) = [event for event in events if event.kind == "ARTIFACT_STORED"]
     assert stored.payload == {

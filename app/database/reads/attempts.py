@@ -29,6 +29,8 @@ class Attempt:
     stage_name: str
     spec: dict[str, Any]
     depends_on: list[uuid.UUID]
+    executor: str
+    """The name of the executor that runs it."""
     phase: Phase
     seconds_to_deadline: float | None
     """What was left of the run's time limit when this was read, on the database's clock."""
@@ -60,6 +62,7 @@ _COLUMNS: list[sa.ColumnElement[Any]] = [
     stage_runs.c.name,
     stage_runs.c.spec,
     stage_runs.c.depends_on,
+    stage_attempts.c.executor,
     stage_runs.c.phase,
     sa.cast(sa.extract("epoch", pipeline_runs.c.deadline_at - sa.func.clock_timestamp()), sa.Double),
     stage_runs.c.stop_requested_at,
@@ -99,10 +102,10 @@ async def attempts_of_host(connection: AsyncConnection, host_id: uuid.UUID) -> l
     return [Attempt(*row) for row in rows]
 
 
-async def attempts_to_stop(connection: AsyncConnection, host_id: uuid.UUID) -> list[str]:
-    """Ids of the host's attempts whose end was asked for."""
+async def attempts_to_stop(connection: AsyncConnection, host_id: uuid.UUID) -> list[tuple[str, str]]:
+    """(id, name of the executor) of the host's attempts whose end was asked for."""
     statement = (
-        sa.select(stage_runs.c.id, stage_runs.c.attempt_number)
+        sa.select(stage_runs.c.id, stage_runs.c.attempt_number, stage_attempts.c.executor)
         .join(stage_attempts, IS_CURRENT)
         .where(
             stage_attempts.c.host_id == host_id,
@@ -110,7 +113,7 @@ async def attempts_to_stop(connection: AsyncConnection, host_id: uuid.UUID) -> l
             stage_runs.c.stop_requested_at.is_not(None),
         )
     )
-    return [f"{row[0]}.{row[1]}" for row in await connection.execute(statement)]
+    return [(f"{row[0]}.{row[1]}", row[2]) for row in await connection.execute(statement)]
 
 
 async def lost_attempts(connection: AsyncConnection, lost_after_seconds: float) -> list[AttemptKey]:

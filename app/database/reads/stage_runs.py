@@ -29,9 +29,9 @@ def log_tails() -> sa.Select[Any]:
 
 @cache
 def stored_logs() -> sa.Select[Any]:
-    """(stage run, attempt, SHA-256, size) of the logs which are in the store."""
+    """(stage run, attempt, SHA-256, size, storage type) of the logs which are in the store."""
     found = artifacts.c
-    columns = (found.stage_run_id, found.attempt_number, found.sha256, found.file_size)
+    columns = (found.stage_run_id, found.attempt_number, found.sha256, found.file_size, found.storage_type)
     return sa.select(*columns).where(
         found.stage_run_id == sa.any_(key_array()),
         found.is_captured_log,

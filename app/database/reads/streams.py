@@ -106,9 +106,9 @@ async def stage_run_tail(connection: AsyncConnection, stage_run_id: UUID) -> Row
 
 
 async def stored_log(connection: AsyncConnection, stage_run_id: UUID, attempt: int) -> Row | None:
-    """``(sha256, file_size)`` of an attempt's log, once it is stored."""
+    """``(sha256, file_size, storage_type)`` of an attempt's log, once it is stored."""
     found = artifacts.c
-    statement = sa.select(found.sha256, found.file_size).where(
+    statement = sa.select(found.sha256, found.file_size, found.storage_type).where(
         found.stage_run_id == stage_run_id,
         found.attempt_number == attempt,
         found.is_captured_log,

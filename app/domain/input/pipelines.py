@@ -10,6 +10,7 @@ from app.domain.input.checker import Path, Reader, no_text
 from app.domain.plan import CycleFound, topological_order
 from app.domain.retry import RETRYABLE, RetryPolicy
 from app.domain.specs import (
+    DEFAULT_EXECUTOR,
     Concurrency,
     ConcurrencyPolicy,
     PipelineConfig,
@@ -25,7 +26,7 @@ from app.errors import InvalidInput
 
 STAGES_LIMIT = 10_000
 TIMEOUT_LIMIT_SECONDS = 366 * 24 * 3600
-EXECUTORS = ("LOCAL",)
+EXECUTORS = (DEFAULT_EXECUTOR,)
 
 DRAFT_KEYS = ("name", "description", "config", "stages")
 STAGE_DRAFT_KEYS = ("name", "stageType", "customName", "order", "dependencies", "config")
@@ -198,9 +199,6 @@ def _names(reader: Reader, value: Any, path: Path) -> tuple[str, ...]:
 
 
 def _stage_config(reader: Reader, raw: Mapping[str, Any], path: Path) -> StageConfig:
-    executor = raw.get("executor")
-    if executor is not None and executor not in EXECUTORS:
-        reader.problem((*path, "executor"), f"{executor!r} is not one of {', '.join(EXECUTORS)}")
     return StageConfig(
         command=_command(reader, raw.get("command"), (*path, "command")),
         env=reader.env(raw.get("env"), (*path, "env")),
@@ -209,10 +207,18 @@ def _stage_config(reader: Reader, raw: Mapping[str, Any], path: Path) -> StageCo
         retries=_retries(reader, raw.get("retries"), (*path, "retries")),
         resources=_resources(reader, raw.get("resources"), (*path, "resources")),
         allow_failure=reader.flag(raw.get("allowFailure"), (*path, "allowFailure"), False),
-        executor="LOCAL",
+        executor=_executor(reader, raw.get("executor"), (*path, "executor")),
         workdir=reader.workdir(raw.get("workdir"), (*path, "workdir")),
         cache=read_cache_policy(reader, raw.get("cache"), (*path, "cache")),
     )
+
+
+def _executor(reader: Reader, value: Any, path: Path) -> str:
+    if value is None:
+        return DEFAULT_EXECUTOR
+    if value not in EXECUTORS:
+        reader.problem(path, f"{value!r} is not one of {', '.join(EXECUTORS)}")
+    return str(value)
 
 
 def _command(reader: Reader, value: Any, path: Path) -> tuple[str, ...]:

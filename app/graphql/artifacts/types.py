@@ -80,12 +80,10 @@ class Artifact(relay.Node):
 
     @strawberry.field(
         description="Address of its bytes on this server, as long as they can be read.",
-        metadata=reads_only("status", "is_active", "storage_type"),
+        metadata=reads_only("status", "is_active", "sha256"),
     )
     def download_url(self) -> str | None:
-        readable = (
-            self.status is ArtifactStatus.READY and self.is_active and self.storage_type is StorageType.LOCAL
-        )
+        readable = self.status is ArtifactStatus.READY and self.is_active and self.sha256 is not None
         return f"/artifacts/{self.id}/content" if readable else None
 
 

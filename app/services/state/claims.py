@@ -23,6 +23,7 @@ from app.domain.attempts import AttemptKey
 from app.domain.events import EventKind
 from app.domain.moves import ACTIVE_PHASES
 from app.domain.outcomes import AttemptOutcome
+from app.domain.specs import DEFAULT_EXECUTOR
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.notifications.notifier import Notifier
 from app.services.state import consequences
@@ -98,7 +99,7 @@ async def claim_next_stage(
                 worker_id=worker_id,
                 host_id=host_id,
                 # What is wrong with the rest of a damaged specification is for whoever drives the attempt to say.
-                executor=stage.spec.get("executor", "LOCAL"),
+                executor=stage.spec.get("executor", DEFAULT_EXECUTOR),
             )
         )
         transaction.record(

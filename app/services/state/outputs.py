@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,9 @@ from app.database.tables import artifacts, blobs, datasets, models, stage_runs
 from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.domain.events import EventKind
 from app.domain.text import clean_json, clean_text
-from app.domain.vocabulary import ArtifactStatus, ArtifactType, StorageType
+from app.domain.vocabulary import ArtifactStatus, ArtifactType
 from app.services.state.run_transaction import RunTransaction, worker_actor
-from app.storage.base import StorageUnavailable
+from app.storage.base import StorageUnavailable, StoredBlob
 
 FRESH_SECONDS = 12 * 3600.0
 """Half of the time for which the janitor leaves a file alone that is stored but not published."""
@@ -35,9 +35,7 @@ class StoredFile:
     path: str
     name: str
     artifact_type: ArtifactType
-    sha256: str
-    size_bytes: int
-    storage_key: str
+    blob: StoredBlob
     description: str | None = None
     media_type: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -79,7 +77,7 @@ async def publish_outputs(transaction: RunTransaction, stage: sa.Row[Any], outpu
     own = {file.path: new_id() for file in outputs.files if file.dataset is not None}
     has_models = any(file.model is not None for file in outputs.files)
     known = {**await _upstream_datasets(transaction, stage), **own} if has_models else own
-    await touch_blobs(transaction, {file.sha256: file.size_bytes for file in outputs.files})
+    await touch_blobs(transaction, [file.blob for file in outputs.files])
     rows = [_artifact_row(stage, file, ids[file.key], known) for file in outputs.files]
     await transaction.connection.execute(sa.insert(artifacts), rows)
     await _insert_datasets(transaction, outputs.files, ids, own)
@@ -93,16 +91,17 @@ async def publish_outputs(transaction: RunTransaction, stage: sa.Row[Any], outpu
             artifactId=str(ids[file.key]),
             name=file.name,
             artifactType=file.artifact_type,
-            fileSize=file.size_bytes,
+            fileSize=file.blob.size_bytes,
             attempt=stage.attempt_number,
         )
 
 
-async def touch_blobs(transaction: RunTransaction, sizes: Mapping[str, int]) -> None:
-    """Keep the stored bytes of these digests, whose sizes are given, from being cleaned up."""
+async def touch_blobs(transaction: RunTransaction, stored: Iterable[StoredBlob]) -> None:
+    """Protect stored bytes from being cleaned up; inserts the rows that are missing."""
+    by_digest = {blob.sha256: blob for blob in stored}
     rows = [
-        {"sha256": digest, "size_bytes": size, "storage_type": StorageType.LOCAL}
-        for digest, size in sorted(sizes.items())
+        {"sha256": digest, "size_bytes": blob.size_bytes, "storage_type": blob.storage_type}
+        for digest, blob in sorted(by_digest.items())
     ]
     statement = insert(blobs)
     touched = statement.on_conflict_do_update(
@@ -120,17 +119,17 @@ def _artifact_row(
         "description": None if file.description is None else clean_text(file.description),
         "artifact_type": file.artifact_type,
         "status": ArtifactStatus.READY,
-        "file_path": file.storage_key,
+        "file_path": file.blob.key,
         "file_name": file.path.rpartition("/")[2],
-        "file_size": file.size_bytes,
-        "storage_type": StorageType.LOCAL,
+        "file_size": file.blob.size_bytes,
+        "storage_type": file.blob.storage_type,
         "stage_id": stage.stage_id,
         "stage_run_id": stage.id,
         "artifact_metadata": clean_json(_metadata(file, known_datasets)) or None,
         "relative_path": file.path,
         "is_captured_log": file.is_captured_log,
         "attempt_number": stage.attempt_number,
-        "sha256": file.sha256,
+        "sha256": file.blob.sha256,
         "media_type": file.media_type,
     }
 
