@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 import itertools
 import uuid
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.database.columns import new_id
 from app.database.tables import (
     artifacts,
+    blobs,
     datasets,
     metadata,
     metric_points,
@@ -39,6 +41,7 @@ from app.domain.vocabulary import (
     RunStatus,
     StageStatus,
     StageType,
+    StorageType,
 )
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
@@ -124,6 +127,12 @@ class Factory:
         return await self._insert_with_id(
             artifacts, stage_run_id=stage_run_id, stage_id=stage_id, name=name, **{**defaults, **values}
         )
+
+    async def blob(self, content: bytes = b"bytes") -> str:
+        """The row of stored bytes; their digest."""
+        digest = hashlib.sha256(content).hexdigest()
+        await self._insert(blobs, sha256=digest, size_bytes=len(content), storage_type=StorageType.LOCAL)
+        return digest
 
     async def dataset(self, artifact_id: uuid.UUID, **values: Any) -> uuid.UUID:
         return await self._insert_with_id(datasets, artifact_id=artifact_id, **{"format": "csv", **values})

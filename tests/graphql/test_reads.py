@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from app.database.columns import new_id
-from app.domain.vocabulary import ArtifactStatus, ArtifactType, RunStatus, StageStatus
+from app.domain.vocabulary import ArtifactStatus, ArtifactType, RunStatus, StageStatus, StorageType
 from app.graphql.shared.context import ContextFactory
 from app.graphql.shared.ids import global_id
 from tests.factories import NOON, Factory
@@ -213,11 +213,13 @@ async def test_an_artifact_has_an_address_as_long_as_it_can_be_read(graph: Graph
     pipeline_id = await make.pipeline()
     stage_id = await make.stage(pipeline_id)
     stage_run_id = await make.stage_run(await make.run(pipeline_id), stage_id)
-    ready = await make.artifact(stage_run_id, stage_id)
-    await make.artifact(stage_run_id, stage_id, status=ArtifactStatus.FAILED)
+    digest = await make.blob()
+    ready = await make.artifact(stage_run_id, stage_id, sha256=digest)
+    await make.artifact(stage_run_id, stage_id, sha256=digest, status=ArtifactStatus.FAILED)
+    await make.artifact(stage_run_id, stage_id, storage_type=StorageType.S3)
     data = await graph.data("{ artifacts(orderBy: CREATED_AT_ASC) { nodes { downloadUrl } } }")
     urls = [node["downloadUrl"] for node in data["artifacts"]["nodes"]]
-    assert urls == [f"/artifacts/{ready}/content", None]
+    assert urls == [f"/artifacts/{ready}/content", None, None]
 
 
 async def test_a_long_series_of_samples_keeps_its_peaks(graph: Graph, make: Factory) -> None:
