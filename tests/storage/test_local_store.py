@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.vocabulary import StorageType
 from app.storage.base import BlobCorrupt, BlobNotFound, StorageMisconfigured, StoredBlob, blob_key
 from app.storage.local import LocalStore
 from tests.stored_files import put_file
@@ -67,7 +68,7 @@ def overwrite(path: Path, content: bytes) -> None:
 async def test_what_is_put_is_read_back(store: LocalStore, tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     blob = await put(store, tmp_path, content)
-    assert blob == StoredBlob(hashlib.sha256(content).hexdigest(), size)
+    assert blob == StoredBlob(hashlib.sha256(content).hexdigest(), size, StorageType.LOCAL)
     assert await store.stat(blob.sha256) == blob
     assert await read(store, blob.sha256) == content
 
