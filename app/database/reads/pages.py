@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,16 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.database.reads.selections import KEPT_STATEMENTS, Selection, key_array
-from app.database.tables import (
-    artifacts,
-    datasets,
-    models,
-    pipeline_runs,
-    pipeline_stages,
-    pipelines,
-    stage_runs,
-)
-from app.domain.vocabulary import ArtifactStatus, ArtifactType, RunStatus, TriggerType
+from app.database.tables import artifacts, stage_runs
 
 Conditions = tuple[sa.ColumnElement[bool], ...]
 
@@ -124,98 +112,3 @@ def count_per_parent(
         .where(parent == sa.any_(key_array()), *conditions)
         .group_by(parent)
     )
-
-
-def run_conditions(
-    *,
-    status: Sequence[RunStatus] | None = None,
-    pipeline_id: uuid.UUID | None = None,
-    tags: Sequence[str] | None = None,
-    environment: str | None = None,
-    trigger_type: TriggerType | None = None,
-    created_after: dt.datetime | None = None,
-    created_before: dt.datetime | None = None,
-) -> Conditions:
-    """Runs which match everything that is given; ``tags`` must all be present."""
-    t = pipeline_runs.c
-    return chosen(
-        status is not None and t.status.in_(status),
-        pipeline_id is not None and t.pipeline_id == pipeline_id,
-        tags is not None and t.tags.contains(list(tags)),
-        environment is not None and t.environment == environment,
-        trigger_type is not None and t.trigger_type == trigger_type,
-        created_after is not None and t.created_at > created_after,
-        created_before is not None and t.created_at < created_before,
-    )
-
-
-def pipeline_conditions(*, name: str | None = None, status: Sequence[RunStatus] | None = None) -> Conditions:
-    """Pipelines whose name contains ``name``, whatever its case."""
-    t = pipelines.c
-    return chosen(
-        name is not None and t.name.icontains(name, autoescape=True),
-        status is not None and t.status.in_(status),
-    )
-
-
-def artifact_conditions(
-    *,
-    artifact_type: Sequence[ArtifactType] | None = None,
-    status: Sequence[ArtifactStatus] | None = None,
-    name: str | None = None,
-    run_id: uuid.UUID | None = None,
-    stage_run_id: uuid.UUID | None = None,
-    pipeline_id: uuid.UUID | None = None,
-) -> Conditions:
-    """Artifacts whose name contains ``name`` and which were made by the given run, stage run or pipeline."""
-    t = artifacts.c
-    of_run = sa.select(stage_runs.c.id).where(stage_runs.c.pipeline_run_id == run_id)
-    of_pipeline = sa.select(pipeline_stages.c.id).where(pipeline_stages.c.pipeline_id == pipeline_id)
-    return chosen(
-        artifact_type is not None and t.artifact_type.in_(artifact_type),
-        status is not None and t.status.in_(status),
-        name is not None and t.name.icontains(name, autoescape=True),
-        run_id is not None and t.stage_run_id.in_(of_run),
-        stage_run_id is not None and t.stage_run_id == stage_run_id,
-        pipeline_id is not None and t.stage_id.in_(of_pipeline),
-    )
-
-
-def dataset_conditions(
-    *,
-    file_format: str | None = None,
-    name: str | None = None,
-    run_id: uuid.UUID | None = None,
-    pipeline_id: uuid.UUID | None = None,
-) -> Conditions:
-    """Datasets of this format, whatever its case, whose artifact matches the rest."""
-    t = datasets.c
-    return chosen(
-        file_format is not None and sa.func.lower(t.format) == (file_format or "").lower(),
-        _held_by(t.artifact_id, artifact_conditions(name=name, run_id=run_id, pipeline_id=pipeline_id)),
-    )
-
-
-def model_conditions(
-    *,
-    algorithm: str | None = None,
-    framework: str | None = None,
-    name: str | None = None,
-    run_id: uuid.UUID | None = None,
-    pipeline_id: uuid.UUID | None = None,
-) -> Conditions:
-    """Models whose algorithm and framework contain these texts, whatever their case, and whose artifact matches."""
-    t = models.c
-    return chosen(
-        algorithm is not None and t.algorithm.icontains(algorithm, autoescape=True),
-        framework is not None and t.framework.icontains(framework, autoescape=True),
-        _held_by(t.artifact_id, artifact_conditions(name=name, run_id=run_id, pipeline_id=pipeline_id)),
-    )
-
-
-def _held_by(artifact_id: sa.Column[uuid.UUID], of_artifact: Conditions) -> sa.ColumnElement[bool] | bool:
-    return bool(of_artifact) and artifact_id.in_(sa.select(artifacts.c.id).where(*of_artifact))
-
-
-def chosen(*conditions: sa.ColumnElement[bool] | bool) -> Conditions:
-    return tuple(condition for condition in conditions if not isinstance(condition, bool))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import enum
+import uuid
 from typing import Annotated
 
+import sqlalchemy as sa
 import strawberry
 from strawberry.scalars import JSON
 
-from app.database.reads.pages import Conditions, artifact_conditions, dataset_conditions, model_conditions
-from app.graphql.shared.connections import given
+from app.database.tables import artifacts, datasets, models, pipeline_stages, stage_runs
 from app.graphql.shared.enums import ArtifactStatus, ArtifactType, describe
-from app.graphql.shared.inputs import BY_TIME_OR_NAME, change, key_in_filter, optional, refuse_unstorable
+from app.graphql.shared.filters import Condition, Filter, filter_argument, filter_field
+from app.graphql.shared.inputs import change, optional
+from app.graphql.shared.orders import BY_TIME_OR_NAME, ORDER
 from app.graphql.shared.scalars import BigInt
 
 
@@ -25,78 +28,105 @@ class ArtifactOrder(enum.StrEnum):
 describe(ArtifactOrder, "Order of a list of artifacts.", BY_TIME_OR_NAME)
 
 
-@strawberry.input(description="Narrows a list of artifacts; everything given must hold.")
-class ArtifactFilter:
-    artifact_type: list[ArtifactType] | None = optional("The artifact is one of these.")
-    status: list[ArtifactStatus] | None = optional("The artifact has one of these statuses.")
-    name: str | None = optional("The name contains this, whatever the case.")
-    run_id: strawberry.ID | None = optional("The artifact was made by this run.")
-    stage_run_id: strawberry.ID | None = optional("The artifact was made by this stage run.")
-    pipeline_id: strawberry.ID | None = optional("The artifact was made by a run of this pipeline.")
-
-    def conditions(self) -> Conditions:
-        refuse_unstorable({"name": given(self.name)}, "filter")
-        return artifact_conditions(
-            artifact_type=given(self.artifact_type),
-            status=given(self.status),
-            name=given(self.name),
-            run_id=key_in_filter(self.run_id, "Run", "runId"),
-            stage_run_id=key_in_filter(self.stage_run_id, "StageRun", "stageRunId"),
-            pipeline_id=key_in_filter(self.pipeline_id, "Pipeline", "pipelineId"),
-        )
+ArtifactOrderArgument = Annotated[ArtifactOrder, ORDER]
 
 
-@strawberry.input(description="Narrows a list of datasets; everything given must hold.")
-class DatasetFilter:
-    format: str | None = optional("The file has this format, whatever the case, for example csv.")
-    name: str | None = optional("The name of the artifact contains this, whatever the case.")
-    run_id: strawberry.ID | None = optional("The artifact was made by this run.")
-    pipeline_id: strawberry.ID | None = optional("The artifact was made by a run of this pipeline.")
-
-    def conditions(self) -> Conditions:
-        refuse_unstorable({"format": given(self.format), "name": given(self.name)}, "filter")
-        return dataset_conditions(
-            file_format=given(self.format),
-            name=given(self.name),
-            run_id=key_in_filter(self.run_id, "Run", "runId"),
-            pipeline_id=key_in_filter(self.pipeline_id, "Pipeline", "pipelineId"),
-        )
+def name_contains(text: str) -> sa.ColumnElement[bool]:
+    return artifacts.c.name.icontains(text, autoescape=True)
 
 
-@strawberry.input(description="Narrows a list of models; everything given must hold.")
-class ModelFilter:
-    algorithm: str | None = optional("The algorithm contains this, whatever the case.")
-    framework: str | None = optional("The framework contains this, whatever the case.")
-    name: str | None = optional("The name of the artifact contains this, whatever the case.")
-    run_id: strawberry.ID | None = optional("The artifact was made by this run.")
-    pipeline_id: strawberry.ID | None = optional("The artifact was made by a run of this pipeline.")
-
-    def conditions(self) -> Conditions:
-        texts = {name: given(getattr(self, name)) for name in ("algorithm", "framework", "name")}
-        refuse_unstorable(texts, "filter")
-        return model_conditions(
-            **texts,
-            run_id=key_in_filter(self.run_id, "Run", "runId"),
-            pipeline_id=key_in_filter(self.pipeline_id, "Pipeline", "pipelineId"),
-        )
+def made_by_run(run_id: uuid.UUID) -> sa.ColumnElement[bool]:
+    of_run = sa.select(stage_runs.c.id).where(stage_runs.c.pipeline_run_id == run_id)
+    return artifacts.c.stage_run_id.in_(of_run)
 
 
-ArtifactFilterArgument = Annotated[
-    ArtifactFilter | None, strawberry.argument(name="filter", description="Only artifacts which match.")
-]
+def made_by_pipeline(pipeline_id: uuid.UUID) -> sa.ColumnElement[bool]:
+    stages = sa.select(pipeline_stages.c.id).where(pipeline_stages.c.pipeline_id == pipeline_id)
+    return artifacts.c.stage_id.in_(stages)
 
 
-DatasetFilterArgument = Annotated[
-    DatasetFilter | None, strawberry.argument(name="filter", description="Only datasets which match.")
-]
+@strawberry.input(description="Narrows a list of artifacts; every field that is given must hold.")
+class ArtifactFilter(Filter):
+    artifact_type: list[ArtifactType] | None = filter_field(
+        "The artifact has one of these types.", artifacts.c.artifact_type.in_
+    )
+    status: list[ArtifactStatus] | None = filter_field(
+        "The artifact has one of these statuses.", artifacts.c.status.in_
+    )
+    name: str | None = filter_field("The name contains this text, in any case.", name_contains)
+    run_id: strawberry.ID | None = filter_field(
+        "The artifact belongs to a stage of this run.", made_by_run, id_of="Run"
+    )
+    stage_run_id: strawberry.ID | None = filter_field(
+        "The artifact belongs to this stage run.",
+        lambda key: artifacts.c.stage_run_id == key,
+        id_of="StageRun",
+    )
+    pipeline_id: strawberry.ID | None = filter_field(
+        "The artifact belongs to a run of this pipeline.", made_by_pipeline, id_of="Pipeline"
+    )
 
 
-ModelFilterArgument = Annotated[
-    ModelFilter | None, strawberry.argument(name="filter", description="Only models which match.")
-]
+ArtifactFilterArgument = Annotated[ArtifactFilter | None, filter_argument("artifacts")]
 
 
-ArtifactOrderArgument = Annotated[ArtifactOrder, strawberry.argument(description="Order of the list.")]
+def where_artifact(artifact_id: sa.Column[uuid.UUID], condition: Condition) -> Condition:
+    """The condition that ``condition`` holds for the artifact with the id in this column."""
+    return lambda value: artifact_id.in_(sa.select(artifacts.c.id).where(condition(value)))
+
+
+@strawberry.input(description="Narrows a list of datasets; every field that is given must hold.")
+class DatasetFilter(Filter):
+    format: str | None = filter_field(
+        "The file has this format, in any case, for example csv.",
+        lambda text: sa.func.lower(datasets.c.format) == text.lower(),
+    )
+    name: str | None = filter_field(
+        "The name of the artifact contains this text, in any case.",
+        where_artifact(datasets.c.artifact_id, name_contains),
+    )
+    run_id: strawberry.ID | None = filter_field(
+        "The artifact belongs to a stage of this run.",
+        where_artifact(datasets.c.artifact_id, made_by_run),
+        id_of="Run",
+    )
+    pipeline_id: strawberry.ID | None = filter_field(
+        "The artifact belongs to a run of this pipeline.",
+        where_artifact(datasets.c.artifact_id, made_by_pipeline),
+        id_of="Pipeline",
+    )
+
+
+DatasetFilterArgument = Annotated[DatasetFilter | None, filter_argument("datasets")]
+
+
+@strawberry.input(description="Narrows a list of models; every field that is given must hold.")
+class ModelFilter(Filter):
+    algorithm: str | None = filter_field(
+        "The algorithm contains this text, in any case.",
+        lambda text: models.c.algorithm.icontains(text, autoescape=True),
+    )
+    framework: str | None = filter_field(
+        "The framework contains this text, in any case.",
+        lambda text: models.c.framework.icontains(text, autoescape=True),
+    )
+    name: str | None = filter_field(
+        "The name of the artifact contains this text, in any case.",
+        where_artifact(models.c.artifact_id, name_contains),
+    )
+    run_id: strawberry.ID | None = filter_field(
+        "The artifact belongs to a stage of this run.",
+        where_artifact(models.c.artifact_id, made_by_run),
+        id_of="Run",
+    )
+    pipeline_id: strawberry.ID | None = filter_field(
+        "The artifact belongs to a run of this pipeline.",
+        where_artifact(models.c.artifact_id, made_by_pipeline),
+        id_of="Pipeline",
+    )
+
+
+ModelFilterArgument = Annotated[ModelFilter | None, filter_argument("models")]
 
 
 @strawberry.input(one_of=True, description="Where the bytes of an artifact come from: exactly one of these.")

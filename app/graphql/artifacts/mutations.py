@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,11 +14,11 @@ from app.errors import DomainError
 from app.graphql.artifacts.inputs import RegisterArtifactInput, UpdateArtifactInput
 from app.graphql.artifacts.types import Artifact
 from app.graphql.shared.enums import ArtifactType
-from app.graphql.shared.errors import UserError
 from app.graphql.shared.ids import required_key
 from app.graphql.shared.info import Info
 from app.graphql.shared.inputs import changes_of, draft_of
-from app.graphql.shared.payloads import INPUT, expected_errors, no_errors, none_of, storable
+from app.graphql.shared.payloads import INPUT, Payload, mutation, null_on_error
+from app.graphql.shared.storability import storable
 from app.services import artifacts as registration
 from app.services.artifacts import Content, Registration
 from app.services.checks import check_all
@@ -31,24 +30,21 @@ if TYPE_CHECKING:
 
 
 @strawberry.type(description="Outcome of registerArtifact.")
-class RegisterArtifactPayload:
-    artifact: Artifact | None = none_of("The new artifact")
-    errors: list[UserError] = no_errors()
+class RegisterArtifactPayload(Payload):
+    artifact: Artifact | None = null_on_error("The new artifact")
 
 
 @strawberry.type(description="Outcome of updateArtifact.")
-class UpdateArtifactPayload:
-    artifact: Artifact | None = none_of("The artifact as it is now")
-    errors: list[UserError] = no_errors()
+class UpdateArtifactPayload(Payload):
+    artifact: Artifact | None = null_on_error("The artifact as it is now")
 
 
 @strawberry.type(description="Changes of artifacts.")
 class ArtifactMutation:
-    @strawberry.mutation(
-        description="Add an artifact to a stage run: a file, a text, or the address of bytes kept elsewhere. Later "
+    @mutation(
+        "Add an artifact to a stage run: a file, a text, or the address of bytes kept elsewhere. Later "
         "stages don't find it among their inputs."
     )
-    @expected_errors
     async def register_artifact(
         self, info: Info, request: Annotated[RegisterArtifactInput, INPUT]
     ) -> RegisterArtifactPayload:
@@ -57,10 +53,11 @@ class ArtifactMutation:
         check_all(partial(registration.check_registration, said), partial(address_of, request))
         content = address_of(request) or await stored_content(context, request)
         artifact_id = await registration.register_artifact(context.engine, context.notifier, said, content)
-        return RegisterArtifactPayload(artifact=await artifact_now(context, artifact_id))
+        return RegisterArtifactPayload(
+            artifact=await context.fresh_loaders().artifact_by_id.load(artifact_id)
+        )
 
-    @strawberry.mutation(description="Say more about an artifact, or withdraw it.")
-    @expected_errors
+    @mutation("Say more about an artifact, or withdraw it.")
     async def update_artifact(
         self, info: Info, request: Annotated[UpdateArtifactInput, INPUT]
     ) -> UpdateArtifactPayload:
@@ -68,7 +65,7 @@ class ArtifactMutation:
         artifact_id = required_key(request.artifact_id, "Artifact", "artifactId")
         changes = storable(changes_of(request))
         await registration.update_artifact(context.engine, artifact_id, changes)
-        return UpdateArtifactPayload(artifact=await artifact_now(context, artifact_id))
+        return UpdateArtifactPayload(artifact=await context.fresh_loaders().artifact_by_id.load(artifact_id))
 
 
 def registration_of(request: RegisterArtifactInput) -> Registration:
@@ -134,8 +131,3 @@ def about_source(kind: str) -> Iterator[None]:
         yield
     except DomainError as error:
         raise DomainError(error.message, path=("source", kind), code=error.code) from error
-
-
-async def artifact_now(context: Context, artifact_id: uuid.UUID) -> Artifact | None:
-    context.forget_loaded()
-    return await context.loaders.artifact_by_id.load(artifact_id)

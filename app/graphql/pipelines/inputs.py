@@ -8,10 +8,11 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from app.database.reads.pages import Conditions, pipeline_conditions
-from app.graphql.shared.connections import given
+from app.database.tables import pipelines
 from app.graphql.shared.enums import RunStatus, StageType, describe
-from app.graphql.shared.inputs import BY_TIME_OR_NAME, change, optional, refuse_unstorable
+from app.graphql.shared.filters import Filter, filter_argument, filter_field
+from app.graphql.shared.inputs import change, optional
+from app.graphql.shared.orders import BY_TIME_OR_NAME, ORDER
 
 
 class PipelineOrder(enum.StrEnum):
@@ -24,22 +25,21 @@ class PipelineOrder(enum.StrEnum):
 describe(PipelineOrder, "Order of a list of pipelines.", BY_TIME_OR_NAME)
 
 
-@strawberry.input(description="Narrows a list of pipelines; everything given must hold.")
-class PipelineFilter:
-    name: str | None = optional("The name contains this, whatever the case.")
-    status: list[RunStatus] | None = optional("The pipeline has one of these statuses.")
-
-    def conditions(self) -> Conditions:
-        refuse_unstorable({"name": given(self.name)}, "filter")
-        return pipeline_conditions(name=given(self.name), status=given(self.status))
+PipelineOrderArgument = Annotated[PipelineOrder, ORDER]
 
 
-PipelineFilterArgument = Annotated[
-    PipelineFilter | None, strawberry.argument(name="filter", description="Only pipelines which match.")
-]
+@strawberry.input(description="Narrows a list of pipelines; every field that is given must hold.")
+class PipelineFilter(Filter):
+    name: str | None = filter_field(
+        "The name contains this text, in any case.",
+        lambda text: pipelines.c.name.icontains(text, autoescape=True),
+    )
+    status: list[RunStatus] | None = filter_field(
+        "The pipeline has one of these statuses.", pipelines.c.status.in_
+    )
 
 
-PipelineOrderArgument = Annotated[PipelineOrder, strawberry.argument(description="Order of the list.")]
+PipelineFilterArgument = Annotated[PipelineFilter | None, filter_argument("pipelines")]
 
 
 @strawberry.input(description="A stage of a pipeline.")

@@ -2,68 +2,60 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
 from app.graphql.pipelines.inputs import CreatePipelineInput, DeletePipelineInput, UpdatePipelineInput
 from app.graphql.pipelines.types import Pipeline
-from app.graphql.shared.errors import UserError
 from app.graphql.shared.ids import global_id, required_key
 from app.graphql.shared.info import Info
 from app.graphql.shared.inputs import changes_of, draft_of
-from app.graphql.shared.payloads import INPUT, expected_errors, no_errors, none_of, storable
+from app.graphql.shared.payloads import INPUT, Payload, mutation, null_on_error
+from app.graphql.shared.storability import storable
 from app.services import pipelines
 
 if TYPE_CHECKING:
-    from app.graphql.context import Context
+    pass
 
 
 @strawberry.type(description="Outcome of createPipeline.")
-class CreatePipelinePayload:
-    pipeline: Pipeline | None = none_of("The new pipeline")
-    errors: list[UserError] = no_errors()
+class CreatePipelinePayload(Payload):
+    pipeline: Pipeline | None = null_on_error("The new pipeline")
 
 
 @strawberry.type(description="Outcome of updatePipeline.")
-class UpdatePipelinePayload:
-    pipeline: Pipeline | None = none_of("The pipeline as it is now")
-    errors: list[UserError] = no_errors()
+class UpdatePipelinePayload(Payload):
+    pipeline: Pipeline | None = null_on_error("The pipeline as it is now")
 
 
 @strawberry.type(description="Outcome of deletePipeline.")
-class DeletePipelinePayload:
-    deleted_pipeline_id: strawberry.ID | None = none_of("Global id of the pipeline which is gone")
-    errors: list[UserError] = no_errors()
-
-
-async def pipeline_now(context: Context, pipeline_id: uuid.UUID) -> Pipeline | None:
-    context.forget_loaded()
-    return await context.loaders.pipeline_by_id.load(pipeline_id)
+class DeletePipelinePayload(Payload):
+    deleted_pipeline_id: strawberry.ID | None = null_on_error("Global id of the pipeline which is gone")
 
 
 @strawberry.type(description="Changes of pipelines.")
 class PipelineMutation:
-    @strawberry.mutation(description="Register a pipeline.")
-    @expected_errors
+    @mutation("Register a pipeline.")
     async def create_pipeline(
         self, info: Info, request: Annotated[CreatePipelineInput, INPUT]
     ) -> CreatePipelinePayload:
         pipeline_id = await pipelines.create_pipeline(info.context.engine, storable(draft_of(request)))
-        return CreatePipelinePayload(pipeline=await pipeline_now(info.context, pipeline_id))
+        return CreatePipelinePayload(
+            pipeline=await info.context.fresh_loaders().pipeline_by_id.load(pipeline_id)
+        )
 
-    @strawberry.mutation(description="Change a pipeline. Runs which were started before keep what they run.")
-    @expected_errors
+    @mutation("Change a pipeline. Runs which were started before keep what they run.")
     async def update_pipeline(
         self, info: Info, request: Annotated[UpdatePipelineInput, INPUT]
     ) -> UpdatePipelinePayload:
         pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
         await pipelines.update_pipeline(info.context.engine, pipeline_id, storable(changes_of(request)))
-        return UpdatePipelinePayload(pipeline=await pipeline_now(info.context, pipeline_id))
+        return UpdatePipelinePayload(
+            pipeline=await info.context.fresh_loaders().pipeline_by_id.load(pipeline_id)
+        )
 
-    @strawberry.mutation(description="Delete a pipeline.")
-    @expected_errors
+    @mutation("Delete a pipeline.")
     async def delete_pipeline(
         self, info: Info, request: Annotated[DeletePipelineInput, INPUT]
     ) -> DeletePipelinePayload:

@@ -17,8 +17,8 @@ from app.graphql.shared.connections import NESTED_PAGE, NOT_GIVEN, After, Connec
 from app.graphql.shared.enums import ArtifactType, RunStatus, StageStatus, StageType
 from app.graphql.shared.ids import global_id
 from app.graphql.shared.info import Info
-from app.graphql.shared.inputs import sort_of
 from app.graphql.shared.links import ArtifactLink, RunLink, ScheduleLink, StageRunLink, WebhookLink
+from app.graphql.shared.orders import sort_of
 
 
 @strawberry.type(description="A graph of stages which can be run again and again.")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-import uuid
 from typing import Annotated
 
 import strawberry
 from strawberry.scalars import JSON
 
-from app.database.reads.pages import Conditions, run_conditions
-from app.graphql.shared.connections import given
+from app.database.tables import pipeline_runs
 from app.graphql.shared.enums import RunStatus, TriggerType, describe
-from app.graphql.shared.inputs import BY_TIME, change, key_in_filter, optional, refuse_unstorable
+from app.graphql.shared.filters import Filter, filter_argument, filter_field
+from app.graphql.shared.inputs import change, optional
+from app.graphql.shared.orders import BY_TIME, ORDER
+
+_RUN = pipeline_runs.c
 
 
 class RunOrder(enum.StrEnum):
@@ -24,38 +26,31 @@ class RunOrder(enum.StrEnum):
 describe(RunOrder, "Order of a list of runs.", BY_TIME)
 
 
-@strawberry.input(description="Narrows a list of runs; everything given must hold.")
-class RunFilter:
-    status: list[RunStatus] | None = optional("The run has one of these statuses.")
-    pipeline_id: strawberry.ID | None = optional("The run is one of this pipeline.")
-    tags: list[str] | None = optional("The run has all these tags.")
-    environment: str | None = optional("The run is in this environment.")
-    trigger_type: TriggerType | None = optional("This started the run.")
-    created_after: dt.datetime | None = optional("The run was created later than this.")
-    created_before: dt.datetime | None = optional("The run was created earlier than this.")
-
-    def conditions(self) -> Conditions:
-        refuse_unstorable({"tags": given(self.tags), "environment": given(self.environment)}, "filter")
-        return run_conditions(
-            status=given(self.status),
-            pipeline_id=self.pipeline_key(),
-            tags=given(self.tags),
-            environment=given(self.environment),
-            trigger_type=given(self.trigger_type),
-            created_after=given(self.created_after),
-            created_before=given(self.created_before),
-        )
-
-    def pipeline_key(self) -> uuid.UUID | None:
-        return key_in_filter(self.pipeline_id, "Pipeline", "pipelineId")
+RunOrderArgument = Annotated[RunOrder, ORDER]
 
 
-RunFilterArgument = Annotated[
-    RunFilter | None, strawberry.argument(name="filter", description="Only runs which match.")
-]
+@strawberry.input(description="Narrows a list of runs; every field that is given must hold.")
+class RunFilter(Filter):
+    status: list[RunStatus] | None = filter_field("The run has one of these statuses.", _RUN.status.in_)
+    pipeline_id: strawberry.ID | None = filter_field(
+        "The run belongs to this pipeline.", lambda key: _RUN.pipeline_id == key, id_of="Pipeline", fixed=True
+    )
+    tags: list[str] | None = filter_field("The run has all of these tags.", _RUN.tags.contains)
+    environment: str | None = filter_field(
+        "The run is in this environment.", lambda name: _RUN.environment == name
+    )
+    trigger_type: TriggerType | None = filter_field(
+        "The run was started in this way.", lambda trigger: _RUN.trigger_type == trigger, fixed=True
+    )
+    created_after: dt.datetime | None = filter_field(
+        "The run was created later than this.", lambda time: _RUN.created_at > time, fixed=True
+    )
+    created_before: dt.datetime | None = filter_field(
+        "The run was created earlier than this.", lambda time: _RUN.created_at < time, fixed=True
+    )
 
 
-RunOrderArgument = Annotated[RunOrder, strawberry.argument(description="Order of the list.")]
+RunFilterArgument = Annotated[RunFilter | None, filter_argument("runs")]
 
 
 @strawberry.input(description="A run to start.")

@@ -27,6 +27,7 @@ from app.domain.explanations import QueuePosition
 from app.domain.vocabulary import StageStatus
 from app.graphql.runs.inputs import RunFilter
 from app.graphql.runs.types import Run
+from app.graphql.shared.filters import conditions_of
 from app.graphql.shared.loading import ListLoader, LoaderFactory, NodeLoader, PageLoader, Row
 
 
@@ -42,9 +43,10 @@ class RunLoaders(LoaderFactory):
         return self._node(Run, selections.RUNS, "pipeline_id", latest_runs)
 
     def runs_by_pipeline(self, window: Window, where: RunFilter | None) -> PageLoader[Run]:
-        conditions = where.conditions() if where else ()
         name = ("runs", window, repr(where))
-        return self._page(Run, selections.RUNS, pipeline_runs.c.pipeline_id, window, name, conditions)
+        return self._page(
+            Run, selections.RUNS, pipeline_runs.c.pipeline_id, window, name, conditions_of(where)
+        )
 
     @cached_property
     def retries_by_run(self) -> ListLoader[Run]:

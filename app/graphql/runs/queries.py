@@ -11,21 +11,12 @@ from app.compiled_graphql.reading import reads_only
 from app.database.reads import selections
 from app.errors import DomainError, NotFound
 from app.graphql.runs.comparison import RunComparison
-from app.graphql.runs.inputs import RunFilterArgument, RunOrder, RunOrderArgument
+from app.graphql.runs.inputs import RunFilterArgument, RunOrderArgument
 from app.graphql.runs.types import Run
-from app.graphql.shared.connections import (
-    NOT_GIVEN,
-    After,
-    Before,
-    Connection,
-    FirstOfRoot,
-    Last,
-    window_of,
-)
+from app.graphql.shared.connections import Connection
 from app.graphql.shared.ids import required_key
 from app.graphql.shared.info import Info
-from app.graphql.shared.inputs import sort_of
-from app.graphql.shared.roots import NodeId, conditions_of, node_or_none, root_page
+from app.graphql.shared.roots import NodeId, node_or_none, root_list
 
 MAX_COMPARED = 10
 RunIds = Annotated[
@@ -38,20 +29,13 @@ RunIds = Annotated[
 
 @strawberry.type(description="Reads of runs.")
 class RunQuery:
-    @strawberry.field(description="All runs of all pipelines.", metadata=reads_only())
-    async def runs(
-        self,
-        info: Info,
-        first: FirstOfRoot = NOT_GIVEN,
-        after: After = NOT_GIVEN,
-        last: Last = NOT_GIVEN,
-        before: Before = NOT_GIVEN,
-        where: RunFilterArgument = NOT_GIVEN,
-        order_by: RunOrderArgument = RunOrder.CREATED_AT_DESC,
-    ) -> Connection[Run]:
-        window = window_of(first, after, last, before, order=sort_of(order_by))
-        conditions = conditions_of(where)
-        return await root_page(info.context, Run, selections.RUNS, window, conditions)
+    runs: Connection[Run] = root_list(
+        Run,
+        selections.RUNS,
+        "All runs of all pipelines.",
+        where=RunFilterArgument,
+        order_by=RunOrderArgument,
+    )
 
     @strawberry.field(description="One run, or null.", metadata=reads_only())
     async def run(self, info: Info, node_id: NodeId) -> Run | None:

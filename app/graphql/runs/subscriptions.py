@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,14 +15,14 @@ from app.graphql.runs.inputs import RunFilter, RunFilterArgument
 from app.graphql.shared.connections import NOT_GIVEN, given, sequence_of
 from app.graphql.shared.ids import global_id, required_key
 from app.graphql.shared.info import Info
-from app.graphql.shared.positions import After, RunId, follow, located
+from app.graphql.shared.positions import After, RunId, follow, locating_errors
 from app.services.streams import ChangedRuns, WantedRuns
 
 if TYPE_CHECKING:
     from app.graphql.loaders import Loaders
 
 
-@located
+@locating_errors
 async def run_events(
     info: Info, run_id: RunId, after: After = NOT_GIVEN
 ) -> AsyncGenerator[RunEventBatch, None]:
@@ -34,15 +33,15 @@ async def run_events(
             yield RunEventBatch.of(key, batch)
 
 
-@located
+@locating_errors
 async def runs_changed(
     info: Info,
     filter: RunFilterArgument = NOT_GIVEN,  # noqa: A002 - the name in the graph
 ) -> AsyncGenerator[RunsChangedBatch, None]:
     chosen = given(filter) or RunFilter()
-    # These three may change while a run exists: a run which no longer has them must leave the client's list.
-    lasting = replace(chosen, status=NOT_GIVEN, tags=NOT_GIVEN, environment=NOT_GIVEN)
-    wanted = WantedRuns(chosen.conditions(), lasting.conditions(), chosen.pipeline_key())
+    # A run that ceases to match has to leave the client's list, so only what never changes excludes it entirely.
+    never_changing = chosen.conditions(only_fixed=True)
+    wanted = WantedRuns(chosen.conditions(), never_changing, chosen.key("pipeline_id"))
     stream = partial(info.context.streams.changed_runs, wanted)
     async with aclosing(follow(info.root_value, stream, None)) as batches:
         async for batch in batches:

@@ -9,12 +9,12 @@ from app.database.reads import selections
 from app.graphql.schedules.types import Schedule
 from app.graphql.shared.connections import Connection
 from app.graphql.shared.info import Info
-from app.graphql.shared.roots import NodeId, newest_first, node_or_none
+from app.graphql.shared.roots import NodeId, node_or_none, root_list
 
 
 @strawberry.type(description="Reads of schedules.")
 class ScheduleQuery:
-    schedules: Connection[Schedule] = newest_first(
+    schedules: Connection[Schedule] = root_list(
         Schedule, selections.SCHEDULES, "All schedules of all pipelines, newest first."
     )
 

@@ -56,14 +56,14 @@ def public_error(error: GraphQLError, execution: ExecutionContext | None) -> Gra
         return as_bad_request(error) if is_of_the_request(error) else error
     if isinstance(cause, DomainError):
         details: dict[str, Any] = {"code": cause.code.value, "argumentPath": graph_path(cause.path)}
-        return located(error, cause.message, details)
+        return shown_as(error, cause.message, details)
     if is_outage(cause):
         logger.warning("an operation met an outage: %s", _names_of(cause))
         details = {"code": ErrorCode.UNAVAILABLE.value}
-        return located(error, "the database does not answer; try again", details)
+        return shown_as(error, "the database does not answer; try again", details)
     error_id = uuid.uuid4().hex
     log_unexpected(cause, error_id, execution)
-    return located(error, "Internal error", {"code": "INTERNAL", "errorId": error_id})
+    return shown_as(error, "Internal error", {"code": "INTERNAL", "errorId": error_id})
 
 
 def is_of_the_request(error: GraphQLError) -> bool:
@@ -74,10 +74,10 @@ def is_of_the_request(error: GraphQLError) -> bool:
 def as_bad_request(error: GraphQLError) -> GraphQLError:
     """``error`` with a code if it has none."""
     details = {"code": "BAD_REQUEST", **(error.extensions or {})}
-    return located(error, error.message, details)
+    return shown_as(error, error.message, details)
 
 
-def located(error: GraphQLError, message: str, extensions: dict[str, Any]) -> GraphQLError:
+def shown_as(error: GraphQLError, message: str, extensions: dict[str, Any]) -> GraphQLError:
     return GraphQLError(
         message, error.nodes, error.source, error.positions, error.path, extensions=extensions
     )

@@ -1,4 +1,4 @@
-"""What all mutations have in common: one input, and a payload which holds expected errors as data."""
+"""What all mutations have in common: one input, and a payload that holds expected errors as data."""
 
 from __future__ import annotations
 
@@ -10,29 +10,40 @@ from typing import Any, ParamSpec, TypeVar
 import strawberry
 
 from app.errors import DomainError
-from app.graphql.shared.errors import user_errors
-from app.graphql.shared.inputs import refuse_unstorable
+from app.graphql.shared.errors import UserError, user_errors
 
-INPUT = strawberry.argument(name="input", description="What to do.")
+INPUT = strawberry.argument(name="input", description="The input of the mutation.")
 
-_Payload = TypeVar("_Payload")
+
+@strawberry.type(description="Outcome of a mutation.")
+class Payload:
+    """Base class of the payloads of all mutations."""
+
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="The expected errors; if there are any, nothing has changed."
+    )
+
+
+_Payload = TypeVar("_Payload", bound=Payload)
 _Arguments = ParamSpec("_Arguments")
 _Verb = Callable[_Arguments, Coroutine[Any, Any, _Payload]]
 
 
-def none_of(what: str) -> Any:
+def null_on_error(what: str) -> Any:
+    """The field of a payload that holds the result."""
     return strawberry.field(default=None, description=f"{what}; null if there are errors.")
 
 
-def no_errors() -> Any:
-    return strawberry.field(
-        default_factory=list, description="What was wrong; nothing was changed if there is any."
-    )
+def mutation(description: str) -> Callable[[_Verb[_Arguments, _Payload]], Any]:
+    """Makes a resolver a mutation whose ``DomainError`` becomes a payload with errors."""
+
+    def decorate(verb: _Verb[_Arguments, _Payload]) -> Any:
+        return strawberry.mutation(resolver=errors_as_data(verb), description=description)
+
+    return decorate
 
 
-def expected_errors(verb: _Verb[_Arguments, _Payload]) -> _Verb[_Arguments, _Payload]:
-    """The resolver of a mutation, whose ``DomainError`` becomes a payload of the type which it answers with."""
-
+def errors_as_data(verb: _Verb[_Arguments, _Payload]) -> _Verb[_Arguments, _Payload]:
     @functools.wraps(verb)
     async def resolve(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Payload:
         try:
@@ -42,9 +53,3 @@ def expected_errors(verb: _Verb[_Arguments, _Payload]) -> _Verb[_Arguments, _Pay
             return payload(errors=user_errors(error))
 
     return resolve
-
-
-def storable(draft: dict[str, Any]) -> dict[str, Any]:
-    """``draft``, unless PostgreSQL can't store something in it."""
-    refuse_unstorable(draft)
-    return draft

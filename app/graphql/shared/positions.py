@@ -1,4 +1,4 @@
-"""Where a subscription is in its stream: what lets another execution of it go on from there."""
+"""The position of a subscription in its stream, which lets another execution resume from there."""
 
 from __future__ import annotations
 
@@ -10,21 +10,30 @@ from typing import Annotated, Any, Protocol, TypeVar, cast
 import strawberry
 from graphql import located_error
 
+RunId = Annotated[strawberry.ID, strawberry.argument(description="Global id of the run, or its bare UUID.")]
+After = Annotated[
+    str | None,
+    strawberry.argument(description="Cursor of the last batch received; from the beginning when left out."),
+]
+BEGINNING_ARGUMENTS = frozenset({"after", "afterOffset", "attempt"})
+"""Arguments that say where a stream begins, and nothing else about it."""
 
-class Step(Protocol):
-    """What the streams of the services consist of; each stream goes on after the ``cursor`` of any of its steps."""
+
+class Item(Protocol):
+    """An item of a stream of the services; the stream resumes after the ``cursor`` of any item."""
 
     @property
     def cursor(self) -> Any: ...
 
 
-S = TypeVar("S", bound=Step)
+_Item = TypeVar("_Item", bound=Item)
+_Stream = TypeVar("_Stream", bound=Callable[..., AsyncGenerator[Any, None]])
 
 
 class Position:
-    """Given to a subscription as its root value, it moves along with the stream.
+    """The root value of a subscription; it moves along with the stream.
 
-    ``cursor`` is ``None`` as long as nothing was delivered and nobody said where to go on.
+    ``cursor`` is ``None`` until an item is delivered, unless the subscription resumes an earlier one.
     """
 
     def __init__(self, cursor: Hashable | None = None) -> None:
@@ -32,31 +41,18 @@ class Position:
 
 
 async def follow(
-    position: Position | None, stream: Callable[[Any], AsyncGenerator[S, None]], start: Any
-) -> AsyncGenerator[S, None]:
-    """The stream from ``position`` on, or from ``start`` if nothing has been delivered yet."""
+    position: Position | None, stream: Callable[[Any], AsyncGenerator[_Item, None]], start: Any
+) -> AsyncGenerator[_Item, None]:
+    """The stream after ``position``, or after ``start`` while that has no cursor."""
     position = position or Position()
-    async with aclosing(stream(start if position.cursor is None else position.cursor)) as steps:
-        async for step in steps:
-            position.cursor = step.cursor
-            yield step
+    async with aclosing(stream(start if position.cursor is None else position.cursor)) as items:
+        async for item in items:
+            position.cursor = item.cursor
+            yield item
 
 
-BEGINNING_ARGUMENTS = frozenset({"after", "afterOffset", "attempt"})
-"""Arguments which say where a stream begins, and nothing else about it."""
-
-
-_Stream = TypeVar("_Stream", bound=Callable[..., AsyncGenerator[Any, None]])
-
-
-After = Annotated[
-    str | None,
-    strawberry.argument(description="Cursor of the last batch received; from the beginning when left out."),
-]
-
-
-def located(resolver: _Stream) -> _Stream:
-    """The same subscription; its errors name the field, which graphql-core leaves out once the stream has begun."""
+def locating_errors(resolver: _Stream) -> _Stream:
+    """The same subscription, with the path of the field in its errors; graphql-core omits it in a running stream."""
 
     @wraps(resolver)
     async def resolve(info: strawberry.Info[Any, Any], **arguments: Any) -> AsyncGenerator[Any, None]:
@@ -68,6 +64,3 @@ def located(resolver: _Stream) -> _Stream:
             raise located_error(error, info._raw_info.field_nodes, info.path.as_list()) from error
 
     return cast("_Stream", resolve)
-
-
-RunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the run.")]

@@ -13,7 +13,7 @@ from app.errors import DomainError
 from app.graphql.shared.connections import NOT_GIVEN, given, sequence_of
 from app.graphql.shared.ids import required_key
 from app.graphql.shared.info import Info
-from app.graphql.shared.positions import After, RunId, follow, located
+from app.graphql.shared.positions import After, RunId, follow, locating_errors
 from app.graphql.shared.scalars import BigInt
 from app.graphql.stage_runs.logs import LogChunk, decode_cursor
 from app.graphql.stage_runs.series import MetricPointBatch, ResourceSampleBatch
@@ -45,7 +45,7 @@ FromAttempt = Annotated[
 ]
 
 
-@located
+@locating_errors
 async def resource_samples(
     info: Info, run_id: RunId, after: After = NOT_GIVEN
 ) -> AsyncGenerator[ResourceSampleBatch, None]:
@@ -56,7 +56,7 @@ async def resource_samples(
             yield ResourceSampleBatch.of(batch)
 
 
-@located
+@locating_errors
 async def metric_points(
     info: Info, run_id: RunId, after: After = NOT_GIVEN
 ) -> AsyncGenerator[MetricPointBatch, None]:
@@ -67,7 +67,7 @@ async def metric_points(
             yield MetricPointBatch.of(batch)
 
 
-@located
+@locating_errors
 async def stage_log(
     info: Info,
     stage_run_id: StageRunId,

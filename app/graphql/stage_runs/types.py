@@ -22,9 +22,9 @@ from app.graphql.shared.enums import FinishReason, Phase, StageStatus
 from app.graphql.shared.explanation import Explanation
 from app.graphql.shared.ids import global_id
 from app.graphql.shared.info import Info
-from app.graphql.shared.inputs import refuse_unstorable
 from app.graphql.shared.links import ArtifactLink, RunLink, StageLink
 from app.graphql.shared.scalars import BigInt
+from app.graphql.shared.storability import refuse_unstorable
 from app.graphql.stage_runs.attempts import StageAttempt
 from app.graphql.stage_runs.ending import StageEnd
 from app.graphql.stage_runs.logs import LogChunk

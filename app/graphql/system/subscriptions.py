@@ -8,11 +8,11 @@ from contextlib import aclosing
 import strawberry
 
 from app.graphql.shared.info import Info
-from app.graphql.shared.positions import follow, located
+from app.graphql.shared.positions import follow, locating_errors
 from app.graphql.system.types import SystemSample
 
 
-@located
+@locating_errors
 async def system_samples(info: Info) -> AsyncGenerator[SystemSample, None]:
     async with aclosing(follow(info.root_value, lambda _: info.context.system.samples(), None)) as samples:
         async for sample in samples:

@@ -6,33 +6,30 @@ from typing import Annotated
 
 import strawberry
 
-from app.graphql.shared.errors import UserError
 from app.graphql.shared.ids import global_id, required_key
 from app.graphql.shared.info import Info
 from app.graphql.shared.inputs import draft_of
-from app.graphql.shared.payloads import INPUT, expected_errors, no_errors, none_of, storable
+from app.graphql.shared.payloads import INPUT, Payload, mutation, null_on_error
+from app.graphql.shared.storability import storable
 from app.graphql.webhooks.inputs import CreateWebhookInput, DeleteWebhookInput
 from app.graphql.webhooks.types import Webhook
 from app.services import webhooks
 
 
 @strawberry.type(description="Outcome of createWebhook.")
-class CreateWebhookPayload:
-    webhook: Webhook | None = none_of("The new webhook")
-    secret: str | None = none_of("What calls are signed with; it is told this once only")
-    errors: list[UserError] = no_errors()
+class CreateWebhookPayload(Payload):
+    webhook: Webhook | None = null_on_error("The new webhook")
+    secret: str | None = null_on_error("What calls are signed with; it is told this once only")
 
 
 @strawberry.type(description="Outcome of deleteWebhook.")
-class DeleteWebhookPayload:
-    deleted_webhook_id: strawberry.ID | None = none_of("Global id of the webhook which is gone")
-    errors: list[UserError] = no_errors()
+class DeleteWebhookPayload(Payload):
+    deleted_webhook_id: strawberry.ID | None = null_on_error("Global id of the webhook which is gone")
 
 
 @strawberry.type(description="Changes of webhooks.")
 class WebhookMutation:
-    @strawberry.mutation(description="Let another system run a pipeline by signed calls.")
-    @expected_errors
+    @mutation("Let another system run a pipeline by signed calls.")
     async def create_webhook(
         self, info: Info, request: Annotated[CreateWebhookInput, INPUT]
     ) -> CreateWebhookPayload:
@@ -40,12 +37,10 @@ class WebhookMutation:
         pipeline_id = required_key(request.pipeline_id, "Pipeline", "pipelineId")
         name = storable(draft_of(request))["name"]
         webhook_id, secret = await webhooks.create_webhook(context.engine, pipeline_id, name)
-        context.forget_loaded()
-        webhook = await context.loaders.webhook_by_id.load(webhook_id)
+        webhook = await context.fresh_loaders().webhook_by_id.load(webhook_id)
         return CreateWebhookPayload(webhook=webhook, secret=secret)
 
-    @strawberry.mutation(description="Delete a webhook: calls are refused from now on.")
-    @expected_errors
+    @mutation("Delete a webhook: calls are refused from now on.")
     async def delete_webhook(
         self, info: Info, request: Annotated[DeleteWebhookInput, INPUT]
     ) -> DeleteWebhookPayload:

@@ -8,13 +8,13 @@ from app.compiled_graphql.reading import reads_only
 from app.database.reads import selections
 from app.graphql.shared.connections import Connection
 from app.graphql.shared.info import Info
-from app.graphql.shared.roots import NodeId, newest_first, node_or_none
+from app.graphql.shared.roots import NodeId, node_or_none, root_list
 from app.graphql.webhooks.types import Webhook
 
 
 @strawberry.type(description="Reads of webhooks.")
 class WebhookQuery:
-    webhooks: Connection[Webhook] = newest_first(
+    webhooks: Connection[Webhook] = root_list(
         Webhook, selections.WEBHOOKS, "All webhooks of all pipelines, newest first."
     )
 
