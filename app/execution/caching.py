@@ -82,7 +82,7 @@ class StageCache:
                 last = await cache.last_execution(connection, this)
                 return CacheMiss(MissReason.FIRST) if last is None else changed_since(last.key, key)
             outputs = await cache.outputs_of(connection, source)
-        if await self._are_there(outputs) and await cache_hits.take_over(
+        if await self._are_there(outputs) and await cache_hits.reuse_result(
             self.engine, self.notifier, attempt.key, source.stage_run_id, digest
         ):
             return None

@@ -29,7 +29,7 @@ from app.execution.failures import isolated, log_failure
 from app.execution.paths import WorkerHome
 from app.notifications.postgres import PostgresNotifier
 from app.notifications.topics import WORK
-from app.services.state import attempt_reports, claims
+from app.services.state import claims, losses, stop_requests, unschedulable
 from app.storage.disk import DiskReserve
 
 logger = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ class Supervisor:
         if work.pending_runs and has_room:
             await self._start_runs()
         if work.unfit_stages:
-            await self._refuse_unfit_stages()
+            await self._fail_unschedulable_stages()
         if has_room and (work.ready_stages or work.pending_runs):
             await self._claim_stages(tasks)
         retry = work.seconds_to_next_retry
@@ -221,9 +221,9 @@ class Supervisor:
             pass
 
     async def _stop_overdue_runs(self) -> None:
-        for run_id in await attempt_reports.overdue_runs(self._engine):
+        for run_id in await stop_requests.overdue_runs(self._engine):
             with isolated(logger, f"stop run {run_id}"):
-                await attempt_reports.stop_overdue_run(self._engine, self._notifier, run_id)
+                await stop_requests.stop_overdue_run(self._engine, self._notifier, run_id)
 
     async def _stop_attempts(self) -> None:
         """Tells runners what the rows say, again and again until they have ended: a signal may be lost."""
@@ -244,7 +244,7 @@ class Supervisor:
                 await self._give_up(key)
 
     async def _give_up(self, key: AttemptKey) -> None:
-        if await claims.declare_lost(
+        if await losses.declare_lost(
             self._engine,
             self._notifier,
             self._id,
@@ -254,13 +254,13 @@ class Supervisor:
         ):
             logger.warning("attempt %s is lost: its host is silent", key)
 
-    async def _refuse_unfit_stages(self) -> None:
+    async def _fail_unschedulable_stages(self) -> None:
         lost_after_seconds = self._limits.lost_after_seconds
         async with self._engine.connect() as connection:
             found = await unfit_stages(connection, lost_after_seconds)
         for run_id, stage_run_id in found:
             with isolated(logger, f"refuse stage run {stage_run_id}"):
-                await claims.refuse_unfit_stage(
+                await unschedulable.fail_unschedulable_stage(
                     self._engine, self._notifier, self._id, run_id, stage_run_id, lost_after_seconds
                 )
 

@@ -13,8 +13,8 @@ from app.domain.events import ENGINE
 from app.domain.specs import Concurrency, ConcurrencyPolicy
 from app.domain.vocabulary import RunStatus
 from app.errors import Conflict
-from app.services.state.attempt_reports import cancel
 from app.services.state.run_transaction import lock_run
+from app.services.state.stop_requests import cancel
 
 
 async def enter(

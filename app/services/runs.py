@@ -25,7 +25,7 @@ from app.notifications.topics import RUNS, WORK, run_topic
 from app.services import concurrency
 from app.services.checks import check_all, check_tags, check_text, problems_of, refuse, told_of
 from app.services.pipelines import active_stages, is_kept, load_draft
-from app.services.state import attempt_reports
+from app.services.state import stop_requests
 from app.services.state.new_runs import insert_run
 
 NOTES_LIMIT = 100_000
@@ -189,7 +189,7 @@ async def cancel_run(
     """Asks for the end of a run in the name of ``actor``; ``NOT_CANCELLABLE`` when it has ended already."""
     check_all(partial(check_text, "reason", reason, 10_000), partial(check_text, "cancelledBy", actor, 255))
     actor = actor or TriggerType.API.value
-    if not await attempt_reports.request_cancel(engine, notifier, run_id, actor=actor, reason=reason):
+    if not await stop_requests.request_cancel(engine, notifier, run_id, actor=actor, reason=reason):
         raise DomainError(
             "the cancel came too late: the run has already ended and stays as it is",
             path=("runId",),

@@ -15,7 +15,7 @@ from app.domain.outcomes import AttemptOutcome
 from app.domain.retry import LOST_LIMIT
 from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
 from app.services.runs import cancel_run
-from app.services.state import attempt_reports
+from app.services.state import stop_requests
 from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, output, stage
 
 EVIDENCE = {"peakProcessCount": 2}
@@ -69,7 +69,7 @@ async def timed_out(by_hand: ByHand) -> uuid.UUID:
     run_id = await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
     await by_hand.expire(run_id)
-    await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
+    await stop_requests.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     await by_hand.fail(row, proven(STOPPED))
     return run_id
 
@@ -79,7 +79,7 @@ async def waited_too_long(by_hand: ByHand) -> uuid.UUID:
     run_id = await by_hand.queue(pipeline_id, run_config={"queueTimeout": 60})
     past = sa.update(pipeline_runs).values(queue_deadline_at=sa.func.now())
     await by_hand.execute(past.where(pipeline_runs.c.id == run_id))
-    await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
+    await stop_requests.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     return run_id
 
 

@@ -20,7 +20,7 @@ from app.domain.stage_reports import MetricPoint
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.execution import worker
 from app.services.samples import Offsets, Report, store_reports
-from app.services.state import claims
+from app.services.state import claims, losses, unschedulable
 from tests.services.conftest import ByHand, key_of, output, stage
 
 LOST_AFTER_SECONDS = 600.0
@@ -49,7 +49,7 @@ async def declare_all_lost(by_hand: ByHand, judge: uuid.UUID) -> list[bool]:
     async with by_hand.engine.connect() as connection:
         found = await lost_attempts(connection, LOST_AFTER_SECONDS)
     return [
-        await claims.declare_lost(
+        await losses.declare_lost(
             by_hand.engine,
             by_hand.notifier,
             judge,
@@ -89,7 +89,7 @@ async def test_nothing_is_lost_a_moment_too_early(by_hand: ByHand) -> None:
     assert await declare_all_lost(by_hand, judge) == []
     where = AttemptKey(run_id, (await by_hand.stages(run_id))["a"].id, 1)
     limits = {"lost_after_seconds": LOST_AFTER_SECONDS, "lease_seconds": worker.LEASE_SECONDS}
-    assert not await claims.declare_lost(by_hand.engine, by_hand.notifier, judge, where, **limits)
+    assert not await losses.declare_lost(by_hand.engine, by_hand.notifier, judge, where, **limits)
 
 
 async def test_an_attempt_lives_while_any_worker_of_its_host_does(by_hand: ByHand) -> None:
@@ -203,12 +203,14 @@ async def host_of(by_hand: ByHand, worker_id: uuid.UUID) -> uuid.UUID:
     return host_id
 
 
-async def refuse_unfit(by_hand: ByHand) -> list[bool]:
+async def fail_unschedulable(by_hand: ByHand) -> list[bool]:
     async with by_hand.engine.connect() as connection:
         found = await unfit_stages(connection, LOST_AFTER_SECONDS)
     limits = (by_hand.worker_id, LOST_AFTER_SECONDS)
     return [
-        await claims.refuse_unfit_stage(by_hand.engine, by_hand.notifier, limits[0], *where, limits[1])
+        await unschedulable.fail_unschedulable_stage(
+            by_hand.engine, by_hand.notifier, limits[0], *where, limits[1]
+        )
         for where in found
     ]
 
@@ -216,7 +218,7 @@ async def refuse_unfit(by_hand: ByHand) -> list[bool]:
 async def test_a_stage_too_large_for_every_worker_fails_and_says_by_how_much(by_hand: ByHand) -> None:
     run_id = await by_hand.started(stage("huge", resources={"cpus": 1000}), stage("after", ["huge"]))
     assert await by_hand.claim() is None
-    assert await refuse_unfit(by_hand) == [True]
+    assert await fail_unschedulable(by_hand) == [True]
     huge, after = (await by_hand.stages(run_id)).values()
     assert (huge.status, huge.finish_reason) == (StageStatus.FAILED, FinishReason.START_FAILED)
     assert huge.error_message == (
@@ -234,7 +236,7 @@ async def test_a_large_stage_waits_for_a_large_worker_that_may_come_back(
     await other_worker(by_hand, host_id, cpus=2000)
     await silence(by_hand, host_id, silent_seconds)
     await by_hand.started(stage("huge", resources={"cpus": 1000}))
-    assert await refuse_unfit(by_hand) == ([] if waits else [True])
+    assert await fail_unschedulable(by_hand) == ([] if waits else [True])
 
 
 async def test_a_pipeline_runs_no_more_at_once_than_it_allows_and_holds_up_no_other(by_hand: ByHand) -> None:

@@ -16,14 +16,14 @@ from app.database.tables import pipeline_runs
 from app.domain.vocabulary import FinishReason, RunStatus
 from app.errors import Conflict, InvalidInput
 from app.execution import worker
-from app.services.state import attempt_reports
+from app.services.state import stop_requests
 from tests.services.conftest import ByHand, stage, waiters
 
 
 async def test_a_run_that_waits_longer_than_it_may_fails_and_says_so(by_hand: ByHand) -> None:
     pipeline_id = await by_hand.pipeline(stage("a"), stage("b", ["a"]))
     run_id = await by_hand.queue(pipeline_id, run_config={"queueTimeout": 30})
-    assert await attempt_reports.overdue_runs(by_hand.engine) == []
+    assert await stop_requests.overdue_runs(by_hand.engine) == []
     earlier = timedelta(seconds=31)
     runs = pipeline_runs.c
     await by_hand.execute(
@@ -32,14 +32,14 @@ async def test_a_run_that_waits_longer_than_it_may_fails_and_says_so(by_hand: By
         )
     )
     assert await by_hand.begin() is None
-    assert await attempt_reports.overdue_runs(by_hand.engine) == [run_id]
-    assert await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
+    assert await stop_requests.overdue_runs(by_hand.engine) == [run_id]
+    assert await stop_requests.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     run = await by_hand.run(run_id)
     assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.TIMED_OUT)
     assert run.error_message == "the run waited in the queue longer than its queueTimeout of 30 s"
     assert set((await by_hand.statuses(run_id)).values()) == {"CANCELLED"}
     await by_hand.check(run_id)
-    assert not await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
+    assert not await stop_requests.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
 
 
 async def test_a_run_that_began_in_time_has_no_queue_timeout_any_more(by_hand: ByHand) -> None:
@@ -47,14 +47,14 @@ async def test_a_run_that_began_in_time_has_no_queue_timeout_any_more(by_hand: B
     assert await by_hand.begin() == run_id
     past = sa.func.now() - timedelta(seconds=1)
     await by_hand.execute(sa.update(pipeline_runs).values(queue_deadline_at=past))
-    assert await attempt_reports.overdue_runs(by_hand.engine) == []
+    assert await stop_requests.overdue_runs(by_hand.engine) == []
 
 
 async def test_a_run_that_was_started_after_it_was_found_overdue_is_not_stopped(by_hand: ByHand) -> None:
     """Its worker began to wait for the claims lock in time, and got it late."""
     run_id = await by_hand.queue(await by_hand.pipeline(stage("a")), run_config={"queueTimeout": 30})
     assert await by_hand.begin() == run_id
-    assert not await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
+    assert not await stop_requests.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     assert (await by_hand.run(run_id)).status is RunStatus.RUNNING
 
 
@@ -147,7 +147,7 @@ async def test_a_newer_run_takes_the_place_of_older_ones_when_they_have_ended(by
     assert (await by_hand.run(waiting)).status is RunStatus.CANCELLED
     assert (await by_hand.stages(running))["a"].stop_requested_at is not None
     assert await by_hand.begin() is None
-    assert await attempt_reports.request_cancel(
+    assert await stop_requests.request_cancel(
         by_hand.engine, by_hand.notifier, running, actor="ada", reason=None
     )
     await by_hand.complete(at_work)

@@ -18,7 +18,7 @@ from app.domain.retry import LOST_LIMIT
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode
 from app.execution import worker
-from app.services.state import attempt_reports
+from app.services.state import attempt_reports, stop_requests
 from app.services.state.run_transaction import RunTransaction, lock_run, run_transaction
 from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, key_of, output, stage
 
@@ -282,12 +282,12 @@ async def test_cancel_and_start_at_once_agree(by_hand: ByHand) -> None:
 async def test_a_run_past_its_deadline_fails_when_its_last_process_has_ended(by_hand: ByHand) -> None:
     run_id = await by_hand.started(stage("a"), stage("b", ["a"]))
     row = await by_hand.claimed("a")
-    assert await attempt_reports.overdue_runs(by_hand.engine) == []
+    assert await stop_requests.overdue_runs(by_hand.engine) == []
     await by_hand.expire(run_id)
-    assert await attempt_reports.overdue_runs(by_hand.engine) == [run_id]
-    stops = [attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id) for _ in range(3)]
+    assert await stop_requests.overdue_runs(by_hand.engine) == [run_id]
+    stops = [stop_requests.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id) for _ in range(3)]
     assert sorted(await asyncio.gather(*stops)) == [False, False, True]
-    assert await attempt_reports.overdue_runs(by_hand.engine) == []
+    assert await stop_requests.overdue_runs(by_hand.engine) == []
     await by_hand.fail(row, STOPPED)
     run, stages = await by_hand.run(run_id), await by_hand.stages(run_id)
     assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.TIMED_OUT)
@@ -302,8 +302,8 @@ async def test_a_cancelled_run_does_not_reach_its_deadline_any_more(by_hand: ByH
     row = await by_hand.claimed("a")
     await by_hand.cancel(run_id)
     await by_hand.expire(run_id)
-    assert await attempt_reports.overdue_runs(by_hand.engine) == []
-    assert not await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
+    assert await stop_requests.overdue_runs(by_hand.engine) == []
+    assert not await stop_requests.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     await by_hand.fail(row, STOPPED)
     assert (await by_hand.run(run_id)).status is RunStatus.CANCELLED
 

@@ -1,7 +1,9 @@
-"""The door for status changes, with ``services.claiming`` and ``services.caching``: every move is made with its event.
+"""What the worker that drives an attempt reports about it, as moves of the stage run.
 
-Each function is one transaction. It answers False (or None) when the row has already moved on, because somebody
-else was faster or the report is of an old attempt: the caller then drops the work.
+claimed -> running -> collecting -> COMPLETED; from any active phase back to ready (retry), or to FAILED or CANCELLED.
+
+Each function is one transaction. It answers False when the row has already moved on, because another worker was
+faster or the report is of an old attempt: the caller then drops the report.
 """
 
 from __future__ import annotations
@@ -15,17 +17,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.claims import is_overdue
-from app.database.tables import pipeline_runs, stage_attempts, stage_runs
+from app.database.tables import stage_attempts, stage_runs
 from app.domain import messages
 from app.domain.attempts import AttemptKey
 from app.domain.events import EventKind
-from app.domain.moves import ACTIVE_PHASES, RUN_FINAL
+from app.domain.moves import ACTIVE_PHASES
 from app.domain.outcomes import AttemptOutcome, cause_of_success, explain
 from app.domain.retry import LOST_LIMIT
 from app.domain.specs import retry_from_json
 from app.domain.text import clean_json, clean_text
-from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
+from app.domain.vocabulary import FinishReason, Phase, StageStatus
 from app.notifications.notifier import Notifier
 from app.services.state import consequences
 from app.services.state.attempt_records import close_attempt, figures, update_attempt
@@ -243,58 +244,3 @@ async def _schedule_retry(
         errorMessage=message,
         waitSeconds=round(wait_seconds, 3),
     )
-
-
-async def request_cancel(
-    engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID, *, actor: str, reason: str | None
-) -> bool:
-    """Writes down that the run is to end; what has not begun ends now, what runs is stopped by its supervisor.
-
-    False when the run is final already. Asking twice changes nothing.
-    """
-    async with run_transaction(engine, notifier, run_id) as transaction:
-        return await cancel(transaction, actor=actor, reason=reason)
-
-
-async def cancel(transaction: RunTransaction, *, actor: str, reason: str | None) -> bool:
-    """``request_cancel`` within a transaction of the caller's."""
-    if transaction.run.status in RUN_FINAL:
-        return False
-    if transaction.run.cancel_requested_at is None:
-        transaction.set_run(cancel_requested_at=sa.func.now(), cancel_reason=reason, cancel_actor=actor)
-        cause = messages.cancelled(actor, reason)
-        transaction.record(
-            EventKind.RUN_CANCEL_REQUESTED, status=transaction.run.status, actor=actor, cause=reason or cause
-        )
-        await consequences.stop_stages(transaction, FinishReason.CANCELLED, cause, actor=actor)
-    return True
-
-
-async def stop_overdue_run(engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID) -> bool:
-    """Ends a run that waited or ran longer than it may, unless its end was asked for before."""
-    async with run_transaction(engine, notifier, run_id) as transaction:
-        run = transaction.run
-        if run.finish_reason is not None or run.cancel_requested_at is not None or run.status in RUN_FINAL:
-            return False
-        if not await _is_still_overdue(transaction):
-            return False
-        if run.status is RunStatus.RUNNING:
-            message = messages.over_time(run.timeout_seconds)
-        else:
-            waited = (run.queue_deadline_at - run.created_at).total_seconds()
-            message = messages.waited_too_long(waited)
-        transaction.set_run(finish_reason=FinishReason.TIMED_OUT, error_message=message)
-        await consequences.stop_stages(transaction, FinishReason.TIMED_OUT, message)
-        return True
-
-
-async def _is_still_overdue(transaction: RunTransaction) -> bool:
-    """It may have been started since it was found to wait for too long."""
-    statement = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.id == transaction.run.id, is_overdue())
-    return (await transaction.connection.execute(statement)).first() is not None
-
-
-async def overdue_runs(engine: AsyncEngine) -> list[uuid.UUID]:
-    """Runs past a deadline that nobody has stopped yet."""
-    async with engine.connect() as connection:
-        return list((await connection.execute(sa.select(pipeline_runs.c.id).where(is_overdue()))).scalars())

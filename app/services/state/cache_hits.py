@@ -1,7 +1,6 @@
-"""Completes a stage run by what an earlier execution left, or notes with which key it is executed.
+"""Reuse of an earlier execution's results (claimed -> COMPLETED), and the cache key under which a stage run executes.
 
-Part of the one door to statuses, beside ``services.transitions`` and ``services.claiming``: each function is one
-transaction that compares the attempt with the row, and answers False when the row has moved on.
+Each function is one transaction. It answers False when the attempt is no longer the stage run's current one.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from app.services.state.attempt_records import update_attempt
 from app.services.state.run_transaction import RunTransaction, run_transaction, worker_actor
 
 
-async def take_over(
+async def reuse_result(
     engine: AsyncEngine, notifier: Notifier, attempt: AttemptKey, source_id: uuid.UUID, digest: str
 ) -> bool:
     """claimed -> COMPLETED without a process: the outputs of ``source_id`` count as those of this stage run.

@@ -1,8 +1,4 @@
-"""What follows when a stage run ends: dependents get ready or are skipped, the run may end.
-
-Part of the one door: only ``services.transitions``, ``services.claiming`` and ``services.caching`` call these, in their
-transactions.
-"""
+"""What follows in the same transaction when a stage run ends: dependents get ready or are SKIPPED, the run may end."""
 
 from __future__ import annotations
 
@@ -65,14 +61,14 @@ async def finish_stage(
         reusedFromId=_text(values.get("reused_from_id")),
     )
     transaction.count_final(status)
-    await _settle(transaction, stage, status)
+    await _apply_consequences(transaction, stage, status)
 
 
 def _text(stage_run_id: uuid.UUID | None) -> str | None:
     return None if stage_run_id is None else str(stage_run_id)
 
 
-async def _settle(transaction: RunTransaction, stage: sa.Row[Any], status: StageStatus) -> None:
+async def _apply_consequences(transaction: RunTransaction, stage: sa.Row[Any], status: StageStatus) -> None:
     if status is StageStatus.COMPLETED or (status is StageStatus.FAILED and stage.allow_failure):
         await _ready_dependents(transaction, stage)
     else:

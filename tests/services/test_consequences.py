@@ -21,7 +21,7 @@ from app.domain.outcomes import AttemptOutcome
 from app.domain.vocabulary import FinishReason, Phase, RunStatus
 from app.errors import DomainError
 from app.services.pipelines import update_pipeline
-from app.services.state import attempt_reports
+from app.services.state import stop_requests
 from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, draft, key_of, stage
 
 DIAMOND = (stage("a"), stage("b", ["a"]), stage("c", ["a"]), stage("d", ["b", "c"]))
@@ -99,7 +99,7 @@ async def test_a_stage_is_asked_to_stop_once_and_keeps_the_first_reason(by_hand:
     a, b = await by_hand.claimed("a"), await by_hand.claimed("b")
     await by_hand.fail(a)
     await by_hand.expire(run_id)
-    assert await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
+    assert await stop_requests.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     kinds = [event.kind for event in await by_hand.events(run_id)]
     assert kinds.count("STAGE_STOP_REQUESTED") == 1
     await by_hand.fail(b, STOPPED)
@@ -130,7 +130,7 @@ async def test_a_driver_of_what_is_collected_sees_that_the_time_of_the_run_is_ov
     await by_hand.run_stage(a)
     await by_hand.collect(a)
     await by_hand.expire(run_id)
-    assert await attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
+    assert await stop_requests.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     async with by_hand.engine.connect() as connection:
         attempt = await attempt_in_hand(connection, str(key_of(a)))
     assert attempt is not None
@@ -270,7 +270,7 @@ class RandomRun:
             (mood["cancel"], lambda: by_hand.cancel(self.run_id)),
             (
                 mood["expire"],
-                lambda: attempt_reports.stop_overdue_run(by_hand.engine, by_hand.notifier, self.run_id),
+                lambda: stop_requests.stop_overdue_run(by_hand.engine, by_hand.notifier, self.run_id),
             ),
             (1, lambda: update_pipeline(by_hand.engine, self._pipeline_id, self._draft)),
         ]
