@@ -46,7 +46,7 @@ class StageCache:
         if attempt.is_asked_to_stop:
             return False
         key, may_use = await self._key(attempt), attempt.spec["cache"]["use"]
-        miss = await self._take_over(attempt, key) if may_use else CacheMiss(MissReason.BYPASSED)
+        miss = await self._reuse_result(attempt, key) if may_use else CacheMiss(MissReason.BYPASSED)
         if miss is None:
             return True
         await cache_hits.note_miss(self.engine, self.notifier, attempt.key, key, miss)
@@ -73,7 +73,7 @@ class StageCache:
         except FilesUnreadable:
             return None
 
-    async def _take_over(self, attempt: Attempt, key: dict[str, Any]) -> CacheMiss | None:
+    async def _reuse_result(self, attempt: Attempt, key: dict[str, Any]) -> CacheMiss | None:
         """None when an earlier execution stands in."""
         digest, this = digest_of(key), attempt.stage_run_id
         async with self.engine.connect() as connection:

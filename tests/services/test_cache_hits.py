@@ -21,7 +21,7 @@ from app.domain.cache.misses import CacheMiss, MissReason
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode
 from app.services.run_records import delete_run
-from app.services.state.cache_hits import note_miss, take_over, withdraw_key
+from app.services.state.cache_hits import note_miss, reuse_result, withdraw_key
 from tests.services.conftest import LOST, ByHand, output, stage, waiters
 
 KEY = {"params": {"lr": 0.1}, "files": {"train.py": "1" * 64}}
@@ -60,8 +60,8 @@ class Cached:
     async def note(self, row: sa.Row[Any]) -> bool:
         return await note_miss(self.by_hand.engine, self.by_hand.notifier, key_of(row), KEY, FIRST)
 
-    async def take_over(self, row: sa.Row[Any]) -> bool:
-        return await take_over(
+    async def reuse_result(self, row: sa.Row[Any]) -> bool:
+        return await reuse_result(
             self.by_hand.engine, self.by_hand.notifier, key_of(row), self.source.id, DIGEST
         )
 
@@ -90,7 +90,7 @@ def cached(by_hand: ByHand) -> Cached:
 async def test_a_stage_run_that_takes_over_is_completed_like_its_source(cached: Cached) -> None:
     source = await cached.execute()
     row = await cached.claim()
-    assert await cached.take_over(row)
+    assert await cached.reuse_result(row)
     hit = await cached.now(row)
     assert (hit.phase, hit.status, hit.cache_hit) == (Phase.FINAL, StageStatus.COMPLETED, True)
     assert (hit.reused_from_id, hit.finish_reason) == (source.id, FinishReason.EXITED)
@@ -102,7 +102,7 @@ async def test_a_stage_run_that_takes_over_is_completed_like_its_source(cached: 
 async def test_dependents_of_a_hit_get_ready_and_find_the_files_of_its_source(cached: Cached) -> None:
     await cached.execute()
     row = await cached.claim()
-    await cached.take_over(row)
+    await cached.reuse_result(row)
     report = await cached.by_hand.claimed("report")
     async with cached.by_hand.engine.connect() as connection:
         files = await inputs_of(connection, report.depends_on)
@@ -114,7 +114,7 @@ async def test_dependents_of_a_hit_get_ready_and_find_the_files_of_its_source(ca
 
 async def test_a_hit_is_no_source_but_leads_to_the_execution_it_came_from(cached: Cached) -> None:
     source = await cached.execute()
-    await cached.take_over(await cached.claim())
+    await cached.reuse_result(await cached.claim())
     await cached.by_hand.complete_all()
     row = await cached.claim()
     found = await cached.found(row)
@@ -129,7 +129,7 @@ async def test_a_hit_in_a_later_attempt_is_no_source_either(cached: Cached) -> N
     row = await cached.claim()
     await cached.note(row)
     await cached.by_hand.fail(row, LOST)
-    assert await cached.take_over(await cached.by_hand.claimed("train"))
+    assert await cached.reuse_result(await cached.by_hand.claimed("train"))
     await cached.by_hand.complete_all()
     hit = await cached.now(row)
     assert (hit.cache_hit, hit.cache_key, hit.cache_parts, hit.cache_miss) == (True, None, None, None)
@@ -185,7 +185,7 @@ async def test_a_cancel_that_came_before_wins(cached: Cached) -> None:
     await cached.execute()
     row = await cached.claim()
     await cached.by_hand.cancel(row.pipeline_run_id)
-    assert not await cached.take_over(row)
+    assert not await cached.reuse_result(row)
     assert not await cached.note(row)
     assert (await cached.now(row)).phase is Phase.CLAIMED
     await cached.by_hand.check(row.pipeline_run_id)
@@ -194,7 +194,7 @@ async def test_a_cancel_that_came_before_wins(cached: Cached) -> None:
 async def test_a_cancel_that_came_later_leaves_the_hit_completed(cached: Cached) -> None:
     await cached.execute()
     row = await cached.claim()
-    assert await cached.take_over(row)
+    assert await cached.reuse_result(row)
     await cached.by_hand.cancel(row.pipeline_run_id)
     assert await cached.by_hand.statuses(row.pipeline_run_id) == {"train": "COMPLETED", "report": "CANCELLED"}
     await cached.by_hand.check(row.pipeline_run_id)
@@ -204,7 +204,7 @@ async def test_of_a_cancel_and_a_hit_at_the_same_moment_exactly_one_decides(cach
     await cached.execute()
     for _ in range(10):
         row = await cached.claim()
-        hit, _ = await asyncio.gather(cached.take_over(row), cached.by_hand.cancel(row.pipeline_run_id))
+        hit, _ = await asyncio.gather(cached.reuse_result(row), cached.by_hand.cancel(row.pipeline_run_id))
         now = await cached.now(row)
         assert now.cache_hit == hit
         assert (now.status is StageStatus.COMPLETED) == hit
@@ -217,26 +217,26 @@ async def test_an_attempt_that_was_given_up_takes_nothing_over(cached: Cached) -
     await cached.execute()
     row = await cached.claim()
     await cached.by_hand.fail(row, LOST)
-    assert not await cached.take_over(row)
+    assert not await cached.reuse_result(row)
     assert not await cached.note(row)
     again = await cached.by_hand.claimed("train")
     assert again.attempt_number == 2
-    assert not await cached.take_over(row)
-    assert await cached.take_over(again)
-    assert not await cached.take_over(again)
+    assert not await cached.reuse_result(row)
+    assert await cached.reuse_result(again)
+    assert not await cached.reuse_result(again)
 
 
 async def test_a_process_that_runs_is_not_overtaken(cached: Cached) -> None:
     await cached.execute()
     row = await cached.claim()
     await cached.by_hand.run_stage(row)
-    assert not await cached.take_over(row)
+    assert not await cached.reuse_result(row)
 
 
 async def test_a_run_somebody_took_over_from_can_not_be_deleted(cached: Cached) -> None:
     source = await cached.execute()
     row = await cached.claim()
-    await cached.take_over(row)
+    await cached.reuse_result(row)
     await cached.by_hand.complete_all()
     with pytest.raises(DomainError) as refusal:
         await delete_run(cached.by_hand.engine, cached.by_hand.notifier, source.pipeline_run_id)
@@ -249,7 +249,7 @@ async def test_a_source_that_was_deleted_meanwhile_is_not_taken_over(cached: Cac
     source = await cached.execute()
     row = await cached.claim()
     await delete_run(cached.by_hand.engine, cached.by_hand.notifier, source.pipeline_run_id)
-    assert not await cached.take_over(row)
+    assert not await cached.reuse_result(row)
     assert await cached.note(row)
 
 
@@ -262,8 +262,8 @@ async def test_a_source_that_is_being_deleted_is_not_waited_for(cached: Cached) 
             sa.select(stage_runs.c.id).where(stage_runs.c.id == source.id).with_for_update()
         )
         with anyio.fail_after(10):
-            assert not await cached.take_over(row)
-    assert await cached.take_over(row)
+            assert not await cached.reuse_result(row)
+    assert await cached.reuse_result(row)
 
 
 async def test_a_source_that_is_being_taken_over_outlives_who_wants_to_delete_it(cached: Cached) -> None:
@@ -274,7 +274,7 @@ async def test_a_source_that_is_being_taken_over_outlives_who_wants_to_delete_it
         # Both wait: the one that takes over for this row with the source in its hands, the other for the source.
         pipeline = sa.select(pipelines.c.id).where(pipelines.c.id == cached.pipeline_id)
         await holding.execute(pipeline.with_for_update())
-        taking = asyncio.create_task(cached.take_over(row))
+        taking = asyncio.create_task(cached.reuse_result(row))
         await waiters(cached.by_hand, 1)
         deleting = asyncio.create_task(delete_run(engine, notifier, source.pipeline_run_id))
         await waiters(cached.by_hand, 2)
@@ -286,7 +286,7 @@ async def test_a_source_that_is_being_taken_over_outlives_who_wants_to_delete_it
 async def test_the_attempt_of_a_hit_is_closed_without_a_start(cached: Cached) -> None:
     await cached.execute()
     row = await cached.claim()
-    await cached.take_over(row)
+    await cached.reuse_result(row)
     (attempt,) = await cached.by_hand.rows(
         sa.select(stage_attempts).where(stage_attempts.c.stage_run_id == row.id)
     )
@@ -297,7 +297,7 @@ async def test_the_attempt_of_a_hit_is_closed_without_a_start(cached: Cached) ->
 async def test_retention_sees_that_a_run_is_still_needed(cached: Cached) -> None:
     source = await cached.execute()
     row = await cached.claim()
-    await cached.take_over(row)
+    await cached.reuse_result(row)
     async with cached.by_hand.engine.begin() as connection:
         until = await retention.moment_before(connection, -1)
         expired = await retention.expired_runs(connection, retention.OLDEST, until, 10)
