@@ -18,11 +18,21 @@ from graphql import FieldNode, GraphQLSchema, OperationDefinitionNode, build_sch
 from app.cli.program import COMMANDS
 from app.client.pipeline_file import read_pipeline_file
 from app.domain import messages
-from app.domain.input import pipelines as parsing
-from app.domain.input.cache import CACHE_KEYS
+from app.domain.cache_policy import CachePolicy
 from app.domain.input.manifest import DATASET_KEYS, ENTRY_KEYS, MODEL_KEYS, parse_manifest
+from app.domain.keys import keys_of
 from app.domain.moves import LEGAL_RUN_MOVES, LEGAL_STAGE_MOVES, STATUS_OF_PHASE
 from app.domain.outcomes import AttemptOutcome, explain
+from app.domain.retry import RetryPolicy
+from app.domain.specs import (
+    DRAFT_KEYS,
+    STAGE_DRAFT_KEYS,
+    Concurrency,
+    PipelineConfig,
+    Resources,
+    RunConfig,
+    StageConfig,
+)
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.errors import ErrorCode
 from app.execution.launch import stage_environment
@@ -168,15 +178,15 @@ def test_the_first_pipeline_runs_and_reports_what_the_readme_says(mlp_home: Path
 @pytest.mark.parametrize(
     ("title", "keys"),
     [
-        ("Keys of a pipeline", parsing.DRAFT_KEYS),
-        ("Keys of `config` of a pipeline", parsing.PIPELINE_KEYS),
-        ("Keys of a stage", parsing.STAGE_DRAFT_KEYS),
-        ("Keys of `config` of a stage", parsing.STAGE_KEYS),
-        ("Retries", parsing.RETRY_KEYS),
-        ("Resources", parsing.RESOURCE_KEYS),
-        ("Concurrency", parsing.CONCURRENCY_KEYS),
-        ("Keys of `runConfig`", parsing.RUN_KEYS),
-        ("The cache", CACHE_KEYS),
+        ("Keys of a pipeline", DRAFT_KEYS),
+        ("Keys of `config` of a pipeline", keys_of(PipelineConfig)),
+        ("Keys of a stage", STAGE_DRAFT_KEYS),
+        ("Keys of `config` of a stage", keys_of(StageConfig)),
+        ("Retries", keys_of(RetryPolicy)),
+        ("Resources", keys_of(Resources)),
+        ("Concurrency", keys_of(Concurrency)),
+        ("Keys of `runConfig`", keys_of(RunConfig)),
+        ("The cache", keys_of(CachePolicy)),
     ],
 )
 def test_every_key_of_a_pipeline_is_listed(title: str, keys: tuple[str, ...]) -> None:

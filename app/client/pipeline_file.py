@@ -9,7 +9,8 @@ from typing import Any
 
 from app.client import yaml_text
 from app.client.errors import Refused
-from app.domain.input.pipelines import DRAFT_KEYS, STAGE_DRAFT_KEYS, parse_pipeline
+from app.domain.input.pipelines import parse_pipeline
+from app.domain.specs import DRAFT_KEYS, STAGE_DRAFT_KEYS
 from app.errors import DomainError, InvalidInput
 
 SIZE_LIMIT_BYTES = 1_000_000

@@ -99,6 +99,12 @@ class StorageType(enum.StrEnum):
     AZURE = "AZURE"
 
 
+class ExecutorType(enum.StrEnum):
+    """What executes the attempts of a stage."""
+
+    LOCAL = "LOCAL"
+
+
 class StageType(enum.StrEnum):
     """What a stage does; CUSTOM needs a custom name."""
 

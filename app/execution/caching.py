@@ -26,7 +26,7 @@ from app.storage.base import ArtifactStore, BlobNotFound
 
 def has_cache(attempt: Attempt) -> bool:
     """Whether the stage asked for it."""
-    return attempt.spec.get("cache") is not None
+    return attempt.config.cache is not None
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class StageCache:
         """
         if attempt.is_asked_to_stop:
             return False
-        key, may_use = await self._key(attempt), attempt.spec["cache"]["use"]
+        key, may_use = await self._key(attempt), attempt.config.cache is None or attempt.config.cache.use
         miss = await self._reuse_result(attempt, key) if may_use else CacheMiss(MissReason.BYPASSED)
         if miss is None:
             return True
@@ -64,7 +64,7 @@ class StageCache:
         async with self.engine.connect() as connection:
             inputs = await inputs_of(connection, attempt.depends_on)
         return cache_key(
-            attempt.spec, files, [(file.dependency, file.relative_path, file.sha256) for file in inputs]
+            attempt.config, files, [(file.dependency, file.relative_path, file.sha256) for file in inputs]
         )
 
     async def _files_now(self, attempt: Attempt) -> dict[str, str] | None:
@@ -103,4 +103,4 @@ class StageCache:
 
 
 async def _digests(attempt: Attempt) -> dict[str, str]:
-    return await to_thread.run_sync(digests_of_declared, attempt.spec, abandon_on_cancel=True)
+    return await to_thread.run_sync(digests_of_declared, attempt.config, abandon_on_cancel=True)

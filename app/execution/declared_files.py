@@ -6,11 +6,11 @@ import glob
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePath
-from typing import Any
 
+from app.domain.specs import StageConfig
 from app.errors import DomainError
 
 FILES_LIMIT = 2_000
@@ -24,15 +24,15 @@ class FilesUnreadable(DomainError):
     """The files a stage declares can't be found or read, so that it has no cache key."""
 
 
-def digests_of_declared(spec: Mapping[str, Any]) -> dict[str, str]:
+def digests_of_declared(config: StageConfig) -> dict[str, str]:
     """SHA-256 by path: of what ``cache.files`` matches, or, if that was left out, of the files the command names.
 
     Blocks as long as it takes to read them. Raises ``FilesUnreadable``.
     """
-    patterns = spec["cache"]["files"]
+    patterns = None if config.cache is None else config.cache.files
     # An attempt without a working folder begins in an empty one, where only an absolute path can name a file.
-    folder = Path(spec["workdir"] or "/nonexistent")
-    named = _named_by(spec["command"], folder) if patterns is None else _matched_by(patterns, folder)
+    folder = Path(config.workdir or "/nonexistent")
+    named = _named_by(config.command, folder) if patterns is None else _matched_by(patterns, folder)
     return {_printable(name): _digest(folder / name) for name in sorted(set(named))}
 
 
@@ -42,7 +42,7 @@ def _named_by(command: Sequence[str], folder: Path) -> Iterator[str]:
 
 def _words(command: Sequence[str]) -> Sequence[str]:
     """Arguments; of a shell line its words, without the signs that separate and redirect."""
-    if PurePath(command[0]).name not in _SHELLS or command[1:2] != ["-c"]:
+    if PurePath(command[0]).name not in _SHELLS or [*command[1:2]] != ["-c"]:
         return command
     text = " ".join(command[2:])
     line = shlex.shlex(text, posix=True, punctuation_chars=True)

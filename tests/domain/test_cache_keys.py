@@ -10,6 +10,8 @@ import pytest
 
 from app.domain.cache.keys import KeyPart, cache_key, digest_of, key_changes
 from app.domain.cache.misses import CHANGES_LIMIT, CacheMiss, MissReason, changed_since
+from app.domain.keys import from_json
+from app.domain.specs import StageConfig
 
 SPEC: dict[str, Any] = {
     "command": ["python", "train.py"],
@@ -23,8 +25,11 @@ FILES = {"train.py": "f" * 64}
 INPUTS = [("split", "datasets/d.csv", "1" * 64)]
 
 
+CONFIG = from_json(StageConfig, SPEC)
+
+
 def key(**changes: Any) -> dict[str, Any]:
-    return cache_key({**deepcopy(SPEC), **changes}, FILES, INPUTS)
+    return cache_key(from_json(StageConfig, {**deepcopy(SPEC), **changes}), FILES, INPUTS)
 
 
 def summaries(after: dict[str, Any]) -> list[str]:
@@ -67,14 +72,17 @@ CHANGED: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
         lambda: key(cache={"version": "2", "files": None, "use": True}),
         ['version changed from "" to "2"'],
     ),
-    "file": (lambda: cache_key(SPEC, {"train.py": "e" * 64}, INPUTS), ["file train.py changed"]),
-    "no file": (lambda: cache_key(SPEC, {}, INPUTS), ["file train.py was removed"]),
+    "file": (
+        lambda: cache_key(CONFIG, {"train.py": "e" * 64}, INPUTS),
+        ["file train.py changed"],
+    ),
+    "no file": (lambda: cache_key(CONFIG, {}, INPUTS), ["file train.py was removed"]),
     "input": (
-        lambda: cache_key(SPEC, FILES, [("split", "datasets/d.csv", "2" * 64)]),
+        lambda: cache_key(CONFIG, FILES, [("split", "datasets/d.csv", "2" * 64)]),
         ["input split/datasets/d.csv changed"],
     ),
     "more inputs": (
-        lambda: cache_key(SPEC, FILES, [*INPUTS, ("clean", "x", "3" * 64)]),
+        lambda: cache_key(CONFIG, FILES, [*INPUTS, ("clean", "x", "3" * 64)]),
         ["input clean/x was added"],
     ),
 }

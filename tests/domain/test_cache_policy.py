@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.cache.policy import CachePolicy
-from app.domain.input.cache import PATTERNS_LIMIT
+from app.domain.cache_policy import PATTERNS_LIMIT, CachePolicy
 from app.domain.input.pipelines import parse_pipeline, parse_run_config
 from app.domain.specs import RunConfig, execution_spec
 from app.errors import ErrorCode, InvalidInput
@@ -85,8 +84,8 @@ def test_files_need_a_working_folder_to_be_relative_to() -> None:
 
 
 def test_a_run_uses_the_cache_unless_it_says_no() -> None:
-    assert parse_run_config(None, []).use_cache
-    assert not parse_run_config({"cache": False}, []).use_cache
+    assert parse_run_config(None, []).cache
+    assert not parse_run_config({"cache": False}, []).cache
     with pytest.raises(InvalidInput, match=r"runConfig\.cache: must be true or false, not a text"):
         parse_run_config({"cache": "no"}, [])
 
@@ -94,7 +93,7 @@ def test_a_run_uses_the_cache_unless_it_says_no() -> None:
 def test_an_attempt_knows_the_policy_and_whether_its_run_uses_it() -> None:
     spec = parse_pipeline(draft({"version": "2", "files": ["a.py"]}))
     stage = spec.stages[0]
-    assert execution_spec(spec.config, stage, RunConfig(use_cache=False))["cache"] == {
+    assert execution_spec(spec.config, stage, RunConfig(cache=False))["cache"] == {
         "version": "2",
         "files": ["a.py"],
         "use": False,

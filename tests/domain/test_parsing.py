@@ -12,7 +12,7 @@ import pytest
 
 from app.database import json_codec
 from app.domain.input.pipelines import parse_pipeline, parse_run_config
-from app.domain.specs import PipelineSpec, definition_of
+from app.domain.specs import PipelineSpec, StageOverrides, definition_of
 from app.domain.vocabulary import FinishReason, StageType
 from app.errors import ErrorCode, InvalidInput
 
@@ -429,7 +429,7 @@ def test_a_run_config_overrides_parameters_limit_and_fail_fast() -> None:
         ["train"],
     )
     assert config.params == {"a": 1}
-    assert config.stage_params == {"train": {"b": 2}}
+    assert config.stages == {"train": StageOverrides({"b": 2})}
     assert (config.timeout_seconds, config.fail_fast) == (9, False)
     assert parse_run_config(None, ["train"]) == parse_run_config({}, [])
 

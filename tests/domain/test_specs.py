@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from app.domain.cache_policy import CachePolicy
+from app.domain.keys import from_json, to_json
 from app.domain.retry import RetryPolicy
 from app.domain.specs import (
     PipelineConfig,
+    Resources,
     RunConfig,
     StageConfig,
+    StageOverrides,
     StageSpec,
     execution_spec,
-    retry_from_json,
-    retry_to_json,
+    readable_config,
 )
-from app.domain.vocabulary import FinishReason, StageType
+from app.domain.vocabulary import ExecutorType, FinishReason, StageType
 
 TRAIN = StageSpec("train", StageType.MODEL_TRAINING, None, 0, (), {}, StageConfig(("true",)))
 
@@ -26,7 +31,8 @@ def test_the_nearest_parameter_wins() -> None:
         TRAIN, config=StageConfig(("true",), params={key: 1 for key in every if key != "pipeline"})
     )
     run = RunConfig(
-        params={"run": 2, "stage run": 2}, stage_params={"train": {"stage run": 3}, "other": {"pipeline": 9}}
+        params={"run": 2, "stage run": 2},
+        stages={"train": StageOverrides({"stage run": 3}), "other": StageOverrides({"pipeline": 9})},
     )
     assert execution_spec(pipeline, stage, run)["params"] == {
         "pipeline": 0,
@@ -51,8 +57,51 @@ def test_parameters_replace_each_other_whole() -> None:
     assert execution_spec(pipeline, TRAIN, run)["params"] == {"model": {"depth": 4}}
 
 
-def test_a_retry_policy_survives_its_way_through_json() -> None:
-    policy = RetryPolicy(3, 0.5, 1.5, 9.0, False, frozenset({FinishReason.LOST, FinishReason.EXITED}))
-    assert retry_from_json(retry_to_json(policy)) == policy
-    assert retry_from_json({}) == RetryPolicy()
-    assert retry_from_json({"on": []}).on == frozenset()
+STORED = {
+    "command": ["python", "train.py"],
+    "env": {"A": "1"},
+    "params": {"lr": 0.1},
+    "timeoutSeconds": 60,
+    "retries": {
+        "limit": 3,
+        "delay": 0.5,
+        "factor": 1.5,
+        "maxDelay": 9,
+        "jitter": False,
+        "on": ["EXITED", "LOST"],
+    },
+    "resources": {"cpus": 2.0, "memoryMb": 512},
+    "executor": "LOCAL",
+    "workdir": "/srv",
+    "cache": {"version": "2", "files": ["a.py"], "use": False},
+}
+"""An execution spec with the spelling that databases hold: it must never change."""
+
+CONFIG = StageConfig(
+    command=("python", "train.py"),
+    env={"A": "1"},
+    params={"lr": 0.1},
+    timeout_seconds=60,
+    retries=RetryPolicy(3, 0.5, 1.5, 9.0, False, frozenset({FinishReason.LOST, FinishReason.EXITED})),
+    resources=Resources(2.0, 512),
+    executor=ExecutorType.LOCAL,
+    workdir="/srv",
+    cache=CachePolicy("2", ("a.py",), use=False),
+)
+
+
+def test_an_execution_spec_is_stored_and_read_back_with_the_spelling_of_older_releases() -> None:
+    assert to_json(CONFIG) == STORED
+    assert from_json(StageConfig, STORED) == CONFIG
+
+
+def test_a_key_that_a_stored_spec_lacks_has_its_default() -> None:
+    assert from_json(StageConfig, {"command": ["true"]}) == StageConfig(("true",))
+    assert from_json(RetryPolicy, {}) == RetryPolicy()
+    assert from_json(RetryPolicy, {"on": []}).on == frozenset()
+
+
+def test_a_damaged_spec_has_no_command_but_can_be_read() -> None:
+    with pytest.raises(TypeError, match="command"):
+        from_json(StageConfig, {})
+    assert readable_config({}) == StageConfig(())

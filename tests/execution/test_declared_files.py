@@ -6,22 +6,20 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from app.domain.cache_policy import CachePolicy
+from app.domain.specs import StageConfig
 from app.execution import declared_files
 from app.execution.declared_files import FilesUnreadable, digests_of_declared
 
 
 def spec(
     folder: Path | None, files: list[str] | None = None, command: tuple[str, ...] = ("true",)
-) -> dict[str, Any]:
-    return {
-        "workdir": folder and str(folder),
-        "command": list(command),
-        "cache": {"version": "", "files": files, "use": True},
-    }
+) -> StageConfig:
+    policy = CachePolicy(files=None if files is None else tuple(files))
+    return StageConfig(command, workdir=folder and str(folder), cache=policy)
 
 
 def write(folder: Path, *names: str) -> None:

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from attempt_harness import Attempts, attempts_below, eventually, living_processes
 
+from app.domain.specs import StageConfig
 from app.domain.vocabulary import FinishReason
 from app.execution.adopt import end_processes
 from app.execution.executors.base import AttemptSpec, AttemptState
@@ -28,6 +29,7 @@ PROJECT = Path(__file__).parents[2]
 LAUNCHER = """
     import asyncio, json, sys, time
     from pathlib import Path
+    from app.domain.specs import StageConfig
     from app.execution.executors.base import AttemptSpec
     from app.execution.executors.local import LocalExecutor
 
@@ -39,7 +41,8 @@ LAUNCHER = """
         while not start_signal.exists():
             await asyncio.sleep(0.001)
         for attempt_id, argv, limits in specs:
-            await executor.launch(AttemptSpec(attempt_id, argv, {"PATH": "/usr/bin:/bin"}, root, **limits))
+            config = StageConfig(argv, env={"PATH": "/usr/bin:/bin"}, workdir=str(root))
+            await executor.launch(AttemptSpec(attempt_id, config, **limits))
         print("launched", flush=True)
         await asyncio.sleep(60)
 
@@ -409,7 +412,7 @@ async def test_a_running_attempt_is_not_forgotten(attempts: Attempts) -> None:
 @pytest.mark.parametrize("attempt_id", ["", "..", "../x", "a/b", "1.1", "X" * 36 + ".1", "0" * 36 + ".1"])
 async def test_an_id_which_is_none_reaches_no_file(tmp_path: Path, attempt_id: str) -> None:
     executor = LocalExecutor(tmp_path / "attempts")
-    spec = AttemptSpec(attempt_id, ["true"], {}, tmp_path)
+    spec = AttemptSpec(attempt_id, StageConfig(("true",), workdir=str(tmp_path)))
     for refused in (executor.launch(spec), executor.cancel(attempt_id), executor.forget(attempt_id)):
         with pytest.raises(ValueError, match="not an attempt id"):
             await refused

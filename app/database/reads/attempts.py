@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.claims import IS_CURRENT, fits_nobody, is_lost
 from app.database.tables import artifacts, pipeline_runs, stage_attempts, stage_runs, workers
 from app.domain.attempts import AttemptKey
+from app.domain.keys import from_json
 from app.domain.moves import ACTIVE_PHASES
+from app.domain.specs import StageConfig
 from app.domain.vocabulary import ArtifactStatus, Phase, RunStatus
 
 
@@ -43,6 +45,11 @@ class Attempt:
     def key(self) -> AttemptKey:
         """What names it in the database."""
         return AttemptKey(self.run_id, self.stage_run_id, self.number)
+
+    @cached_property
+    def config(self) -> StageConfig:
+        """How the stage is executed: its execution spec."""
+        return from_json(StageConfig, self.spec)
 
     @property
     def is_asked_to_stop(self) -> bool:

@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.cache_policy import CachePolicy
+from app.domain.specs import StageConfig
+
 KEY_FORMAT = 1
 """To be raised when the same key comes to mean something else: nothing older is taken over then."""
 
@@ -46,19 +49,19 @@ JsonObject = Mapping[str, Any]
 
 
 def cache_key(
-    spec: JsonObject, files: Mapping[str, str], inputs: Iterable[tuple[str, str, str]]
+    config: StageConfig, files: Mapping[str, str], inputs: Iterable[tuple[str, str, str]]
 ) -> dict[str, Any]:
-    """The key of an attempt with this execution spec.
+    """The key of an attempt that executes this configuration, which has a cache.
 
     ``files`` are digests of the declared files by their paths, ``inputs`` are (dependency, path, digest).
     """
     parts = {
         KeyPart.FORMAT: KEY_FORMAT,
-        KeyPart.VERSION: spec["cache"]["version"],
-        KeyPart.COMMAND: spec["command"],
-        KeyPart.WORKDIR: spec["workdir"],
-        KeyPart.ENVIRONMENT: {name: _sha256(value.encode()) for name, value in spec["env"].items()},
-        KeyPart.PARAMS: spec["params"],
+        KeyPart.VERSION: (config.cache or CachePolicy()).version,
+        KeyPart.COMMAND: list(config.command),
+        KeyPart.WORKDIR: config.workdir,
+        KeyPart.ENVIRONMENT: {name: _sha256(value.encode()) for name, value in config.env.items()},
+        KeyPart.PARAMS: config.params,
         KeyPart.FILES: dict(files),
         KeyPart.INPUTS: {f"{dependency}/{path}": digest for dependency, path, digest in inputs},
     }

@@ -24,7 +24,7 @@ from app.domain.events import EventKind
 from app.domain.moves import ACTIVE_PHASES
 from app.domain.outcomes import AttemptOutcome, cause_of_success, explain
 from app.domain.retry import LOST_LIMIT
-from app.domain.specs import retry_from_json
+from app.domain.specs import readable_config
 from app.domain.text import clean_json, clean_text
 from app.domain.vocabulary import FinishReason, Phase, StageStatus
 from app.notifications.notifier import Notifier
@@ -155,7 +155,7 @@ async def fail_attempt(
     """``attempt_failed`` within a transaction of the caller's; ``actor`` is who says so, if not the runner."""
     actor = actor or worker_actor(stage.worker_id)
     outcome = _as_asked(transaction, stage, outcome)
-    message = clean_text(explain(outcome, stage.spec.get("timeoutSeconds")) or "")
+    message = clean_text(explain(outcome, readable_config(stage.spec).timeout_seconds) or "")
     await publish_outputs(transaction, stage, outputs)
     await close_attempt(transaction, stage, outcome, message)
     if (wait := _retry_wait_seconds(transaction, stage, outcome)) is not None:
@@ -207,7 +207,7 @@ def _retry_wait_seconds(
         return None
     if outcome.reason is FinishReason.LOST:
         return 0.0 if stage.lost_count < LOST_LIMIT else None
-    policy = retry_from_json(stage.spec.get("retries", {}))
+    policy = readable_config(stage.spec).retries
     failures = stage.attempt_number - stage.lost_count
     return policy.wait_seconds(failures, random.random()) if policy.allows(outcome.reason, failures) else None
 

@@ -18,7 +18,7 @@ from app.database import claims
 from app.database.tables import stage_attempts
 from app.domain.attempts import AttemptKey
 from app.domain.events import EventKind
-from app.domain.specs import DEFAULT_EXECUTOR
+from app.domain.specs import readable_config
 from app.domain.vocabulary import Phase, RunStatus, StageStatus
 from app.notifications.notifier import Notifier
 from app.services.state.run_transaction import lock_run, worker_actor
@@ -92,7 +92,7 @@ async def claim_next_stage(
                 worker_id=worker_id,
                 host_id=host_id,
                 # A damaged specification is reported by the worker that drives the attempt, not here.
-                executor=stage.spec.get("executor", DEFAULT_EXECUTOR),
+                executor=readable_config(stage.spec).executor,
             )
         )
         transaction.record(

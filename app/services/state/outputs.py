@@ -16,6 +16,7 @@ from app.database.columns import new_id
 from app.database.tables import artifacts, blobs, datasets, models, stage_runs
 from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.domain.events import EventKind
+from app.domain.specs import readable_config
 from app.domain.text import clean_json, clean_text
 from app.domain.vocabulary import ArtifactStatus, ArtifactType
 from app.services.state.run_transaction import RunTransaction, worker_actor
@@ -168,7 +169,7 @@ async def _insert_models(
             ids[file.key],
             dataclasses.replace(
                 file.model,
-                training_config=file.model.training_config or stage.spec["params"],
+                training_config=file.model.training_config or readable_config(stage.spec).params,
                 metrics={**outputs.metrics, **(file.model.metrics or {})},
             ),
             known_datasets.get(file.model.training_dataset or ""),

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.database.claims import fits_nobody, heard_of_within, lease_is_live
 from app.database.tables import stage_runs, workers
 from app.domain import messages
+from app.domain.specs import readable_config
 from app.domain.vocabulary import FinishReason, Phase, StageStatus
 from app.notifications.notifier import Notifier
 from app.services.state import consequences
@@ -70,8 +71,8 @@ async def _largest_worker(connection: AsyncConnection, lost_after_seconds: float
 
 
 def _asked(stage: sa.Row[Any]) -> tuple[float, int | None]:
-    resources = stage.spec["resources"]
-    return resources["cpus"], resources["memoryMb"]
+    resources = readable_config(stage.spec).resources
+    return resources.cpus, resources.memory_mb
 
 
 def _amount(cpus: float, memory_mb: int | None) -> str:

@@ -1,12 +1,13 @@
-"""Takes typed values out of untyped JSON or YAML, and remembers every problem with its path."""
+"""Takes typed values out of untyped JSON or YAML, and collects every problem with its path."""
 
 from __future__ import annotations
 
 import difflib
+import enum
 import math
 import posixpath
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from app.domain.text import LARGEST_NUMBER, NESTING_LIMIT, SMALLEST_NUMBER, clean_text, is_storable
@@ -16,10 +17,10 @@ RESERVED_ENV_PREFIX = "MLP_"
 OWN_KEY_PREFIX = "x-"
 
 VALUES_LIMIT = 1_000_000
-"""More than any real pipeline has; YAML aliases can spell out more values than there are atoms."""
+"""More than any real pipeline has. A few YAML aliases can expand to more values than memory holds."""
 
 _FOLDER_NAME_LIMIT_BYTES = 255
-# Looking for the word that was meant takes time, so it is done for few words and among few.
+# The search for the word that was meant is slow: it is limited to few problems and few candidates.
 _GUESSES_LIMIT = 50
 _GUESS_AMONG_LIMIT = 200
 _GUESS_LENGTH_LIMIT = 100
@@ -31,15 +32,18 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 Path = tuple[str, ...]
 
 
-class Reader:
-    """Takes typed values out of an untyped tree and remembers what was wrong and where."""
+class Checker:
+    """Takes typed values out of an untyped tree and collects what is wrong, and where.
+
+    After a problem the returned value has the right type, but no meaning.
+    """
 
     def __init__(self) -> None:
         self.problems: list[DomainError] = []
         self._no_mappings: set[Path] = set()
 
     def problem(self, path: Path, message: str) -> None:
-        """Remembers it, unless it lies in something that is no mapping at all: that has been told already."""
+        """Add a problem, unless it lies in something that has been reported as no object at all."""
         if self._no_mappings and any(path[:end] in self._no_mappings for end in range(len(path) + 1)):
             return
         path = tuple(map(clean_text, path))
@@ -48,7 +52,7 @@ class Reader:
         self.problems.append(DomainError(text, path=path, code=ErrorCode.INVALID_SPECIFICATION))
 
     def meant(self, word: str, known: Collection[str], likeness: float = 0.6) -> str | None:
-        """The known word that ``word`` probably is a slip of; none when looking would take too long."""
+        """The known word that ``word`` is probably a slip of; None also when the search would take too long."""
         crowded = len(self.problems) > _GUESSES_LIMIT or len(known) > _GUESS_AMONG_LIMIT
         if crowded or len(word) > _GUESS_LENGTH_LIMIT:
             return None
@@ -57,9 +61,9 @@ class Reader:
     def mapping(
         self, value: Any, path: Path, known: Collection[str] = (), around: Collection[str] = ()
     ) -> Mapping[str, Any]:
-        """An object. With ``known`` keys it may have no others, but for those of the user's own, ``x-…``.
+        """An object. If ``known`` keys are given, any other key must begin with ``x-``.
 
-        ``around``: the keys of the object which holds this one, where a key may have been meant to be.
+        ``around``: the keys of the object that holds this one. A key that belongs there gets a message that says so.
         """
         if value is None:
             return {}
@@ -82,12 +86,12 @@ class Reader:
         return f"the keys here are {', '.join(known)}"
 
     def _key_meant(self, key: str, known: Collection[str]) -> str | None:
-        """People add to a key, or leave out the end of it: ``timeoutSeconds``, ``mem``."""
+        """Also finds keys with something added or left out at the end: ``timeoutSeconds``, ``mem``."""
         extended = (word for word in known if key and (word.startswith(key) or key.startswith(word)))
         return self.meant(key, known) or next(extended, None)
 
     def plain(self, value: Any, path: Path) -> None:
-        """Refuses what can't be stored as JSON: NaN, NUL, lone surrogates, YAML dates, bottomless nesting."""
+        """Refuse what can't be stored as JSON: NaN, NUL, lone surrogates, YAML dates, endless nesting."""
         todo: list[tuple[Any, Path]] = [(value, path)]
         count = 0
         while todo:
@@ -115,6 +119,7 @@ class Reader:
                 self.problem((*where, key), why)
 
     def text(self, value: Any, path: Path, *, limit: int = 255) -> str:
+        """A text of one line with at least one visible character."""
         if not isinstance(value, str):
             self.problem(path, "is missing" if value is None else no_text(value))
             return ""
@@ -128,7 +133,7 @@ class Reader:
         return value
 
     def file_name(self, value: Any, path: Path) -> str:
-        """A name that also serves as the name of a folder."""
+        """A name that can also be the name of a folder."""
         name = self.text(value, path, limit=100)
         if name and (_UNSAFE_IN_PATH.search(name) or name != name.strip() or name[0] in ".-~"):
             self.problem(
@@ -141,37 +146,46 @@ class Reader:
             )
         return name
 
-    def number(
-        self, value: Any, path: Path, *, low: float, high: float, default: float | None = None
-    ) -> float | None:
-        if value is None:
-            return default
+    def texts(self, value: Any, path: Path, *, of: str) -> tuple[str, ...]:
+        """A list of texts without repetitions; ``of`` says in a message what they are: ``stage names``."""
+        is_list = isinstance(value, Sequence) and not isinstance(value, str)
+        if not is_list or not all(isinstance(item, str) for item in value):
+            self.problem(path, f"must be a list of {of}")
+            return ()
+        return tuple(dict.fromkeys(value))
+
+    def choice(self, value: Any, path: Path, *, choices: type[enum.StrEnum]) -> enum.StrEnum:
+        """A member of ``choices``."""
+        members = list(choices)
+        if value not in members:
+            self.problem(path, f"{value!r} is not one of {', '.join(members)}")
+            return members[0]
+        return choices(value)
+
+    def number(self, value: Any, path: Path, *, low: float, high: float) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             self.problem(path, f"must be a number, not {kind_of(value)}")
-            return default
+            return low
         if not low <= value <= high:
             self.problem(path, f"must be between {low:g} and {high:g}, is {value:g}")
         return float(value)
 
-    def whole(self, value: Any, path: Path, *, low: int, high: int, default: int) -> int:
-        if value is None:
-            return default
+    def whole(self, value: Any, path: Path, *, low: int, high: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             self.problem(path, f"must be a whole number, not {kind_of(value)}")
-            return default
+            return low
         if not low <= value <= high:
             self.problem(path, f"must be between {low} and {high}, is {value}")
         return value
 
-    def flag(self, value: Any, path: Path, default: bool) -> bool:
-        if value is None:
-            return default
+    def flag(self, value: Any, path: Path) -> bool:
         if not isinstance(value, bool):
             self.problem(path, f"must be true or false, not {kind_of(value)}")
-            return default
+            return False
         return value
 
     def env(self, value: Any, path: Path) -> dict[str, str]:
+        """Environment variables; numbers become texts."""
         found = {}
         for name, content in self.mapping(value, path).items():
             if not _ENV_NAME.match(name):
@@ -188,9 +202,8 @@ class Reader:
                 found[name] = str(content)
         return found
 
-    def workdir(self, value: Any, path: Path) -> str | None:
-        if value is None:
-            return None
+    def workdir(self, value: Any, path: Path) -> str:
+        """The absolute path of a folder."""
         folder = self.text(value, path, limit=4096)
         if folder and not posixpath.isabs(folder):
             self.problem(
@@ -200,7 +213,7 @@ class Reader:
 
 
 def _why_unstorable(value: Any) -> str | None:
-    """What keeps a single value out of ``jsonb``."""
+    """Why ``jsonb`` can't hold a single value; None if it can."""
     if isinstance(value, str):
         return None if is_storable(value) else "contains a NUL character or a lone surrogate"
     if value is None or isinstance(value, bool):
@@ -214,11 +227,12 @@ def _why_unstorable(value: Any) -> str | None:
 
 
 def no_text(value: Any) -> str:
-    """What is wrong with a value where a text should be."""
+    """The message about a value that should be a text."""
     hint = "; quote it" if isinstance(value, bool | int | float) else ""
     return f"must be a text, not {kind_of(value)}{hint}"
 
 
 def kind_of(value: Any) -> str:
+    """What a message calls the type of a value, or a number itself."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", type(None): "null"}
     return names.get(type(value), f"{value!r}")
