@@ -8,11 +8,9 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from app.domain.specs import StageConfig
 from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState
 from app.execution.executors.local import LocalExecutor
 from app.runner.journal import JournalEvent
@@ -31,17 +29,14 @@ class Attempts:
         self.known.append(f"{uuid.uuid4()}.1")
         return self.known[-1]
 
-    async def prepare(self, *argv: str, **options: Any) -> AttemptSpec:
-        """``options``: fields of ``StageConfig`` or ``AttemptSpec``."""
+    async def prepare(self, *argv: str, **limits: Any) -> AttemptSpec:
         attempt_id = self.new_id()
         folder = await self.executor.prepare(attempt_id)
-        config: dict[str, Any] = {"env": {"PATH": os.environ["PATH"]}, "workdir": str(folder / "work")}
-        for name in options.keys() & {field.name for field in fields(StageConfig)}:
-            config[name] = options.pop(name)
-        return AttemptSpec(attempt_id, StageConfig(argv, **config), **{"grace_seconds": 5, **options})
+        defaults = {"env": {"PATH": os.environ["PATH"]}, "cwd": folder / "work", "grace_seconds": 5}
+        return AttemptSpec(attempt_id, argv, **{**defaults, **limits})
 
-    async def start(self, *argv: str, **options: Any) -> str:
-        spec = await self.prepare(*argv, **options)
+    async def start(self, *argv: str, **limits: Any) -> str:
+        spec = await self.prepare(*argv, **limits)
         assert await self.executor.launch(spec) is AttemptState.RUNNING
         return spec.attempt_id
 
@@ -51,8 +46,8 @@ class Attempts:
         assert state is AttemptState.DONE, self.path(attempt_id, "shim.err").read_text()
         return await self.executor.result(attempt_id)
 
-    async def run(self, *argv: str, **options: Any) -> AttemptResult:
-        return await self.end(await self.start(*argv, **options))
+    async def run(self, *argv: str, **limits: Any) -> AttemptResult:
+        return await self.end(await self.start(*argv, **limits))
 
     async def cancel(self, attempt_id: str) -> AttemptResult:
         await self.executor.cancel(attempt_id)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.reads.attempts import Attempt, InputFile, inputs_of
+from app.domain.units import BYTES_PER_MB
 from app.execution.executors.base import AttemptSpec, Executor
 from app.execution.metric_file import METRICS
 from app.storage.base import ArtifactStore
@@ -41,31 +42,30 @@ async def prepare_attempt(
     Raises OSError or StorageError when an input can't be put in place.
     """
     folder = await executor.prepare(attempt.id)
-    await to_thread.run_sync(_write_params, folder, attempt.config.params)
+    await to_thread.run_sync(_write_params, folder, attempt.spec["params"])
     async with reads.connect() as connection:
         inputs = await inputs_of(connection, attempt.depends_on)
     await _place_inputs(folder / "inputs", inputs, store)
-    config = replace(
-        attempt.config,
-        env=stage_environment(attempt, folder),
-        workdir=attempt.config.workdir or str(folder / "work"),
-        timeout_seconds=_time_left_seconds(attempt),
-    )
+    memory_mb = attempt.spec["resources"]["memoryMb"]
     return AttemptSpec(
         attempt_id=attempt.id,
-        config=config,
+        argv=attempt.spec["command"],
+        env=stage_environment(attempt, folder),
+        cwd=Path(attempt.spec["workdir"] or folder / "work"),
+        timeout_seconds=_time_left_seconds(attempt),
         grace_seconds=limits.grace_seconds,
         log_limit_bytes=limits.log_limit_bytes,
+        memory_limit_bytes=memory_mb * BYTES_PER_MB if memory_mb else None,
     )
 
 
-def _write_params(folder: Path, params: Mapping[str, Any]) -> None:
+def _write_params(folder: Path, params: dict[str, Any]) -> None:
     (folder / "params.json").write_bytes(orjson.dumps(params, option=orjson.OPT_INDENT_2))
 
 
 def _time_left_seconds(attempt: Attempt) -> float | None:
     """The stage's own limit or what is left of the run's, so that both hold while the server is down."""
-    limits = [attempt.config.timeout_seconds] if attempt.config.timeout_seconds else []
+    limits = [attempt.spec["timeoutSeconds"]] if attempt.spec["timeoutSeconds"] else []
     if attempt.seconds_to_deadline is not None:
         limits.append(max(0.1, attempt.seconds_to_deadline))
     return min(limits, default=None)
@@ -95,7 +95,7 @@ def stage_environment(attempt: Attempt, folder: Path) -> dict[str, str]:
         "MLP_METRICS": str(folder / METRICS),
         "MLP_RESULT": str(folder / "stage_result.json"),
     }
-    return {**own, **attempt.config.env, **contract}
+    return {**own, **attempt.spec["env"], **contract}
 
 
 async def _place_inputs(folder: Path, inputs: Sequence[InputFile], store: ArtifactStore) -> None:

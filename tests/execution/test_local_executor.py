@@ -19,7 +19,6 @@ import psutil
 import pytest
 from attempt_harness import Attempts, attempts_below, eventually, living_processes
 
-from app.domain.specs import StageConfig
 from app.domain.vocabulary import FinishReason
 from app.execution.adopt import end_processes
 from app.execution.executors.base import AttemptSpec, AttemptState
@@ -29,7 +28,6 @@ PROJECT = Path(__file__).parents[2]
 LAUNCHER = """
     import asyncio, json, sys, time
     from pathlib import Path
-    from app.domain.specs import StageConfig
     from app.execution.executors.base import AttemptSpec
     from app.execution.executors.local import LocalExecutor
 
@@ -40,9 +38,8 @@ LAUNCHER = """
         print("ready", flush=True)
         while not start_signal.exists():
             await asyncio.sleep(0.001)
-        for attempt_id, argv, config, limits in specs:
-            config = StageConfig(argv, env={"PATH": "/usr/bin:/bin"}, workdir=str(root), **config)
-            await executor.launch(AttemptSpec(attempt_id, config, **limits))
+        for attempt_id, argv, limits in specs:
+            await executor.launch(AttemptSpec(attempt_id, argv, {"PATH": "/usr/bin:/bin"}, root, **limits))
         print("launched", flush=True)
         await asyncio.sleep(60)
 
@@ -57,7 +54,7 @@ async def attempts(tmp_path: Path) -> AsyncIterator[Attempts]:
 
 
 def launcher_process(
-    root: Path, start_signal: Path, specs: list[tuple[str, list[str], dict[str, float], dict[str, float]]]
+    root: Path, start_signal: Path, specs: list[tuple[str, list[str], dict[str, float]]]
 ) -> subprocess.Popen[str]:
     """Another server process, which launches the attempts once the signal file exists, then stays."""
     command = [
@@ -123,7 +120,7 @@ async def test_of_many_servers_which_launch_the_same_attempt_exactly_one_starts_
     attempt_id = attempts.new_id()
     root, start_signal = tmp_path / "attempts", tmp_path / "go"
     starts = tmp_path / "starts"
-    specs = [(attempt_id, ["sh", "-c", f"echo started >> {starts}; sleep 0.3"], {}, {})]
+    specs = [(attempt_id, ["sh", "-c", f"echo started >> {starts}; sleep 0.3"], {})]
     launchers = [launcher_process(root, start_signal, specs) for _ in range(8)]
     try:
         for launcher in launchers:
@@ -174,13 +171,13 @@ async def test_an_attempt_whose_launcher_died_before_the_shim_started_may_be_lau
 async def test_attempts_of_a_killed_server_are_adopted_by_the_next(
     attempts: Attempts, tmp_path: Path
 ) -> None:
-    specs: dict[str, tuple[list[str], dict[str, float], dict[str, float]]] = {
-        "prints": (["bash", "-c", "for i in {1..20}; do echo line $i; sleep 0.05; done"], {}, {}),
-        "fails": (["bash", "-c", "sleep 1; exit 3"], {}, {}),
-        "crashes": (["bash", "-c", "sleep 1; kill -SEGV $$"], {}, {}),
-        "ends while there is no server": (["bash", "-c", "echo early"], {}, {}),
+    specs: dict[str, tuple[list[str], dict[str, float]]] = {
+        "prints": (["bash", "-c", "for i in {1..20}; do echo line $i; sleep 0.05; done"], {}),
+        "fails": (["bash", "-c", "sleep 1; exit 3"], {}),
+        "crashes": (["bash", "-c", "sleep 1; kill -SEGV $$"], {}),
+        "ends while there is no server": (["bash", "-c", "echo early"], {}),
         "takes too long": (["bash", "-c", "trap '' TERM; while :; do sleep 0.05; done"],
-                           {"timeout_seconds": 0.8}, {"grace_seconds": 0.4}),
+                           {"timeout_seconds": 0.8, "grace_seconds": 0.4}),
     }  # fmt: skip
     ids = {name: attempts.new_id() for name in specs}
     (tmp_path / "go").touch()
@@ -412,7 +409,7 @@ async def test_a_running_attempt_is_not_forgotten(attempts: Attempts) -> None:
 @pytest.mark.parametrize("attempt_id", ["", "..", "../x", "a/b", "1.1", "X" * 36 + ".1", "0" * 36 + ".1"])
 async def test_an_id_which_is_none_reaches_no_file(tmp_path: Path, attempt_id: str) -> None:
     executor = LocalExecutor(tmp_path / "attempts")
-    spec = AttemptSpec(attempt_id, StageConfig(("true",), workdir=str(tmp_path)))
+    spec = AttemptSpec(attempt_id, ["true"], {}, tmp_path)
     for refused in (executor.launch(spec), executor.cancel(attempt_id), executor.forget(attempt_id)):
         with pytest.raises(ValueError, match="not an attempt id"):
             await refused

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from attempt_harness import Attempts
@@ -59,7 +60,7 @@ async def test_a_file_which_is_no_program_is_named_with_the_reason(attempts: Att
 
 
 async def test_a_missing_working_directory_is_named_with_the_reason(attempts: Attempts) -> None:
-    result = await attempts.run("true", workdir="/no/such/folder")
+    result = await attempts.run("true", cwd=Path("/no/such/folder"))
     assert (result.finish_reason, result.errno) == (FinishReason.START_FAILED, errno.ENOENT)
     assert result.error == "working directory '/no/such/folder': No such file or directory"
 
@@ -81,7 +82,7 @@ async def test_the_stage_sees_its_own_environment_and_nothing_of_the_server(
     seen = json.loads(attempts.output(spec.attempt_id))
     seen["env"].pop("LC_CTYPE", None)  # set by the interpreter itself
     assert seen["env"] == {"GREETING": "hello", "MLP_ATTEMPT_ID": spec.attempt_id}
-    assert seen["cwd"] == spec.config.workdir
+    assert seen["cwd"] == str(spec.cwd)
 
 
 async def test_the_stage_inherits_no_descriptor_signal_mask_or_limit_of_the_shim(attempts: Attempts) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from app.domain.specs import StageConfig
 from app.domain.vocabulary import FinishReason
 from app.runner.journal import JournalEvent
 
@@ -33,15 +32,19 @@ class AttemptState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptSpec:
-    """What to run. ``config.env`` is complete: nothing of the server's own environment is added to it."""
+    """What to run. ``env`` is complete: nothing of the server's own environment is added to it."""
 
     attempt_id: str
     """``<stage run uuid>.<attempt number>``"""
-    config: StageConfig
-    """With a ``workdir``. Of ``resources`` the memory is watched by sampling: a guard, not a fence."""
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path
+    timeout_seconds: float | None = None
     grace_seconds: float = 10
     """Between SIGTERM and SIGKILL."""
     log_limit_bytes: int = DEFAULT_LOG_LIMIT_BYTES
+    memory_limit_bytes: int | None = None
+    """Of all processes together, watched by sampling: a guard, not a fence."""
     sample_interval_seconds: float = 1.0
     straggler_grace_seconds: float = 2
     """For processes left behind by a main process which ended by itself."""

@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ import anyio
 import psutil
 from anyio import to_thread
 
-from app.domain.keys import to_json
-from app.domain.units import BYTES_PER_MB
 from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState
 from app.execution.executors.shims import ShimProcesses
 from app.execution.executors.sweep import MARKER, kill_marked
@@ -132,15 +129,17 @@ def _make_folders(folder: Path) -> Path:
 
 
 def _write_spec(folder: Path, spec: AttemptSpec) -> None:
-    config, memory_mb = spec.config, spec.config.resources.memory_mb
     document = {
         "attemptId": spec.attempt_id,
-        "config": to_json(replace(config, env={**config.env, MARKER: spec.attempt_id})),
+        "argv": list(spec.argv),
+        "env": {**spec.env, MARKER: spec.attempt_id},
+        "cwd": str(spec.cwd),
+        "timeoutSeconds": spec.timeout_seconds,
         "graceSeconds": spec.grace_seconds,
         "stragglerGraceSeconds": spec.straggler_grace_seconds,
         "logLimitBytes": spec.log_limit_bytes,
         "sampleIntervalSeconds": spec.sample_interval_seconds,
-        "memoryLimitBytes": memory_mb and memory_mb * BYTES_PER_MB,
+        "memoryLimitBytes": spec.memory_limit_bytes,
         "sitePaths": SITE_PATHS,
     }
     unfinished = folder / f"{files.SPEC}.tmp"
