@@ -142,7 +142,7 @@ def allowed_hosts(settings: Settings) -> list[str]:
 async def running_server(settings: Settings, *, worker: bool = True) -> AsyncIterator[RunningServer]:
     """The whole server in this process, from the moment it answers to its orderly stop."""
     with listening_socket(settings.host, settings.port) as listener:
-        schema = build_schema(settings.trusted_documents)
+        schema = build_schema(settings.trusted_documents, compiled=settings.compiled_graphql)
         async with open_parts(settings) as parts, engine_for_reads(parts) as reads:
             supervisor = create_supervisor(parts) if worker else None
             async with anyio.create_task_group() as tasks:

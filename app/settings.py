@@ -166,6 +166,12 @@ class Settings(BaseSettings):
         alias="MLP_TRUSTED_DOCUMENTS",
         description="JSON file of GraphQL documents by their hashes, as client builds write it; others are refused.",
     )
+    compiled_graphql: bool = Field(
+        default=True,
+        alias="MLP_COMPILED_GRAPHQL",
+        description="Whether compiled plans execute GraphQL operations; false: graphql-core does, with the same "
+        "answers but several times slower.",
+    )
     import_folder: Annotated[Path, AfterValidator(_absolute)] | None = Field(
         default=None,
         alias="MLP_IMPORT_FOLDER",

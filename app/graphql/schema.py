@@ -52,9 +52,9 @@ class Subscription(RunSubscription, StageRunSubscription, SystemSubscription):
     pass
 
 
-def build_schema(trusted_documents: Path | None = None) -> Schema:
-    """The schema, which executes nothing but the list in the file if there is one."""
-    schema = Schema(Query, Mutation, Subscription, EVENT_TYPES)
+def build_schema(trusted_documents: Path | None = None, *, compiled: bool = True) -> Schema:
+    """The schema; given a file of trusted documents, it executes only those."""
+    schema = Schema(Query, Mutation, Subscription, EVENT_TYPES, compiled=compiled)
     if trusted_documents is not None:
         schema.trust_only(trusted_documents)
     return schema

@@ -28,6 +28,7 @@ from app.notifications.postgres import PostgresNotifier
 from app.services.logs import LogReader
 from app.services.streams import Streams
 from app.services.system import SystemSampler
+from app.settings import load_settings
 from app.storage.imports import Imports
 from app.storage.local import LocalStore
 from tests.factories import Factory
@@ -42,7 +43,12 @@ def make(engine: AsyncEngine) -> Factory:
 
 @pytest.fixture(scope="session")
 def schema() -> Schema:
-    return build_schema()
+    return configured_schema()
+
+
+def configured_schema(trusted_documents: Path | None = None) -> Schema:
+    """Executed by compiled plans, or by graphql-core under MLP_COMPILED_GRAPHQL=false."""
+    return build_schema(trusted_documents, compiled=load_settings().compiled_graphql)
 
 
 @pytest.fixture

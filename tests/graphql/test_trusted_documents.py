@@ -20,7 +20,7 @@ from app.graphql.serving.media import GRAPHQL_RESPONSE
 from app.graphql.serving.view import GraphQLView
 from app.graphql.shared.context import ContextFactory
 from tests.factories import Factory
-from tests.graphql.conftest import browser_page, serving
+from tests.graphql.conftest import browser_page, configured_schema, serving
 from tests.graphql.test_websocket import initialised, receive, send
 
 PIPELINES = "query Pipelines($first: Int) { pipelines(first: $first) { nodes { name } } }"
@@ -49,7 +49,7 @@ async def trusting(contexts: ContextFactory, tmp_path: Path, make: Factory) -> A
     """The address of a server which trusts a few documents; its database holds a pipeline."""
     await make.pipeline()
     entries = {"sha256:" + sha256(text): text for text in (PIPELINES, TICKS, DELETE, LONG)}
-    schema = build_schema(write(tmp_path, entries))
+    schema = configured_schema(write(tmp_path, entries))
     async with serving(GraphQLView(schema, contexts, page=browser_page)) as address:
         yield address
 

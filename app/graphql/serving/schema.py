@@ -33,15 +33,21 @@ class SubscriptionOverHTTP(InvalidOperationTypeError):
 
 
 class Schema(strawberry.Schema):
-    """The schema of the server: a cache of documents, and no error that tells more than it should."""
+    """The schema of the server.
 
-    def __init__(self, query: type, mutation: type, subscription: type, types: Iterable[type]) -> None:
+    It caches documents and masks unexpected errors. ``compiled`` chooses what executes operations: compiled plans or
+    graphql-core.
+    """
+
+    def __init__(
+        self, query: type, mutation: type, subscription: type, types: Iterable[type], *, compiled: bool = True
+    ) -> None:
         super().__init__(
             query=query,
             mutation=mutation,
             subscription=subscription,
             types=types,
-            execution_context_class=CompiledExecutor,
+            execution_context_class=CompiledExecutor if compiled else None,
             extensions=[lambda: OperationScope(self._documents)],
             config=StrawberryConfig(scalar_map=SCALARS, sort_schema=True),
         )

@@ -12,7 +12,7 @@ from hand_made_run import HandMadeRun
 from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.graphql.schema import Schema, build_schema
+from app.graphql.schema import Schema
 from app.notifications.postgres import PostgresNotifier
 from app.services.logs import LogReader
 from app.storage.local import LocalStore
@@ -34,11 +34,6 @@ async def notifier(database_url: str) -> AsyncIterator[PostgresNotifier]:
 @pytest.fixture
 def logs(engine: AsyncEngine, tmp_path: Path) -> LogReader:
     return LogReader(tmp_path / "attempts", LocalStore(tmp_path / "artifacts"), engine)
-
-
-@pytest.fixture(scope="session")
-def schema() -> Schema:
-    return build_schema()
 
 
 @pytest.fixture
