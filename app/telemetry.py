@@ -1,4 +1,4 @@
-"""Structured logs: one line per record with the request, run and stage run it belongs to, and no secrets in it."""
+"""Structured logs: one line per record, with the ids of its request, run, stage run and attempt, without secrets."""
 
 from __future__ import annotations
 
@@ -9,43 +9,67 @@ import json
 import logging
 import re
 import sys
+import uuid
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, TypeAlias
 from urllib.parse import quote
 
 LogForm = Literal["console", "json"]
 
-_CONTEXT = {
-    name: contextvars.ContextVar[str | None](name, default=None)
-    for name in ("request_id", "run_id", "stage_run_id")
+_IDS = {
+    name: contextvars.ContextVar[str | int | None](name, default=None)
+    for name in ("request_id", "run_id", "stage_run_id", "attempt")
 }
-_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
+_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
     "taskName",
     "color_message",
-    *_CONTEXT,
+    *_IDS,
 }
+_ERROR_ATTRIBUTE = "_log_ids"
 _SHORTEST_SECRET = 4
 
+Id: TypeAlias = uuid.UUID | str | int | None
 
-def set_request_id(request_id: str) -> None:
-    """Put the id on every later record of this task and of the tasks it starts."""
-    _CONTEXT["request_id"].set(request_id)
+
+def bind_log_ids(
+    *, request_id: Id = None, run_id: Id = None, stage_run_id: Id = None, attempt: Id = None
+) -> None:
+    """Put the ids on every later record of this task and of the tasks it starts."""
+    _bind(request_id=request_id, run_id=run_id, stage_run_id=stage_run_id, attempt=attempt)
 
 
 @contextlib.contextmanager
-def log_context(*, run_id: object = None, stage_run_id: object = None) -> Iterator[None]:
-    """Put the ids given on every record made inside of the block."""
-    given = {"run_id": run_id, "stage_run_id": stage_run_id}
-    tokens = [
-        (_CONTEXT[name], _CONTEXT[name].set(str(value))) for name, value in given.items() if value is not None
-    ]
+def log_context(*, run_id: Id = None, stage_run_id: Id = None, attempt: Id = None) -> Iterator[None]:
+    """Put the ids on every record made inside the block.
+
+    An exception that leaves the block keeps them: see ``log_ids_of``.
+    """
+    ids, tokens = _bind(run_id=run_id, stage_run_id=stage_run_id, attempt=attempt)
     try:
         yield
+    except Exception as error:
+        setattr(error, _ERROR_ATTRIBUTE, ids | log_ids_of(error))
+        raise
     finally:
         for variable, token in tokens:
             variable.reset(token)
+
+
+def log_ids_of(error: BaseException) -> dict[str, Any]:
+    """The ids of the log contexts that the exception has left, as arguments for ``log_context``."""
+    ids: dict[str, Any] = getattr(error, _ERROR_ATTRIBUTE, {})
+    return ids
+
+
+def _bind(**ids: Id) -> tuple[dict[str, Any], list[tuple[contextvars.ContextVar[Any], Any]]]:
+    given = {
+        name: value if isinstance(value, int) else str(value)
+        for name, value in ids.items()
+        if value is not None
+    }
+    return given, [(_IDS[name], _IDS[name].set(value)) for name, value in given.items()]
 
 
 def configure_logging(
@@ -55,12 +79,12 @@ def configure_logging(
     secrets: Iterable[str] = (),
     stream: TextIO | None = None,
 ) -> None:
-    """Send the records of all loggers to ``stream`` (stderr), in one form and without any of ``secrets``.
+    """Write the records of all loggers to ``stream`` (default: stderr) in one form, with ``secrets`` masked.
 
-    Run uvicorn with ``log_config=None``, so that its loggers keep what is set here.
+    Run uvicorn with ``log_config=None``, so that its loggers keep this configuration.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.addFilter(add_context)
+    handler.addFilter(add_ids)
     handler.addFilter(drop_query_string)
     redact = redactor(secrets)
     handler.setFormatter(JsonFormatter(redact) if form == "json" else ConsoleFormatter(redact))
@@ -73,9 +97,10 @@ def configure_logging(
 
 
 def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
-    """A function which replaces the secrets, plain or as in a URL, by ``***``; very short ones would hide the text.
+    """A function that replaces the secrets, plain or URL-encoded, by ``***``.
 
-    So it does with rows PostgreSQL complains about: they hold the environments of commands.
+    It ignores secrets shorter than 4 characters, which would match in ordinary text. It also masks the rows that
+    PostgreSQL quotes in its errors: they hold the environments of commands.
     """
     wanted = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
     forms = sorted({*wanted, *(quote(secret, safe="") for secret in wanted)}, key=len, reverse=True)
@@ -84,15 +109,17 @@ def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
     return lambda text: pattern.sub("***", text)
 
 
-def add_context(record: logging.LogRecord) -> bool:
-    """A filter which keeps every record and adds the ids of its context."""
-    for name, variable in _CONTEXT.items():
-        setattr(record, name, variable.get())
+def add_ids(record: logging.LogRecord) -> bool:
+    """A filter that keeps every record and adds the ids of its context and of its exception."""
+    error = record.exc_info[1] if record.exc_info else None
+    ids = log_ids_of(error) if error is not None else {}
+    for name, variable in _IDS.items():
+        setattr(record, name, ids.get(name, variable.get()))
     return True
 
 
 def drop_query_string(record: logging.LogRecord) -> bool:
-    """A filter which keeps every record, but of the paths uvicorn logs only what is before the ``?``."""
+    """A filter that keeps every record, and removes the query string from the paths that uvicorn logs."""
     if record.name.startswith("uvicorn") and isinstance(record.args, tuple):
         record.args = tuple(
             arg.partition("?")[0] if isinstance(arg, str) and arg.startswith("/") else arg
@@ -102,7 +129,7 @@ def drop_query_string(record: logging.LogRecord) -> bool:
 
 
 class ConsoleFormatter(logging.Formatter):
-    """For people: time, level, logger, message, then the ids."""
+    """For people: time, level, logger, message, then the ids and extra fields."""
 
     def __init__(self, redact: Callable[[str], str]) -> None:
         super().__init__()
@@ -131,7 +158,7 @@ class JsonFormatter(logging.Formatter):
         }
         if traceback := _traceback(self, record):
             entry["traceback"] = traceback
-        # Before the encoding, which would escape a secret beyond recognition.
+        # Mask before encoding: JSON escapes would hide a secret from the pattern.
         return json.dumps({name: self._clean(value) for name, value in entry.items()}, ensure_ascii=False)
 
     def _clean(self, value: object) -> object:
@@ -139,9 +166,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """The ids which are set, and whatever the caller gave as ``extra``."""
-    ids = {name: getattr(record, name, None) for name in _CONTEXT}
-    extra = {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
+    """The ids that are set, then the fields given as ``extra``."""
+    ids = {name: getattr(record, name, None) for name in _IDS}
+    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
     return {name: value for name, value in ids.items() if value is not None} | extra
 
 

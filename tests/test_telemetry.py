@@ -1,4 +1,4 @@
-"""Log lines as they are written."""
+"""Log lines as they are written, and the ids they carry."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import anyio
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.telemetry import configure_logging, log_context
+from app.graphql.shared.ids import global_id
+from app.telemetry import bind_log_ids, configure_logging, log_context
+from tests.execution.conftest import Engine, idle, python, stage, worker_home
+from tests.factories import Factory
+from tests.graphql.conftest import Graph, contexts, graph, make, schema
+
+__all__ = ["contexts", "graph", "idle", "make", "schema", "worker_home"]
 
 SECRET = 'pa"ss/wörd'
 Start = Callable[..., io.StringIO]
@@ -37,8 +46,8 @@ def start() -> Iterator[Start]:
 
 def test_json_lines_hold_the_record_with_the_ids_of_its_context(start: Start) -> None:
     stream = start(form="json")
-    with log_context(run_id="r1"), log_context(stage_run_id="s1"):
-        logging.getLogger("app.x").info("started %s", "train", extra={"attempt": 2})
+    with log_context(run_id="r1"), log_context(stage_run_id="s1", attempt=2):
+        logging.getLogger("app.x").info("started %s", "train", extra={"exit_code": 0})
     logging.getLogger("app.x").info("outside")
     inside, outside = map(json.loads, stream.getvalue().splitlines())
     assert inside.pop("timestamp").endswith("Z")
@@ -49,6 +58,7 @@ def test_json_lines_hold_the_record_with_the_ids_of_its_context(start: Start) ->
         "run_id": "r1",
         "stage_run_id": "s1",
         "attempt": 2,
+        "exit_code": 0,
     }
     assert "run_id" not in outside
 
@@ -94,3 +104,91 @@ def test_the_level_holds_and_warnings_are_logged(start: Start) -> None:
         warnings.warn("look out", stacklevel=1)
     assert "not this" not in stream.getvalue()
     assert "look out" in stream.getvalue()
+
+
+def test_a_record_carries_the_ids_of_the_contexts_its_exception_has_left(start: Start) -> None:
+    stream = start(form="json")
+    try:
+        with log_context(run_id="r1"), log_context(run_id="r2", attempt=1):
+            raise ValueError
+    except ValueError:
+        logging.getLogger("app.x").exception("failed")
+    line = json.loads(stream.getvalue())
+    assert (line["run_id"], line["attempt"]) == ("r2", 1)
+
+
+async def test_bound_ids_reach_the_tasks_of_a_task_and_no_other_task(start: Start) -> None:
+    stream = start(form="json")
+
+    async def work(run_id: str) -> None:
+        bind_log_ids(run_id=run_id)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(say, run_id)
+
+    async def say(run_id: str) -> None:
+        logging.getLogger("app.x").info(run_id)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work, "r1")
+        tasks.start_soon(work, "r2")
+    logging.getLogger("app.x").info("outside")
+    lines = map(json.loads, stream.getvalue().splitlines())
+    assert {line["message"]: line.get("run_id") for line in lines} == {
+        "r1": "r1",
+        "r2": "r2",
+        "outside": None,
+    }
+
+
+async def lines_with(stream: io.StringIO, text: str, number: int) -> list[dict[str, Any]]:
+    """The first lines whose message contains the text, once there are as many."""
+    with anyio.fail_after(30):
+        while True:
+            lines = map(json.loads, stream.getvalue().splitlines())
+            found = [line for line in lines if text in line["message"]]
+            if len(found) >= number:
+                return found[:number]
+            await anyio.sleep(0.02)
+
+
+async def test_the_log_lines_of_a_run_carry_its_ids(idle: Engine, start: Start) -> None:
+    stream = start(form="json")
+    store, away = idle.home.artifacts, idle.home.artifacts.with_name("elsewhere")
+    store.rename(away)
+    store.touch()
+    writes = stage(
+        "writes", python("import os; open(os.environ['MLP_OUTPUT_DIR'] + '/a.bin', 'w').write('a')")
+    )
+    async with idle.supervised():
+        run_ids = [await idle.start(writes), await idle.start(writes)]
+        waiting = await lines_with(stream, "waits for the store", 2)
+    async with idle.supervised():
+        adopted = await lines_with(stream, "adopted attempt", 2)
+        store.unlink()
+        away.rename(store)
+        for run_id in run_ids:
+            await idle.finished(run_id)
+    expected = {(str(run_id), str((await idle.stages(run_id))["writes"].id), 1) for run_id in run_ids}
+    for lines in (waiting, adopted):
+        assert {(line["run_id"], line["stage_run_id"], line["attempt"]) for line in lines} == expected
+
+
+BROKEN_RUNS = (
+    "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'broken'; END $$",
+    "CREATE TRIGGER broken BEFORE UPDATE ON pipeline_runs FOR EACH ROW EXECUTE FUNCTION broken()",
+)
+
+
+async def test_an_unexpected_failure_of_a_mutation_is_logged_with_its_run(
+    graph: Graph, make: Factory, engine: AsyncEngine, start: Start
+) -> None:
+    run_id = await make.run(await make.pipeline())
+    async with engine.begin() as connection:
+        for statement in BROKEN_RUNS:
+            await connection.execute(sa.text(statement))
+    stream = start(form="json")
+    await graph.refusal(
+        "mutation ($id: ID!) { cancelRun(input: {runId: $id}) { run { id } } }", id=global_id("Run", run_id)
+    )
+    [line] = await lines_with(stream, "internal error", 1)
+    assert line["run_id"] == str(run_id)

@@ -16,3 +16,8 @@ class AttemptKey(NamedTuple):
     def __str__(self) -> str:
         """The name of the attempt's folder, and of its processes in ``MLP_ATTEMPT_ID``."""
         return f"{self.stage_run_id}.{self.number}"
+
+    @property
+    def log_ids(self) -> dict[str, UUID | int]:
+        """The ids that log records about the attempt carry."""
+        return {"run_id": self.run_id, "stage_run_id": self.stage_run_id, "attempt": self.number}

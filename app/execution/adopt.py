@@ -26,7 +26,7 @@ async def adopt_attempts(
     async with engine.connect() as connection:
         found = await attempts_of_host(connection, host_id)
     for attempt in found:
-        with isolated(logger, f"adopt attempt {attempt.id}"):
+        with isolated(logger, f"adopt attempt {attempt.id}", **attempt.key.log_ids):
             await attempt_reports.adopt_attempt(engine, notifier, attempt.key, worker_id)
             logger.info("adopted attempt %s of stage %s", attempt.id, attempt.stage_name)
     return found

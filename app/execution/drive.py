@@ -33,6 +33,7 @@ from app.services.state.outputs import StageOutputs
 from app.storage.base import StorageError, StorageUnavailable
 from app.storage.files import is_full
 from app.storage.local import LocalStore
+from app.telemetry import bind_log_ids
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,10 @@ class AttemptDriver:
     async def _in_hand(self, attempt_id: str) -> Attempt | None:
         """Read anew at each beginning: others may have stopped it, and some of its reports may be stored."""
         async with self._reads.connect() as connection:
-            return await attempt_in_hand(connection, attempt_id)
+            attempt = await attempt_in_hand(connection, attempt_id)
+        if attempt is not None:
+            bind_log_ids(**attempt.key.log_ids)
+        return attempt
 
     async def _abandon(self, attempt_id: str) -> None:
         logger.warning("attempt %s is not current any more; nothing of it is published", attempt_id)

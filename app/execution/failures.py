@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from uuid import UUID
 
 from app.database.outages import is_outage
+from app.telemetry import log_context
 
 
 def log_failure(logger: logging.Logger, what: str, error: Exception) -> None:
@@ -18,14 +20,18 @@ def log_failure(logger: logging.Logger, what: str, error: Exception) -> None:
 
 
 @contextlib.contextmanager
-def isolated(logger: logging.Logger, what: str) -> Iterator[None]:
-    """One thing that can't be handled does not keep the others waiting; an outage concerns them all."""
-    try:
-        yield
-    except Exception as error:
-        if is_outage(error):
-            raise
-        log_failure(logger, what, error)
+def isolated(logger: logging.Logger, what: str, **ids: UUID | int) -> Iterator[None]:
+    """Log a failure of the block and go on with the next item; an outage concerns all items, so it is raised.
+
+    ``ids``: what the records made in the block carry, as for ``log_context``.
+    """
+    with log_context(**ids):
+        try:
+            yield
+        except Exception as error:
+            if is_outage(error):
+                raise
+            log_failure(logger, what, error)
 
 
 def _line(error: Exception) -> str:

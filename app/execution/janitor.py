@@ -22,6 +22,7 @@ from app.execution.failures import log_failure
 from app.execution.leftovers import Leftovers
 from app.notifications.notifier import Notifier
 from app.services.run_records import delete_run
+from app.telemetry import log_context
 
 FIRST_PASS_SECONDS = 20.0
 DATABASE_INTERVAL_SECONDS = 300.0
@@ -120,7 +121,8 @@ class Janitor:
             if not runs:
                 return
             for run in runs:
-                await self._remove_run(run, removed)
+                with log_context(run_id=run.run_id):
+                    await self._remove_run(run, removed)
             place = runs[-1]
 
     async def _remove_run(self, run: Age, removed: Counter[str]) -> None:

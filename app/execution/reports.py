@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -45,7 +46,12 @@ class ReportWriter:
         waiting = _Waiting(report)
         self._waiting.append(waiting)
         if self._task is None:
-            self._task = asyncio.create_task(self._write(), name="store reports")
+            self._task = asyncio.create_task(
+                # Not in the context of the caller: the log ids of one attempt are wrong for the others.
+                self._write(),
+                name="store reports",
+                context=contextvars.Context(),
+            )
         await waiting.stored
 
     async def _write(self) -> None:

@@ -222,7 +222,7 @@ class Supervisor:
 
     async def _stop_overdue_runs(self) -> None:
         for run_id in await stop_requests.overdue_runs(self._engine):
-            with isolated(logger, f"stop run {run_id}"):
+            with isolated(logger, f"stop run {run_id}", run_id=run_id):
                 await stop_requests.stop_overdue_run(self._engine, self._notifier, run_id)
 
     async def _stop_attempts(self) -> None:
@@ -240,7 +240,7 @@ class Supervisor:
         async with self._engine.connect() as connection:
             found = await lost_attempts(connection, self._limits.lost_after_seconds)
         for key in found:
-            with isolated(logger, f"give up attempt {key}"):
+            with isolated(logger, f"give up attempt {key}", **key.log_ids):
                 await self._give_up(key)
 
     async def _give_up(self, key: AttemptKey) -> None:
@@ -259,7 +259,9 @@ class Supervisor:
         async with self._engine.connect() as connection:
             found = await unfit_stages(connection, lost_after_seconds)
         for run_id, stage_run_id in found:
-            with isolated(logger, f"refuse stage run {stage_run_id}"):
+            with isolated(
+                logger, f"refuse stage run {stage_run_id}", run_id=run_id, stage_run_id=stage_run_id
+            ):
                 await unschedulable.fail_unschedulable_stage(
                     self._engine, self._notifier, self._id, run_id, stage_run_id, lost_after_seconds
                 )

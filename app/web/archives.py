@@ -17,6 +17,7 @@ from starlette.routing import Route
 from app.database.reads.downloads import downloadable_outputs
 from app.domain.artifacts import OUTPUTS_PATH
 from app.storage.base import ArtifactStore, BlobNotFound, StorageError
+from app.telemetry import bind_log_ids
 from app.web.downloads import SAFETY_HEADERS, ChunkResponse, disposition
 
 _BLOCK_BYTES = tarfile.BLOCKSIZE
@@ -57,11 +58,13 @@ class Archives:
         return [Route(OUTPUTS_PATH % "{stage_run_id:uuid}", self.outputs, name="stage_outputs")]
 
     async def outputs(self, request: Request) -> Response:
+        stage_run_id = request.path_params["stage_run_id"]
         async with self._engine.connect() as connection:
-            found = await downloadable_outputs(connection, request.path_params["stage_run_id"])
+            found = await downloadable_outputs(connection, stage_run_id)
         if found is None:
             raise HTTPException(404, "There is no such stage run.")
-        folder, files = found
+        run_id, folder, files = found
+        bind_log_ids(run_id=run_id, stage_run_id=stage_run_id)
         members = [
             Member.of(f"{folder}/{file.relative_path}", file.sha256, file.file_size, file.created_at)
             for file in files

@@ -19,6 +19,7 @@ from starlette.types import Send
 from app.database.reads.downloads import downloadable_artifact
 from app.database.reads.streams import Row
 from app.storage.base import ArtifactStore, BlobNotFound, StorageError
+from app.telemetry import bind_log_ids
 
 _SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "text/plain", "application/json", "text/csv"})
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*")
@@ -55,6 +56,7 @@ class Downloads:
             artifact = await downloadable_artifact(connection, request.path_params["artifact_id"])
         if artifact is None:
             raise HTTPException(404, "There is no such artifact, or its bytes are not stored.")
+        bind_log_ids(run_id=artifact.run_id, stage_run_id=artifact.stage_run_id)
         headers = _headers(artifact)
         if _is_known(request.headers.get("if-none-match", ""), headers["ETag"]):
             return Response(status_code=304, headers=headers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 import uuid
 from collections.abc import Sequence
@@ -15,7 +14,8 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.telemetry import set_request_id
+from app.bearer_token import is_bearer
+from app.telemetry import bind_log_ids
 
 MAX_BODY_BYTES = 1_000_000
 GRAPHQL_PATH = "/graphql"
@@ -41,11 +41,6 @@ def guards(
     ]
 
 
-def token_matches(expected: str, given: str) -> bool:
-    """Compare in a time which tells nothing about the token."""
-    return hmac.compare_digest(expected.encode(), given.encode(errors="surrogatepass"))
-
-
 class RequestIdMiddleware:
     """Gives each request an id, which is in its log records and in the response header ``X-Request-ID``."""
 
@@ -58,8 +53,8 @@ class RequestIdMiddleware:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        # Not taken back afterwards: each request has its own context, and the server logs failures in it.
-        set_request_id(request_id)
+        # Never reset: each request has its own context, and the server logs its failures there.
+        bind_log_ids(request_id=request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.accept"):
@@ -104,8 +99,7 @@ class BearerTokenMiddleware:
             await self.app(scope, receive, send)
 
     def _is_authorized(self, scope: Scope) -> bool:
-        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and token_matches(self._token, given.strip())
+        return is_bearer(Headers(scope=scope).get("authorization", ""), self._token)
 
 
 class BodyLimitMiddleware:

@@ -12,7 +12,7 @@ from graphql import get_introspection_query, parse
 from app.graphql.schema import Schema
 from app.graphql.serving import operation
 from app.graphql.serving.documents import PARSE_LIMITS
-from app.graphql.serving.limits import MAX_COST, check_document
+from app.graphql.serving.limits import MAX_COST, MAX_DEPTH, check_document
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
 from tests.graphql.test_statement_counts import NESTED
@@ -68,6 +68,18 @@ async def test_a_query_that_costs_too_much_names_its_costliest_list(
     assert error["extensions"]["costliestField"] == "runs.nodes.stageRuns.artifacts.nodes"
     assert error["extensions"]["cost"] > error["extensions"]["limit"] == MAX_COST
     assert statements == []
+
+
+async def test_a_query_as_deep_as_allowed_passes_and_one_level_more_is_refused(graph: Graph) -> None:
+    assert await graph.data(query_of_depth(MAX_DEPTH)) == {"runs": {"nodes": []}}
+    error = await graph.refusal(query_of_depth(MAX_DEPTH + 1))
+    assert error["message"] == f"The query is {MAX_DEPTH + 1} levels deep; at most {MAX_DEPTH} are allowed."
+
+
+def query_of_depth(depth: int) -> str:
+    """A query whose innermost field is at that level."""
+    fields = ["runs(first: 1)", "nodes", *("pipeline", "latestRun") * depth][: depth - 1]
+    return "{ " + " { ".join([*fields, "id"]) + " }" * depth
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from web_server import client_of, serving
 
-from app.telemetry import add_context
+from app.telemetry import add_ids
 from app.web.middleware import guards
 
 TOKEN = "a-token-of-the-test"
@@ -76,7 +76,7 @@ class Records(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.addFilter(add_context)
+        self.addFilter(add_ids)
         self.kept: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:

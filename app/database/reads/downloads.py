@@ -21,31 +21,41 @@ _HAS_BYTES = (
 
 
 async def downloadable_artifact(connection: AsyncConnection, artifact_id: UUID) -> Row | None:
-    """``(file_name, media_type, file_size, sha256)`` of an artifact whose bytes can be read."""
+    """``(file_name, media_type, file_size, sha256, stage_run_id, run_id)`` of an artifact whose bytes can be read."""
     found = artifacts.c
-    statement = sa.select(found.file_name, found.media_type, found.file_size, found.sha256).where(
-        found.id == artifact_id, *_HAS_BYTES
+    statement = (
+        sa.select(
+            found.file_name,
+            found.media_type,
+            found.file_size,
+            found.sha256,
+            found.stage_run_id,
+            stage_runs.c.pipeline_run_id.label("run_id"),
+        )
+        .join(stage_runs, stage_runs.c.id == found.stage_run_id)
+        .where(found.id == artifact_id, *_HAS_BYTES)
     )
     return (await connection.execute(statement)).one_or_none()
 
 
 async def downloadable_outputs(
     connection: AsyncConnection, stage_run_id: UUID
-) -> tuple[str, Sequence[Row]] | None:
-    """The name of a stage run's stage and its outputs ``(relative_path, sha256, file_size, created_at)``, by path.
+) -> tuple[UUID, str, Sequence[Row]] | None:
+    """The run of a stage run, the name of its stage, and its outputs without the captured log, ordered by path.
 
-    Of a reused stage run, those of its source; without the captured log. None when there is no such stage run.
+    An output is ``(relative_path, sha256, file_size, created_at)``. A reused stage run has the outputs of its source.
+    None when there is no such stage run.
     """
     source, found = stage_runs.alias("source"), artifacts.c
     stage = (
-        sa.select(stage_runs.c.name, source.c.id, source.c.attempt_number)
+        sa.select(stage_runs.c.pipeline_run_id, stage_runs.c.name, source.c.id, source.c.attempt_number)
         .join(source, source.c.id == sa.func.coalesce(stage_runs.c.reused_from_id, stage_runs.c.id))
         .where(stage_runs.c.id == stage_run_id)
     )
     row = (await connection.execute(stage)).one_or_none()
     if row is None:
         return None
-    name, source_id, attempt = row
+    run_id, name, source_id, attempt = row
     outputs = (
         sa.select(found.relative_path, found.sha256, found.file_size, found.created_at)
         .where(
@@ -56,4 +66,4 @@ async def downloadable_outputs(
         )
         .order_by(found.relative_path)
     )
-    return name, (await connection.execute(outputs)).all()
+    return run_id, name, (await connection.execute(outputs)).all()

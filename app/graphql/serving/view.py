@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hmac
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.unset import UnsetType
 
+from app.bearer_token import is_bearer
 from app.graphql.serving.media import GRAPHQL_RESPONSE, JSON, negotiate
 from app.graphql.serving.schema import Schema
 from app.graphql.serving.shared_subscriptions import SharedSubscriptions
@@ -175,10 +175,7 @@ def is_request_error(result: ExecutionResult) -> bool:
 def shows_token(context: OperationContext, token: str) -> bool:
     """Whether the token is in the payload of ``connection_init`` or in the header of the handshake."""
     given = bearer_of(context.connection_params or {}) or context.authorization or ""
-    scheme, _, secret = given.partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(
-        secret.strip().encode(errors="surrogatepass"), token.encode()
-    )
+    return is_bearer(given, token)
 
 
 def bearer_of(params: Mapping[str, Any]) -> str | None:

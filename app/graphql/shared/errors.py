@@ -19,6 +19,7 @@ from app.database.outages import is_outage
 from app.errors import DomainError, InvalidInput
 from app.graphql.shared.enums import ErrorCode
 from app.graphql.shared.inputs import camel_case
+from app.telemetry import log_context, log_ids_of
 
 _NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError)
 """The document does not hold the operation which was asked for."""
@@ -89,14 +90,15 @@ def log_unexpected(cause: BaseException, error_id: str, execution: ExecutionCont
     So neither the document nor its variables, nor the messages of the exceptions, which may quote them.
     """
     query = (execution.query if execution else None) or ""
-    logger.error(
-        "internal error %s in operation %s, document sha256 %s: %s\n%s",
-        error_id,
-        execution.operation_name if execution else None,
-        hashlib.sha256(query.encode("utf-8", "replace")).hexdigest(),
-        _names_of(cause),
-        "".join(traceback.format_tb(cause.__traceback__)).rstrip(),
-    )
+    with log_context(**log_ids_of(cause)):
+        logger.error(
+            "internal error %s in operation %s, document sha256 %s: %s\n%s",
+            error_id,
+            execution.operation_name if execution else None,
+            hashlib.sha256(query.encode("utf-8", "replace")).hexdigest(),
+            _names_of(cause),
+            "".join(traceback.format_tb(cause.__traceback__)).rstrip(),
+        )
 
 
 def _names_of(cause: BaseException) -> str:

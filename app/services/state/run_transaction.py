@@ -25,6 +25,7 @@ from app.errors import NotFound
 from app.notifications.notifier import Notifier
 from app.notifications.topics import RUNS, WORK, run_topic
 from app.services.state.mirrors import lock_pipeline, mirror_run, mirror_stages
+from app.telemetry import log_context
 
 _RUN_COLUMNS: list[sa.Column[Any]] = [
     pipeline_runs.c.id,
@@ -243,8 +244,9 @@ async def run_transaction(
     engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID
 ) -> AsyncIterator[RunTransaction]:
     """A whole transaction over one run; its notifications go out after the commit."""
-    async with engine.begin() as connection:
-        transaction = await lock_run(connection, run_id)
-        yield transaction
-        await transaction.flush()
-    notifier.publish(*transaction.topics)
+    with log_context(run_id=run_id):
+        async with engine.begin() as connection:
+            transaction = await lock_run(connection, run_id)
+            yield transaction
+            await transaction.flush()
+        notifier.publish(*transaction.topics)
