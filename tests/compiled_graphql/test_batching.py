@@ -1,17 +1,17 @@
-"""Data loaders: one batch for all who ask at a time, each key once, and nothing left behind."""
+"""Data loaders: one batch for all keys asked for together, each key loaded once, nothing left behind."""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
 
 import pytest
 
-from app.compiled_graphql.batching import DataLoader, NodeLoader
-from app.errors import NotFound
+from app.compiled_graphql.batching import DataLoader
 
 
 class Squares:
+    """Loads squares and remembers the batches; the square of 13 fails."""
+
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
 
@@ -23,7 +23,7 @@ class Squares:
         return [key * key for key in keys]
 
 
-async def test_those_who_ask_together_share_a_batch_and_each_key_is_loaded_once() -> None:
+async def test_keys_asked_for_together_are_one_batch_and_each_is_loaded_once() -> None:
     squares = Squares()
     loader = DataLoader(squares.load)
 
@@ -35,13 +35,13 @@ async def test_those_who_ask_together_share_a_batch_and_each_key_is_loaded_once(
     assert squares.batches == [[2, 3, 1]]
 
 
-async def test_all_of_a_failed_batch_get_its_error() -> None:
+async def test_every_key_of_a_failed_batch_raises_its_error() -> None:
     loader = DataLoader(Squares().load)
     results = await asyncio.gather(loader.load(1), loader.load(13), return_exceptions=True)
     assert [str(result) for result in results] == ["13", "13"]
 
 
-async def test_an_error_does_not_grow_with_those_who_get_it() -> None:
+async def test_the_traceback_of_an_error_does_not_grow_each_time_it_is_raised() -> None:
     loader = DataLoader(Squares().load)
     lengths = set()
     for _ in range(3):
@@ -59,20 +59,21 @@ async def test_a_wrong_number_of_values_is_an_error() -> None:
         await DataLoader(none).load(1)
 
 
-async def test_a_required_node_that_is_missing_was_deleted_a_moment_ago() -> None:
-    there, gone = uuid.uuid4(), uuid.uuid4()
+async def test_a_required_value_that_is_missing_raises_the_given_exception() -> None:
+    async def load(keys: list[str]) -> list[str | None]:
+        return ["node" if key == "there" else None for key in keys]
 
-    async def load(keys: list[uuid.UUID]) -> list[str | None]:
-        return ["node" if key == there else None for key in keys]
+    def missing() -> LookupError:
+        return LookupError("deleted")
 
-    loader = NodeLoader(load)
-    assert await loader.load(gone) is None
-    assert await loader.require(there) == "node"
-    with pytest.raises(NotFound):
-        await loader.require(gone)
+    loader = DataLoader(load)
+    assert await loader.load("gone") is None
+    assert await loader.load("there").required(missing) == "node"
+    with pytest.raises(LookupError, match="deleted"):
+        await loader.load("gone").required(missing)
 
 
-async def test_a_stopped_loader_ends_its_batches() -> None:
+async def test_stopping_a_loader_cancels_its_batches() -> None:
     ended = asyncio.Event()
 
     async def load(keys: list[int]) -> list[int]:
