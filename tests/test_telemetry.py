@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.domain.vocabulary import RunStatus
 from app.graphql.shared.ids import global_id
 from app.telemetry import bind_log_ids, configure_logging, log_context
 from tests.execution.conftest import Engine, idle, python, stage, worker_home
@@ -182,7 +183,7 @@ BROKEN_RUNS = (
 async def test_an_unexpected_failure_of_a_mutation_is_logged_with_its_run(
     graph: Graph, make: Factory, engine: AsyncEngine, start: Start
 ) -> None:
-    run_id = await make.run(await make.pipeline())
+    run_id = await make.run(await make.pipeline(), RunStatus.RUNNING)
     async with engine.begin() as connection:
         for statement in BROKEN_RUNS:
             await connection.execute(sa.text(statement))

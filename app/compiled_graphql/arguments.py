@@ -1,4 +1,4 @@
-"""The arguments of a field, in the form its resolver takes them."""
+"""The arguments of a field, coerced and converted as its resolver takes them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 from strawberry.types.unset import UnsetType
 
-from app.compiled_graphql.running import Field, Run
+from app.compiled_graphql.execution import Execution, SelectedField
 
-_UNCHANGEABLE = (str, int, float, bool, type(None), enum.Enum, dt.date, dt.time, uuid.UUID, UnsetType)
+_IMMUTABLE = (str, int, float, bool, type(None), enum.Enum, dt.date, dt.time, uuid.UUID, UnsetType)
 
 
 class Arguments:
-    """Coerced once at all if they are constant, else once per operation, and not for each object."""
+    """Coerces once if the arguments are constant, else once per operation, instead of once per object."""
 
-    def __init__(self, field: Field, definition: StrawberryField, converter: Any) -> None:
+    def __init__(self, field: SelectedField, definition: StrawberryField, converter: Any) -> None:
         self._field = field
         self._definition = definition
         self._converter = converter
@@ -29,26 +29,26 @@ class Arguments:
             isinstance(argument.value, (VariableNode, ListValueNode, ObjectValueNode))
             for argument in field.nodes[0].arguments or ()
         )
-        self._kept: dict[str, Any] | None = None
+        self._cached: dict[str, Any] | None = None
 
-    def given(self, run: Run) -> dict[str, Any]:
-        """A dictionary of the caller's own. Raises what graphql-core would, for each object again."""
-        kept = self._kept if self._constant else run.arguments.get(self)
-        if kept is not None:
-            return dict(kept)
-        values = self._coerced(run)
-        if all(isinstance(value, _UNCHANGEABLE) for value in values.values()):
-            self._keep(dict(values), run)
+    def for_execution(self, execution: Execution) -> dict[str, Any]:
+        """A new dictionary, which the caller may change. Raises the errors of graphql-core, for every object again."""
+        cached = self._cached if self._constant else execution.arguments.get(self)
+        if cached is not None:
+            return dict(cached)
+        values = self._coerced(execution)
+        if all(isinstance(value, _IMMUTABLE) for value in values.values()):
+            self._cache(dict(values), execution)
         return values
 
-    def _keep(self, values: dict[str, Any], run: Run) -> None:
+    def _cache(self, values: dict[str, Any], execution: Execution) -> None:
         if self._constant:
-            self._kept = values
+            self._cached = values
         else:
-            run.arguments[self] = values
+            execution.arguments[self] = values
 
-    def _coerced(self, run: Run) -> dict[str, Any]:
-        executor, field = run.executor, self._field
+    def _coerced(self, execution: Execution) -> dict[str, Any]:
+        executor, field = execution.executor, self._field
         raw = get_argument_values(
             field.definition, field.nodes[0], executor.variable_values, None, executor.hide_suggestions
         )

@@ -1,7 +1,7 @@
-"""Data loaders: what the resolvers of a level ask for one by one is read by one statement.
+"""Data loaders: resolvers ask for one key each, and all keys of a level are loaded by one call.
 
-Strawberry has one too, but an answer of thousands of objects spends more time in it than in PostgreSQL: it makes three
-objects for each key it is asked for, and the event loop calls somebody back for each of them.
+Strawberry's loader makes three objects and schedules one callback per key: a response of thousands of objects would
+spend more time in it than in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ V = TypeVar("V")
 
 
 class Batch:
-    """Keys whose values are read together, and their values in the same order once they are there."""
+    """Keys whose values are loaded by one call, and the values, in the same order, once they are loaded."""
 
     def __init__(self) -> None:
         self.keys: list[Any] = []
@@ -27,58 +27,60 @@ class Batch:
         self._callbacks: list[Callable[[Batch], object]] = []
 
     def add_done_callback(self, callback: Callable[[Batch], object]) -> None:
-        """Have ``callback`` called at once when the batch is done, which it must not be yet."""
+        """Call ``callback`` when the batch is done. It must not be done yet."""
         self._callbacks.append(callback)
 
-    def settle(self, values: Sequence[Any], error: BaseException | None = None) -> None:
+    def finish(self, values: Sequence[Any], error: BaseException | None = None) -> None:
+        """Store the values, or the error of all of them, and call the callbacks."""
         self.is_done, self.values, self.error = True, values, error
         self._traceback = error.__traceback__ if error is not None else None
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback(self)
 
-    def value(self, place: int) -> Any:
+    def value(self, index: int) -> Any:
         if self.error is not None:
-            # Many raise the same error: its traceback must not grow with each of them.
+            # Raised once per key: restore the traceback, which would grow each time.
             raise self.error.with_traceback(self._traceback)
-        return self.values[place]
+        return self.values[index]
 
 
 class Loaded(Generic[V]):
-    """The value of a key, for whoever awaits it.
+    """An awaitable of the value of one key.
 
-    Much less than a future: it is its batch that is awaited, and an error that nobody asks for is nobody's business.
+    Cheaper than a future: awaiting it awaits its batch, and an error that no caller reads is dropped silently.
     """
 
-    __slots__ = ("_if_missing", "_place", "batch")
+    __slots__ = ("_if_missing", "_index", "batch")
 
-    def __init__(self, batch: Batch, place: int, if_missing: Callable[[], Exception] | None = None) -> None:
+    def __init__(self, batch: Batch, index: int, if_missing: Callable[[], Exception] | None = None) -> None:
         self.batch = batch
-        self._place = place
+        self._index = index
         self._if_missing = if_missing
 
     def __await__(self) -> Generator[Any, None, V]:
         if not self.batch.is_done:
-            there = asyncio.Event()
-            self.batch.add_done_callback(lambda _: there.set())
-            yield from there.wait().__await__()
+            done = asyncio.Event()
+            self.batch.add_done_callback(lambda _: done.set())
+            yield from done.wait().__await__()
         return self.result()
 
     def result(self) -> V:
-        value = self.batch.value(self._place)
+        """The value; raises the error of the batch, which must be done."""
+        value = self.batch.value(self._index)
         if value is None and self._if_missing is not None:
             raise self._if_missing()
         return cast(V, value)
 
     def required(self, if_missing: Callable[[], Exception]) -> Loaded[V]:
-        """The same value; awaiting it raises the exception of ``if_missing`` when the value is ``None``."""
-        return Loaded(self.batch, self._place, if_missing)
+        """An awaitable of the same value that raises the exception of ``if_missing`` instead of giving ``None``."""
+        return Loaded(self.batch, self._index, if_missing)
 
 
 class DataLoader(Generic[K, V]):
-    """Loads the values of keys, each once, with ``load_batch``: a function from keys to their values in that order.
+    """Loads each key once, by ``load_batch``: a function from keys to their values in the same order.
 
-    A batch begins when everything that is ready to run has run, so that it gets the keys of all who are about to ask.
+    A batch is loaded after everything that is ready to run has run, so it contains the keys of all of that.
     """
 
     def __init__(self, load_batch: Callable[[list[K]], Awaitable[Sequence[V]]]) -> None:
@@ -93,7 +95,7 @@ class DataLoader(Generic[K, V]):
             batch = self._next
             if batch is None:
                 batch = self._next = Batch()
-                asyncio.get_running_loop().call_soon(self._begin, batch)
+                asyncio.get_running_loop().call_soon(self._start, batch)
             loaded = self._loaded[key] = Loaded(batch, len(batch.keys))
             batch.keys.append(key)
         return loaded
@@ -102,38 +104,38 @@ class DataLoader(Generic[K, V]):
         return asyncio.gather(*map(self.load, keys))
 
     def stop(self) -> None:
-        """Nobody waits any more: end what still runs, and forget all values.
+        """Cancel running batches and drop all values.
 
-        graphql-core's executors and their infos refer to each other, and through the context to this; thousands of
-        objects would stay until the garbage collector looks for such cycles.
+        graphql-core's executors and infos refer to each other, and through the context to this loader: without this,
+        thousands of objects would stay in memory until the garbage collector finds the cycle.
         """
         for task in self._tasks:
             task.cancel()
         self._loaded.clear()
 
-    def _begin(self, batch: Batch) -> None:
-        task = asyncio.create_task(self._run(batch))
+    def _start(self, batch: Batch) -> None:
+        task = asyncio.create_task(self._load(batch))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, batch: Batch) -> None:
+    async def _load(self, batch: Batch) -> None:
         self._next = None
         try:
             values = await self._load_batch(batch.keys)
             if len(values) != len(batch.keys):
                 raise ValueError(f"{len(values)} values for {len(batch.keys)} keys")
         except BaseException as error:
-            batch.settle((), error)
+            batch.finish((), error)
             if not isinstance(error, Exception):
                 raise
         else:
-            batch.settle(values)
+            batch.finish(values)
 
 
 def unawaited(value: Awaitable[V]) -> V:
-    """For resolvers that return what they loaded without a look at it.
+    """``value`` itself, typed as what awaiting it gives: for a resolver that returns a loader's awaitable.
 
-    GraphQL awaits whatever a resolver returns. An ``async def`` that only awaits a loader needs a task per object; a
-    ``def`` that returns what the loader gave needs none.
+    GraphQL awaits what a resolver returns. A resolver that awaits the loader needs a task per object; one that returns
+    the awaitable needs none.
     """
     return cast(V, value)

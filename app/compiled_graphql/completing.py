@@ -1,4 +1,4 @@
-"""From what a resolver gave to what the response shows: "value completion" of the specification."""
+"""Value completion, as the specification calls it: from the value of a resolver to what the response shows."""
 
 from __future__ import annotations
 
@@ -23,37 +23,40 @@ from graphql.execution import Executor
 from graphql.execution.executor import invalid_return_type_error
 from graphql.pyutils import Undefined, is_iterable
 
-from app.compiled_graphql.leaves import BACKREF, is_plain, origin_of, plain_classes
-from app.compiled_graphql.running import (
-    Anchor,
+from app.compiled_graphql.execution import (
+    AwaitedValue,
     Complete,
-    Expected,
-    Field,
-    Later,
-    Place,
-    Run,
-    Slot,
+    CompletedByCore,
+    Completion,
+    Execution,
+    NullTarget,
+    ResponsePath,
+    SelectedField,
+    core_path,
     discard,
-    field_place,
-    path_of,
+    field_path,
 )
+from app.compiled_graphql.leaves import BACKREF, is_plain, origin_of, plain_classes
 
 
-class SelectionSet(Protocol):
-    """The fields that an operation selects of one object type."""
+class ObjectSelection(Protocol):
+    """The fields that a selection set selects of one object type."""
 
-    def execute(self, source: Any, place: Place, run: Run, anchor: Anchor) -> dict[str, Any]: ...
+    def execute(
+        self, source: Any, path: ResponsePath, execution: Execution, null_target: NullTarget
+    ) -> dict[str, Any]: ...
 
 
-class Selections(Protocol):
-    """The selection sets below a field, by the type of the object."""
+class ObjectSelections(Protocol):
+    """What the selection set of a field selects, by the type of the object."""
 
-    def of(self, object_type: GraphQLObjectType, run: Run) -> SelectionSet: ...
+    def of(self, object_type: GraphQLObjectType, execution: Execution) -> ObjectSelection: ...
 
 
 def completer(
-    graphql_type: GraphQLOutputType, field: Field, selections: Selections, schema: GraphQLSchema
+    graphql_type: GraphQLOutputType, field: SelectedField, selections: ObjectSelections, schema: GraphQLSchema
 ) -> Complete:
+    """The function that completes the values of ``graphql_type``, the type of a field or of its list items."""
     required = isinstance(graphql_type, GraphQLNonNull)
     inner: Any = graphql_type.of_type if isinstance(graphql_type, GraphQLNonNull) else graphql_type
     if is_list_type(inner):
@@ -65,8 +68,8 @@ def completer(
     return abstract_completer(inner, field, required, selections)
 
 
-def is_nothing(value: Any, field: Field, required: bool) -> bool:
-    """Whether ``value`` stands for null; raises if it is an exception, or null where that may not be."""
+def is_nothing(value: Any, field: SelectedField, required: bool) -> bool:
+    """Whether ``value`` means null; raises it if it is an exception, and ``TypeError`` for a forbidden null."""
     if isinstance(value, Exception):
         raise value
     if value is not None and value is not Undefined:
@@ -77,8 +80,8 @@ def is_nothing(value: Any, field: Field, required: bool) -> bool:
     return True
 
 
-def leaf_completer(leaf: GraphQLLeafType, field: Field, required: bool) -> Complete:
-    def complete(value: Any, place: Place, run: Run, anchor: Anchor) -> Any:
+def leaf_completer(leaf: GraphQLLeafType, field: SelectedField, required: bool) -> Complete:
+    def complete(value: Any, path: ResponsePath, execution: Execution, null_target: NullTarget) -> Any:
         if is_nothing(value, field, required):
             return None
         return Executor.complete_leaf_value(leaf, value)
@@ -87,109 +90,119 @@ def leaf_completer(leaf: GraphQLLeafType, field: Field, required: bool) -> Compl
 
 
 def object_completer(
-    object_type: GraphQLObjectType, field: Field, required: bool, selections: Selections
+    object_type: GraphQLObjectType, field: SelectedField, required: bool, selections: ObjectSelections
 ) -> Complete:
-    sure = sure_class(object_type)
+    expected_class = exact_class(object_type)
 
-    def complete(value: Any, place: Place, run: Run, anchor: Anchor) -> Any:
-        if value.__class__ is not sure:
+    def complete(value: Any, path: ResponsePath, execution: Execution, null_target: NullTarget) -> Any:
+        if value.__class__ is not expected_class:
             if is_nothing(value, field, required):
                 return None
-            check_type(object_type, value, place, run, field)
-        return selections.of(object_type, run).execute(value, place, run, anchor)
+            check_type(object_type, value, path, execution, field)
+        return selections.of(object_type, execution).execute(value, path, execution, null_target)
 
     return complete
 
 
-def sure_class(object_type: GraphQLObjectType) -> type | None:
-    """The class whose instances need no look to know that they are of ``object_type``."""
+def exact_class(object_type: GraphQLObjectType) -> type | None:
+    """The class whose instances are of ``object_type`` without a check; ``None`` if every value needs one."""
     origin = origin_of(object_type)
     if origin is None or not is_plain(origin) or object_type.extensions[BACKREF].is_type_of is not None:
         return None
     return origin
 
 
-def check_type(object_type: GraphQLObjectType, value: Any, place: Place, run: Run, field: Field) -> None:
-    """Refuse a value which is not of ``object_type``."""
+def check_type(
+    object_type: GraphQLObjectType, value: Any, path: ResponsePath, execution: Execution, field: SelectedField
+) -> None:
+    """Raise if ``value`` is not of ``object_type``."""
     if object_type.is_type_of is None:
         return
-    is_one = object_type.is_type_of(value, run.resolve_info(field, field_place(place)))
-    if run.is_awaitable(is_one):
-        discard(is_one)
-        leave_to_core(object_type, value, place, run, field)
-    if not is_one:
+    is_instance = object_type.is_type_of(value, execution.resolve_info(field, field_path(path)))
+    if execution.is_awaitable(is_instance):
+        discard(is_instance)
+        leave_to_core(object_type, value, path, execution, field)
+    if not is_instance:
         raise invalid_return_type_error(object_type, value, field.details)
 
 
 def abstract_completer(
-    abstract: GraphQLAbstractType, field: Field, required: bool, selections: Selections
+    abstract: GraphQLAbstractType, field: SelectedField, required: bool, selections: ObjectSelections
 ) -> Complete:
-    """An interface or a union: the value says of which object type it is."""
+    """For an interface or a union: the value decides the object type."""
 
-    def complete(value: Any, place: Place, run: Run, anchor: Anchor) -> Any:
+    def complete(value: Any, path: ResponsePath, execution: Execution, null_target: NullTarget) -> Any:
         if is_nothing(value, field, required):
             return None
-        executor, info = run.executor, run.resolve_info(field, field_place(place))
+        executor, info = execution.executor, execution.resolve_info(field, field_path(path))
         name = (abstract.resolve_type or executor.type_resolver)(value, info, abstract)
-        if run.is_awaitable(name):
+        if execution.is_awaitable(name):
             discard(name)
-            leave_to_core(abstract, value, place, run, field)
+            leave_to_core(abstract, value, path, execution, field)
         object_type = executor.ensure_valid_runtime_type(name, abstract, field.details, info, value)
-        check_type(object_type, value, place, run, field)
-        return selections.of(object_type, run).execute(value, place, run, anchor)
+        check_type(object_type, value, path, execution, field)
+        return selections.of(object_type, execution).execute(value, path, execution, null_target)
 
     return complete
 
 
-def leave_to_core(output: GraphQLOutputType, value: Any, place: Place, run: Run, field: Field) -> NoReturn:
-    """For what is too rare to be worth code of its own: types that are found asynchronously, async iterables."""
-    info, path = run.resolve_info(field, field_place(place)), path_of(place)
-    assert path is not None
-    raise Later(run.executor.complete_value(output, field.details, info, path, value, None))
+def leave_to_core(
+    output: GraphQLOutputType, value: Any, path: ResponsePath, execution: Execution, field: SelectedField
+) -> NoReturn:
+    """Let graphql-core complete a value: one whose type is resolved asynchronously, or an async iterable."""
+    info, converted = execution.resolve_info(field, field_path(path)), core_path(path)
+    assert converted is not None
+    raise CompletedByCore(
+        execution.executor.complete_value(output, field.details, info, converted, value, None)
+    )
 
 
 def list_completer(
-    list_type: GraphQLList[Any], field: Field, required: bool, selections: Selections, schema: GraphQLSchema
+    list_type: GraphQLList[Any],
+    field: SelectedField,
+    required: bool,
+    selections: ObjectSelections,
+    schema: GraphQLSchema,
 ) -> Complete:
     complete_item = completer(list_type.of_type, field, selections, schema)
     item_required = isinstance(list_type.of_type, GraphQLNonNull)
     plain = plain_classes(schema)
-    expected, completed = Expected.of(field, complete_item, item_required)
+    completion, completed = Completion.of(field, complete_item, item_required)
 
-    def complete(values: Any, place: Place, run: Run, anchor: Anchor) -> Any:
+    def complete(values: Any, path: ResponsePath, execution: Execution, null_target: NullTarget) -> Any:
         if values.__class__ is not list:
             if is_nothing(values, field, required):
                 return None
-            if run.executor.is_async_iterable(values):
-                leave_to_core(list_type, values, place, run, field)
+            if execution.executor.is_async_iterable(values):
+                leave_to_core(list_type, values, path, execution, field)
             if not is_iterable(values):
                 name = f"{field.parent}.{field.nodes[0].name.value}"
                 raise GraphQLError(f"Expected Iterable, but did not find one for field '{name}'.")
         result: list[Any] = []
         items = iter(values)
         for index, item in enumerate(items):
-            here = (place, index, None)
+            item_path = (path, index, None)
             try:
-                if item.__class__ not in plain and run.is_awaitable(item):
+                if item.__class__ not in plain and execution.is_awaitable(item):
                     result.append(None)
-                    run.wait(item, Slot(expected, result, here, anchor))
+                    execution.track(item, AwaitedValue(completion, result, item_path, null_target))
                 else:
-                    below = anchor if item_required else (result, index, here)
-                    result.append(complete_item(item, here, run, below))
-            except Later as later:
+                    item_target = null_target if item_required else (result, index, item_path)
+                    result.append(complete_item(item, item_path, execution, item_target))
+            except CompletedByCore as by_core:
                 result.append(None)
-                run.wait(later.completed, Slot(completed, result, here, anchor))
+                execution.track(by_core.completed, AwaitedValue(completed, result, item_path, null_target))
             except Exception as error:
-                if item_required and run.propagates:
+                if item_required and execution.propagates:
                     discard_all(items)
-                result.append(run.failed(error, field, here, required=item_required))
+                result.append(execution.failed(error, field, item_path, required=item_required))
         return result
 
     return complete
 
 
 def discard_all(items: Iterable[Any]) -> None:
-    """Nobody will await what is left of a list that became null."""
+    """Discard the remaining items of a list that became null."""
     with contextlib.suppress(Exception):
         for item in items:
             discard(item)

@@ -1,4 +1,4 @@
-"""Where graphql-core hands the execution over."""
+"""The class through which graphql-core calls the compiled plans."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from graphql.execution.collect_fields import DeferUsage, GroupedFieldSet
 from graphql.pyutils import AwaitableOrValue
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from app.compiled_graphql.execution import Execution
 from app.compiled_graphql.plans import Plan, Plans
-from app.compiled_graphql.reading import Forewarned
-from app.compiled_graphql.running import Run
-from app.compiled_graphql.selecting import Selection
+from app.compiled_graphql.reading import NarrowableContext
+from app.compiled_graphql.selecting import SelectionPlan
 
 
 class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Executes by plans. For ``execution_context_class`` of a Strawberry schema.
+    """Executes operations by compiled plans. Pass it as ``execution_context_class`` to a Strawberry schema.
 
-    Parsing, validation, variables and the form of the response remain graphql-core's, and so does the execution as a
-    whole of operations that deliver incrementally (@defer, @stream), can be aborted, have middleware (extensions with
-    ``resolve``) or pass arguments to fragments.
+    graphql-core still parses, validates, coerces variables and builds the response. It also executes operations that
+    plans do not support: those with @defer or @stream, an abort signal, middleware (extensions with ``resolve``) or
+    fragment arguments.
     """
 
     def execute_collected_root_fields(
@@ -37,40 +37,42 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
             return super().execute_collected_root_fields(
                 root_type, root_value, grouped_field_set, serially, new_defer_usages
             )
-        if plan.attributes is not None and isinstance(self.context_value, Forewarned):
-            self.context_value.expect(plan.attributes)
-        root, run = plan.root(self, root_type, grouped_field_set), Run(self)
+        if plan.attributes is not None and isinstance(self.context_value, NarrowableContext):
+            self.context_value.narrow_to(plan.attributes)
+        root, execution = plan.root(self, root_type, grouped_field_set), Execution(self)
         if serially:
-            return all_serially(root, root_value, run)
-        return all_at_once(root, root_value, run)
+            return all_serially(root, root_value, execution)
+        return all_at_once(root, root_value, execution)
 
     def _plan(self) -> Plan | None:
-        """The plan of the operation, unless it needs what plans can't do."""
+        """The plan of the operation; ``None`` if plans do not support it."""
         if self.abort_signal is not None or (self.middleware_manager and self.middleware_manager.middlewares):
             return None
         if any(fragment.variable_signatures for fragment in self.fragments.values()):
             return None
         plan = Plans.of(self.schema).find(self)
-        return None if plan.conditions.incremental else plan
+        return None if plan.directives.incremental else plan
 
 
-def all_at_once(root: Selection, root_value: Any, run: Run) -> AwaitableOrValue[dict[str, Any]]:
+def all_at_once(
+    root: SelectionPlan, root_value: Any, execution: Execution
+) -> AwaitableOrValue[dict[str, Any]]:
     try:
-        data = root.execute(root_value, None, run, None)
+        data = root.execute(root_value, None, execution, None)
     except Exception:
-        run.abandon()
+        execution.abandon()
         raise
-    return awaited(data, run) if run.waits else data
+    return awaited(data, execution) if execution.has_awaited_values else data
 
 
-async def awaited(data: dict[str, Any], run: Run) -> dict[str, Any]:
-    await run.fill_slots()
+async def awaited(data: dict[str, Any], execution: Execution) -> dict[str, Any]:
+    await execution.complete_awaited_values()
     return data
 
 
-async def all_serially(root: Selection, root_value: Any, run: Run) -> dict[str, Any]:
+async def all_serially(root: SelectionPlan, root_value: Any, execution: Execution) -> dict[str, Any]:
     try:
-        return await root.execute_serially(root_value, run)
+        return await root.execute_serially(root_value, execution)
     except BaseException:
-        run.abandon()
+        execution.abandon()
         raise

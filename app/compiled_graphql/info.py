@@ -1,4 +1,4 @@
-"""What a resolver is told about the operation."""
+"""The info that resolvers receive."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from graphql import GraphQLResolveInfo
 from strawberry import Info
 from strawberry.types.field import StrawberryField
 
-from app.compiled_graphql.running import Field, Place, Run
+from app.compiled_graphql.execution import Execution, ResponsePath, SelectedField
 
 
 class LazyInfo(Info[Any, Any]):
-    """Strawberry's ``Info``, but graphql-core's is only made if a resolver asks for more than the context.
+    """Strawberry's ``Info``, which makes graphql-core's only when a resolver reads more than the context.
 
-    Nearly all resolvers take an info to reach the loaders, and the path of a field takes longer to make than the
-    field itself.
+    Most resolvers take an info to reach the loaders, and making graphql-core's takes longer than resolving the field.
     """
 
     context: Any = None
 
-    def __init__(self, field: Field, definition: StrawberryField, place: Place, run: Run) -> None:
-        self._planned = field
+    def __init__(
+        self, field: SelectedField, definition: StrawberryField, path: ResponsePath, execution: Execution
+    ) -> None:
+        self._selected = field
         self._field = definition
-        self._place = place
-        self._run = run
-        self.context = run.context
+        self._path = path
+        self._execution = execution
+        self.context = execution.context
 
     @cached_property
     def _raw_info(self) -> GraphQLResolveInfo[Any]:  # type: ignore[override]
-        return self._run.resolve_info(self._planned, self._place)
+        return self._execution.resolve_info(self._selected, self._path)

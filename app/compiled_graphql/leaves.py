@@ -1,4 +1,4 @@
-"""Scalars and enums on their way into the response, and which values are just values."""
+"""How scalars and enums are serialised, and which classes of values are neither awaitable nor exceptions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.enum import StrawberryEnumDefinition
 
 BACKREF = "strawberry-definition"
-"""Where Strawberry leaves its own definition in the ``extensions`` of a type, a field or a schema."""
+"""The key of Strawberry's definition in the ``extensions`` of a type, a field or a schema."""
 
 _PLAIN = (type(None), bool, int, float, str, bytes, list, tuple, dict, dt.datetime, dt.date, uuid.UUID)
 _UNCHANGED: dict[object, type] = {
@@ -43,17 +43,17 @@ Shortcut: TypeAlias = tuple[frozenset[type], Callable[[Any], Any] | None]
 
 
 def plain_classes(schema: GraphQLSchema) -> frozenset[type]:
-    """Classes whose instances can't be awaited and are no exceptions."""
-    kept: frozenset[type] | None = schema.extensions.get(__name__)
-    if kept is None:
+    """Classes whose instances are neither awaitable nor exceptions."""
+    classes: frozenset[type] | None = schema.extensions.get(__name__)
+    if classes is None:
         origins = (origin_of(type_) for type_ in schema.type_map.values())
         found = {origin for origin in origins if origin is not None and is_plain(origin)}
-        kept = schema.extensions[__name__] = frozenset(found.union(_PLAIN))
-    return kept
+        classes = schema.extensions[__name__] = frozenset(found.union(_PLAIN))
+    return classes
 
 
 def origin_of(graphql_type: Any) -> type | None:
-    """The Python class which Strawberry made an object type or enum of."""
+    """The Python class of an object type or enum of Strawberry's."""
     definition = graphql_type.extensions.get(BACKREF)
     if isinstance(definition, StrawberryEnumDefinition):
         return definition.wrapped_cls
@@ -63,14 +63,15 @@ def origin_of(graphql_type: Any) -> type | None:
 
 
 def is_plain(cls: type) -> bool:
+    """Whether the instances of a class are neither awaitable nor exceptions."""
     return not hasattr(cls, "__await__") and not issubclass(cls, Exception)
 
 
 def leaf_shortcut(output: GraphQLType) -> Shortcut:
-    """(classes, function): what turns values of these classes into what the response shows, without a closer look.
+    """(classes, function): the function serialises values of exactly these classes, with the errors of graphql-core.
 
-    Without a function they are shown as they are, and so is null in any case. The function raises what graphql-core
-    would. There are no classes for an output that is not a scalar or enum.
+    Without a function these values are in the form of the response already, as null always is. The classes are empty
+    for an output that is not a scalar or enum.
     """
     if isinstance(output, GraphQLNonNull):
         return value_shortcut(output.of_type)
@@ -79,7 +80,7 @@ def leaf_shortcut(output: GraphQLType) -> Shortcut:
 
 
 def value_shortcut(output: GraphQLType) -> Shortcut:
-    """The same for values that are not null."""
+    """The shortcut for values that are not null."""
     if not is_leaf_type(output):
         return frozenset(), None
     coerce = output.coerce_output_value
@@ -97,8 +98,9 @@ def value_shortcut(output: GraphQLType) -> Shortcut:
 
 
 def isoformat(value: dt.datetime) -> str:
+    """``value.isoformat()``, in a quarter of the time for UTC."""
     if value.tzinfo is dt.UTC:
-        return orjson.dumps(value)[1:-1].decode("ascii")  # the same text in a quarter of the time
+        return orjson.dumps(value)[1:-1].decode("ascii")
     return value.isoformat()
 
 
@@ -106,7 +108,7 @@ def enum_shortcut(leaf: GraphQLEnumType) -> Shortcut:
     origin = origin_of(leaf)
     if origin is None or not is_plain(origin):
         return frozenset(), None
-    # By identity: an enum's own hash is a Python function, and its members are never freed.
+    # By identity, which is safe because members are never freed: hashing one would call a Python function.
     coerce = leaf.coerce_output_value
     names = {id(member): coerce(member) for member in origin}  # type: ignore[attr-defined]
     return frozenset([origin]), lambda value: names.get(id(value)) or coerce(value)

@@ -1,4 +1,4 @@
-"""Compiled operations, kept for the next time the same document comes."""
+"""Compiled operations, cached by document."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from graphql.execution import Executor
 from graphql.execution.collect_fields import GroupedFieldSet
 
 from app.compiled_graphql.reading import attributes_read
-from app.compiled_graphql.selecting import Selection, Size, selection
+from app.compiled_graphql.selecting import CompiledSize, SelectionPlan, compile_selection
 
 MAX_PLANS = 256
 MAX_FIELDS = 20_000
-"""Of all plans together; a field takes about 2 kB."""
+"""Of all cached plans together; a field takes about 2 kB."""
 MAX_LENGTH = 4000
-"""Longer documents are parsed anew each time (``documents.DocumentCache``): their plans would never be found."""
+"""In characters. Longer documents are not cached: their texts alone would take too much memory."""
 
 
-class Conditions(Visitor):
-    """What decides which fields an operation has, besides its document."""
+class OperationDirectives(Visitor):
+    """The directives of a document that decide which fields are executed, and how."""
 
     def __init__(self, executor: Executor[Any]) -> None:
         super().__init__()
         self.variables: set[str] = set()
         """Variables in @skip and @include."""
         self.incremental = False
-        """It has a @defer or @stream."""
+        """Whether there is a @defer or @stream."""
         for definition in (executor.operation, *executor.fragment_definitions.values()):
             visit(definition, self)
 
@@ -48,33 +48,33 @@ class Conditions(Visitor):
 
 
 class Plan:
-    """What is compiled of one operation of a document."""
+    """One compiled operation of a document."""
 
     def __init__(self, executor: Executor[Any]) -> None:
         self.operation = executor.operation
-        """Held on to, so that no other operation gets its ``id``."""
-        self.conditions = Conditions(executor)
+        """A reference, so that no other operation gets the same ``id``."""
+        self.directives = OperationDirectives(executor)
         self.attributes = attributes_read(executor)
-        self.size = Size()
-        self._roots: dict[Hashable, Selection] = {}
+        self.size = CompiledSize()
+        self._roots: dict[Hashable, SelectionPlan] = {}
 
     def root(
         self, executor: Executor[Any], root_type: GraphQLObjectType, grouped: GroupedFieldSet
-    ) -> Selection:
-        """The root fields for the present values of the variables in @skip and @include."""
+    ) -> SelectionPlan:
+        """The root fields for the current values of the variables in @skip and @include."""
         values = executor.variable_values.coerced
-        outcome = tuple(values.get(name) for name in self.conditions.variables)
+        outcome = tuple(values.get(name) for name in self.directives.variables)
         found = self._roots.get(outcome)
         if found is None:
             if self.size.fields > MAX_FIELDS:
                 self._roots.clear()
-                self.size = Size()
-            found = self._roots[outcome] = selection(executor, root_type, grouped, self.size)
+                self.size = CompiledSize()
+            found = self._roots[outcome] = compile_selection(executor, root_type, grouped, self.size)
         return found
 
 
 class Plans:
-    """The plans of one schema: those used last, within the limits above."""
+    """The cached plans of one schema: the most recently used, within the limits above."""
 
     def __init__(self) -> None:
         self._plans: OrderedDict[int, Plan] = OrderedDict()
@@ -88,6 +88,7 @@ class Plans:
         return len(self._plans)
 
     def find(self, executor: Executor[Any]) -> Plan:
+        """The plan of the executor's operation, from the cache or new."""
         key = id(executor.operation)
         plan = self._plans.get(key)
         if plan is None:
@@ -107,5 +108,5 @@ class Plans:
 
 
 def length_of(operation: OperationDefinitionNode) -> int:
-    """Characters of the document, with its fragments."""
+    """Number of characters of the whole document."""
     return len(operation.loc.source.body) if operation.loc is not None else 0

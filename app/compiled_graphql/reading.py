@@ -1,4 +1,4 @@
-"""What a query looks at of the objects it meets, so that no more of them need to be read from the database."""
+"""Which attributes of its objects a query reads, so that no others need to be loaded."""
 
 from __future__ import annotations
 
@@ -22,67 +22,68 @@ from strawberry.types.field import StrawberryField
 from app.compiled_graphql.leaves import BACKREF, origin_of
 
 Attributes: TypeAlias = Mapping[type, frozenset[str]]
-"""The attributes which are looked at, by the class of the object."""
+"""The attributes that are read, by the class of the object."""
 
-_PROMISE = "reads"
+_METADATA_KEY = "reads_only"
 
 
 @runtime_checkable
-class Forewarned(Protocol):
-    """A context which is told what a query will look at, before it begins."""
+class NarrowableContext(Protocol):
+    """A context that loads only the attributes that its query reads."""
 
-    def expect(self, attributes: Attributes) -> None: ...
+    def narrow_to(self, attributes: Attributes) -> None:
+        """Called before the query is executed; not called if it may read any attribute."""
 
 
 def reads_only(*attributes: str) -> Mapping[str, Collection[str]]:
-    """``metadata`` of a field which promises that its resolver looks at no other attributes of its object.
+    """``metadata`` of a field whose resolver reads no other attributes of its object.
 
-    Keys are always there. Of objects which it loads, a resolver may look at those only.
+    Keys are always loaded. Of the objects that a resolver loads itself, it may read the keys only.
     """
-    return {_PROMISE: attributes}
+    return {_METADATA_KEY: attributes}
 
 
 def attributes_read(executor: Executor[Any]) -> Attributes | None:
-    """``None`` if the operation may look at anything: a field promises nothing, or it is no query."""
+    """What a query reads; ``None`` if it may read anything: a field has no ``reads_only``, or this is not a query."""
     if executor.operation.operation is not OperationType.QUERY:
         return None
     types = TypeInfo(executor.schema)
-    fields = Fields(executor, types)
+    collector = AttributeCollector(executor, types)
     for definition in (executor.operation, *executor.fragment_definitions.values()):
-        visit(definition, TypeInfoVisitor(types, fields))
-    if fields.without_promise:
+        visit(definition, TypeInfoVisitor(types, collector))
+    if collector.reads_anything:
         return None
-    return {cls: frozenset(names) for cls, names in fields.attributes.items()}
+    return {cls: frozenset(names) for cls, names in collector.attributes.items()}
 
 
-class Fields(Visitor):
-    """Gathers what the fields of a document look at."""
+class AttributeCollector(Visitor):
+    """Collects the attributes that the fields of a document read."""
 
     def __init__(self, executor: Executor[Any], types: TypeInfo) -> None:
         super().__init__()
         self._schema = executor.schema
         self._types = types
         self.attributes: defaultdict[Any, set[str]] = defaultdict(set)
-        self.without_promise = False
+        self.reads_anything = False
 
     def enter_field(self, node: FieldNode, *_: Any) -> None:
         parent = self._types.get_parent_type()
         assert parent is not None
         for object_type in self._schema.get_possible_types(parent) if is_abstract_type(parent) else (parent,):
             field = self._schema.get_field(object_type, node.name.value)
-            names = promised(field) if field is not None else ()
+            names = attributes_of(field) if field is not None else ()
             if names is None:
-                self.without_promise = True
+                self.reads_anything = True
             else:
                 self.attributes[origin_of(object_type)].update(names)
 
 
-def promised(field: GraphQLField) -> Collection[str] | None:
-    """The attributes which a field may look at; ``None``: any."""
+def attributes_of(field: GraphQLField) -> Collection[str] | None:
+    """The attributes that a field reads; ``None``: any."""
     definition = field.extensions.get(BACKREF)
     if not isinstance(definition, StrawberryField):
-        return ()  # of the introspection
+        return ()  # a field of the introspection
     if definition.is_basic_field or definition.python_name == "_id":
         return (definition.python_name,)
     metadata: Mapping[Any, Any] = definition.metadata or {}
-    return metadata.get(_PROMISE)
+    return metadata.get(_METADATA_KEY)

@@ -1,4 +1,4 @@
-"""How a field gets its value: as directly as its definition allows, else by graphql-core's rules to the letter."""
+"""How a field gets its value: by a direct call where its definition allows one, else exactly as in graphql-core."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 
 from app.compiled_graphql.arguments import Arguments
+from app.compiled_graphql.execution import Execution, ResponsePath, SelectedField
 from app.compiled_graphql.info import LazyInfo
 from app.compiled_graphql.leaves import BACKREF, origin_of
-from app.compiled_graphql.running import Field, Place, Run
 
-Resolve: TypeAlias = Callable[[Any, Place, Run], Any]
-"""(object, place of the field, run) -> value of the field, which may have to be awaited."""
+Resolve: TypeAlias = Callable[[Any, ResponsePath, Execution], Any]
+"""(object, path of the field, execution) -> value of the field, or an awaitable of it."""
 
 
-def attribute_of(field: Field, schema: GraphQLSchema) -> str | None:
-    """The attribute which the field shows, if it does just that."""
+def attribute_of(field: SelectedField, schema: GraphQLSchema) -> str | None:
+    """The attribute that the field shows, if it does nothing else."""
     definition = strawberry_field(field, schema)
     if definition is None or not definition.is_basic_field or definition.is_subscription:
         return None
     return definition.python_name if definition.default_resolver is getattr else None
 
 
-def resolver(field: Field, schema: GraphQLSchema) -> Resolve:
+def resolver(field: SelectedField, schema: GraphQLSchema) -> Resolve:
+    """The function that resolves a field."""
     definition = strawberry_field(field, schema)
     if definition is None or definition.base_resolver is None or not is_direct(definition, field, schema):
-        return by_rules(field)
+        return by_graphql_core(field)
     direct = direct_call(field, definition, definition.base_resolver, schema)
     return global_id(field, definition.base_resolver, direct) or direct
 
 
-def strawberry_field(field: Field, schema: GraphQLSchema) -> StrawberryField | None:
-    """Strawberry's definition, if nothing but its own code decides what the field does."""
+def strawberry_field(field: SelectedField, schema: GraphQLSchema) -> StrawberryField | None:
+    """Strawberry's definition of a field, unless a subclass or an exception handler changes what it does."""
     definition = field.definition.extensions.get(BACKREF)
     if not isinstance(definition, StrawberryField):
         return None
@@ -53,11 +54,11 @@ def converter(schema: GraphQLSchema) -> Any:
     return schema.extensions[BACKREF].schema_converter
 
 
-def is_direct(definition: StrawberryField, field: Field, schema: GraphQLSchema) -> bool:
+def is_direct(definition: StrawberryField, field: SelectedField, schema: GraphQLSchema) -> bool:
     """Whether the resolver may be called without Strawberry's wrappers.
 
-    Not with extensions (permissions are some). Not with input objects either, which may build their own values; they
-    are arguments of roots, where a wrapper more does not matter.
+    Extensions, which include permissions, need the wrappers. So do input objects, which may convert their values; they
+    are arguments of root fields, where the wrappers cost nothing that matters.
     """
     named = (get_named_type(argument.type) for argument in field.definition.args.values())
     return (
@@ -68,15 +69,15 @@ def is_direct(definition: StrawberryField, field: Field, schema: GraphQLSchema) 
     )
 
 
-def by_rules(field: Field) -> Resolve:
-    """Call what the schema holds as the resolver, with everything graphql-core gives it."""
+def by_graphql_core(field: SelectedField) -> Resolve:
+    """Calls the schema's own resolver, with the info and the arguments that graphql-core passes."""
     resolve_field = field.definition.resolve
     node, fragment_values = field.nodes[0], field.details[0].fragment_variable_values
     takes_arguments = bool(field.definition.args or node.arguments)
 
-    def resolve(source: Any, place: Place, run: Run) -> Any:
-        executor = run.executor
-        info = run.resolve_info(field, place)
+    def resolve(source: Any, path: ResponsePath, execution: Execution) -> Any:
+        executor = execution.executor
+        info = execution.resolve_info(field, path)
         values = {}
         if takes_arguments:
             values = get_argument_values(
@@ -88,9 +89,12 @@ def by_rules(field: Field) -> Resolve:
 
 
 def direct_call(
-    field: Field, definition: StrawberryField, resolver: StrawberryResolver[Any], schema: GraphQLSchema
+    field: SelectedField,
+    definition: StrawberryField,
+    resolver: StrawberryResolver[Any],
+    schema: GraphQLSchema,
 ) -> Resolve:
-    """Call the Python function itself, with what its signature asks for."""
+    """Calls the Python function of the resolver, with the parameters that its signature has."""
     function: Callable[..., Any] = resolver.wrapped_func  # type: ignore[assignment]
     sources = [
         parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter
@@ -99,36 +103,36 @@ def direct_call(
     arguments = Arguments(field, definition, converter(schema)) if field.definition.args else None
     takes_self = resolver.self_parameter is not None
 
-    def resolve_link(source: Any, place: Place, run: Run) -> Any:
-        return function(source, LazyInfo(field, definition, place, run))
+    def resolve_with_info(source: Any, path: ResponsePath, execution: Execution) -> Any:
+        return function(source, LazyInfo(field, definition, path, execution))
 
     if takes_self and [*resolver.signature.parameters] == ["self", info_name]:
-        return resolve_link
+        return resolve_with_info
 
-    def resolve(source: Any, place: Place, run: Run) -> Any:
-        keywords = arguments.given(run) if arguments is not None else {}
+    def resolve(source: Any, path: ResponsePath, execution: Execution) -> Any:
+        keywords = arguments.for_execution(execution) if arguments is not None else {}
         for name in sources:
             keywords[name] = source
         if info_name is not None:
-            keywords[info_name] = LazyInfo(field, definition, place, run)
+            keywords[info_name] = LazyInfo(field, definition, path, execution)
         return function(source, **keywords) if takes_self else function(**keywords)
 
     return resolve
 
 
-def global_id(field: Field, resolver: StrawberryResolver[Any], otherwise: Resolve) -> Resolve | None:
-    """The ``id`` of a relay node, without the objects it otherwise goes through; ``None`` for other fields."""
+def global_id(field: SelectedField, resolver: StrawberryResolver[Any], otherwise: Resolve) -> Resolve | None:
+    """Makes the ``id`` of a relay node without a ``GlobalID`` object; ``None`` for any other field."""
     cls = origin_of(field.parent)
     if cls is None or not issubclass(cls, relay.Node) or not has_usual_id(cls, resolver):
         return None
     attribute, prefix = cls.resolve_id_attr(), f"{field.parent.name}:"
 
-    def resolve(source: Any, place: Place, run: Run) -> Any:
+    def resolve(source: Any, path: ResponsePath, execution: Execution) -> Any:
         if source.__class__ is cls:
             key = getattr(source, attribute)
             if isinstance(key, (uuid.UUID, str, int)):
                 return b2a_base64(f"{prefix}{key}".encode(), newline=False).decode("ascii")
-        return otherwise(source, place, run)
+        return otherwise(source, path, execution)
 
     return resolve
 

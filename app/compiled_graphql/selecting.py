@@ -1,4 +1,4 @@
-"""Selection sets: the fields of one object type, in the order of the response, each with a way to execute it."""
+"""Compiled selection sets: the fields of one object type, in the order of the response, each with how to execute it."""
 
 from __future__ import annotations
 
@@ -17,153 +17,181 @@ from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 
 from app.compiled_graphql.batching import Loaded
 from app.compiled_graphql.completing import completer
+from app.compiled_graphql.execution import (
+    AwaitedValue,
+    Complete,
+    CompletedByCore,
+    Completion,
+    Execution,
+    NullTarget,
+    ResponsePath,
+    SelectedField,
+)
 from app.compiled_graphql.leaves import leaf_shortcut, plain_classes
 from app.compiled_graphql.resolving import Resolve, attribute_of, resolver
-from app.compiled_graphql.running import Anchor, Complete, Expected, Field, Later, Place, Run, Slot
 
-Execute: TypeAlias = Callable[[Any, Place, Run, dict[str, Any], Anchor], Any]
-"""(object or its attribute, place of the field, run, container of the value, anchor) -> the completed value, or null
-for now."""
+Execute: TypeAlias = Callable[[Any, ResponsePath, Execution, dict[str, Any], NullTarget], Any]
+"""(object or its attribute, path of the field, execution, container of the value, null target) -> completed value.
+
+The value is null for the time being if it is awaited.
+"""
 
 
-class Step(NamedTuple):
-    """A field of a selection set."""
+class FieldPlan(NamedTuple):
+    """How to execute a field of a selection set."""
 
-    field: Field
+    field: SelectedField
     execute: Execute
     attribute: str | None
-    """The attribute of the object which it shows, if it does just that."""
-    sure: frozenset[type]
-    """Classes of attributes that ``serialise`` may be given without a closer look."""
+    """The attribute of the object that the field shows, if it does nothing else."""
+    leaf_classes: frozenset[type]
+    """Values of exactly these classes need no check before ``serialise``."""
     serialise: Callable[[Any], Any] | None
-    """For those which are not null; ``None``: they are shown as they are."""
+    """Serialises a value of ``leaf_classes`` that is not null; ``None``: the response shows the value as it is."""
 
 
-class Selection:
-    """What an operation wants of the objects of one type at one place of the document."""
+class SelectionPlan:
+    """What one selection set of a document selects of the objects of one type."""
 
-    def __init__(self, parent: GraphQLObjectType, steps: list[Step]) -> None:
+    def __init__(self, parent: GraphQLObjectType, fields: list[FieldPlan]) -> None:
         self._parent = parent
-        self._steps = steps
-        self._unpacked = [(step.field.key, *step) for step in steps]
+        self._fields = fields
+        self._unpacked = [(plan.field.key, *plan) for plan in fields]
 
-    def execute(self, source: Any, place: Place, run: Run, anchor: Anchor) -> dict[str, Any]:
+    def execute(
+        self, source: Any, path: ResponsePath, execution: Execution, null_target: NullTarget
+    ) -> dict[str, Any]:
         result: dict[str, Any] = {}
         type_name = self._parent.name
-        for key, field, execute, attribute, sure, serialise in self._unpacked:
+        for key, field, execute, attribute, leaf_classes, serialise in self._unpacked:
             try:
                 if attribute is None:
-                    result[key] = execute(source, (place, key, type_name), run, result, anchor)
+                    result[key] = execute(source, (path, key, type_name), execution, result, null_target)
                     continue
-                # Most fields are columns of a row: a call for each would take as long as everything else.
+                # Inline: most fields are columns of a row, and a call for each would double the time of the whole.
                 value = getattr(source, attribute)
-                if value.__class__ not in sure:
-                    result[key] = execute(value, (place, key, type_name), run, result, anchor)
+                if value.__class__ not in leaf_classes:
+                    result[key] = execute(value, (path, key, type_name), execution, result, null_target)
                 else:
                     result[key] = value if serialise is None or value is None else serialise(value)
             except Exception as error:
-                here = (place, key, type_name)
-                result[key] = run.failed(error, field, here, required=field.required)
+                field_path = (path, key, type_name)
+                result[key] = execution.failed(error, field, field_path, required=field.required)
         return result
 
-    async def execute_serially(self, source: Any, run: Run) -> dict[str, Any]:
-        """The roots of a mutation: each is complete before the next one begins."""
+    async def execute_serially(self, source: Any, execution: Execution) -> dict[str, Any]:
+        """Execute the fields of a mutation in order: each is complete before the next begins."""
         result: dict[str, Any] = {}
-        for step in self._steps:
-            part = Selection(self._parent, [step]).execute(source, None, run, None)
-            await run.fill_slots()
+        for plan in self._fields:
+            part = SelectionPlan(self._parent, [plan]).execute(source, None, execution, None)
+            await execution.complete_awaited_values()
             result |= part
         return result
 
 
 @dataclass
-class Size:
-    """How much was compiled for an operation so far."""
+class CompiledSize:
+    """The number of fields compiled for an operation so far."""
 
     fields: int = 0
 
 
-class Selections:
-    """The selection sets below a field, by the type of the object; each is compiled when first met."""
+class SelectionPlans:
+    """The selection set of a field by object type; each is compiled when the first object of its type is met."""
 
-    def __init__(self, field: Field, size: Size) -> None:
+    def __init__(self, field: SelectedField, size: CompiledSize) -> None:
         self._field = field
         self._size = size
-        self._compiled: dict[GraphQLObjectType, Selection] = {}
+        self._compiled: dict[GraphQLObjectType, SelectionPlan] = {}
 
-    def of(self, object_type: GraphQLObjectType, run: Run) -> Selection:
+    def of(self, object_type: GraphQLObjectType, execution: Execution) -> SelectionPlan:
         found = self._compiled.get(object_type)
         if found is None:
-            collected = run.executor.collect_subfields(object_type, self._field.details)
-            found = selection(run.executor, object_type, collected.grouped_field_set, self._size)
+            collected = execution.executor.collect_subfields(object_type, self._field.details)
+            found = compile_selection(
+                execution.executor, object_type, collected.grouped_field_set, self._size
+            )
             self._compiled[object_type] = found
         return found
 
 
-def selection(
-    executor: Executor[Any], parent: GraphQLObjectType, grouped: GroupedFieldSet, size: Size
-) -> Selection:
-    steps = []
+def compile_selection(
+    executor: Executor[Any], parent: GraphQLObjectType, grouped: GroupedFieldSet, size: CompiledSize
+) -> SelectionPlan:
+    """Compile the fields selected of ``parent``."""
+    fields = []
     for key, details in grouped.items():
         definition = executor.schema.get_field(parent, details[0].node.name.value)
         if definition is not None:
-            field = field_of(key, details, definition, parent)
-            steps.append(step_of(executor.schema, field, size))
-    size.fields += len(steps)
-    return Selection(parent, steps)
+            field = selected_field(key, details, definition, parent)
+            fields.append(compile_field(executor.schema, field, size))
+    size.fields += len(fields)
+    return SelectionPlan(parent, fields)
 
 
-def field_of(
+def selected_field(
     key: str, details: FieldDetailsList, definition: GraphQLField, parent: GraphQLObjectType
-) -> Field:
+) -> SelectedField:
     nodes = [detail.node for detail in details]
-    return Field(key, details, nodes, definition, parent, isinstance(definition.type, GraphQLNonNull))
+    return SelectedField(key, details, nodes, definition, parent, isinstance(definition.type, GraphQLNonNull))
 
 
-def step_of(schema: GraphQLSchema, field: Field, size: Size) -> Step:
+def compile_field(schema: GraphQLSchema, field: SelectedField, size: CompiledSize) -> FieldPlan:
     if field.nodes[0].name.value == "__typename":
-        return Step(field, constant(field.parent.name), None, frozenset(), None)
+        return FieldPlan(field, constant(field.parent.name), None, frozenset(), None)
     output = field.definition.type
-    finish = finishing(field, completer(output, field, Selections(field, size), schema), schema)
-    sure, serialise = leaf_shortcut(output)
+    complete = complete_or_await(field, completer(output, field, SelectionPlans(field, size), schema), schema)
+    leaf_classes, serialise = leaf_shortcut(output)
     attribute = attribute_of(field, schema)
     if attribute is not None:
-        return Step(field, finish, attribute, sure, serialise)
-    return Step(field, resolved(resolver(field, schema), sure, serialise, finish), None, sure, serialise)
+        return FieldPlan(field, complete, attribute, leaf_classes, serialise)
+    return FieldPlan(
+        field,
+        resolve_and_complete(resolver(field, schema), leaf_classes, serialise, complete),
+        None,
+        leaf_classes,
+        serialise,
+    )
 
 
 def constant(value: str) -> Execute:
-    def execute(source: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
+    def execute(
+        source: Any, path: ResponsePath, execution: Execution, result: dict[str, Any], null_target: NullTarget
+    ) -> Any:
         return value
 
     return execute
 
 
-def finishing(field: Field, complete: Complete, schema: GraphQLSchema) -> Execute:
-    """What completes any resolved value, now or when it is there."""
+def complete_or_await(field: SelectedField, complete: Complete, schema: GraphQLSchema) -> Execute:
+    """Completes a resolved value at once, or when it is ready if it must be awaited."""
     key, required, plain = field.key, field.required, plain_classes(schema)
-    expected, completed = Expected.of(field, complete, required)
+    completion, completed = Completion.of(field, complete, required)
 
-    def finish(value: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
-        if value.__class__ is Loaded or (value.__class__ not in plain and run.is_awaitable(value)):
-            run.wait(value, Slot(expected, result, place, anchor))
+    def execute(
+        value: Any, path: ResponsePath, execution: Execution, result: dict[str, Any], null_target: NullTarget
+    ) -> Any:
+        if value.__class__ is Loaded or (value.__class__ not in plain and execution.is_awaitable(value)):
+            execution.track(value, AwaitedValue(completion, result, path, null_target))
             return None
         try:
-            return complete(value, place, run, anchor if required else (result, key, place))
-        except Later as later:
-            run.wait(later.completed, Slot(completed, result, place, anchor))
+            return complete(value, path, execution, null_target if required else (result, key, path))
+        except CompletedByCore as by_core:
+            execution.track(by_core.completed, AwaitedValue(completed, result, path, null_target))
             return None
 
-    return finish
+    return execute
 
 
-def resolved(
-    resolve: Resolve, sure: frozenset[type], serialise: Callable[[Any], Any] | None, finish: Execute
+def resolve_and_complete(
+    resolve: Resolve, leaf_classes: frozenset[type], serialise: Callable[[Any], Any] | None, complete: Execute
 ) -> Execute:
-    def execute(source: Any, place: Place, run: Run, result: dict[str, Any], anchor: Anchor) -> Any:
-        value = resolve(source, place, run)
-        if value.__class__ not in sure:
-            return finish(value, place, run, result, anchor)
+    def execute(
+        source: Any, path: ResponsePath, execution: Execution, result: dict[str, Any], null_target: NullTarget
+    ) -> Any:
+        value = resolve(source, path, execution)
+        if value.__class__ not in leaf_classes:
+            return complete(value, path, execution, result, null_target)
         return value if serialise is None or value is None else serialise(value)
 
     return execute

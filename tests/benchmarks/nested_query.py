@@ -26,9 +26,7 @@ import asyncpg
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from app.compiled_graphql import CompiledExecutor
 from app.database import migrations
 from app.database.engine import connect, create_engine
 from app.domain.vocabulary import ArtifactType
@@ -77,9 +75,7 @@ Statement = tuple[str, tuple[Any, ...]]
 async def main(rounds: int, profile: bool) -> None:
     async with filled_database() as (engine, url), PostgresNotifier(url) as notifier:
         contexts = contexts_over(engine, notifier)
-        schemas = {"graphql-core": build_schema(), "compiled": build_schema()}
-        schemas["graphql-core"].execution_context_class = StrawberryGraphQLCoreExecutionContext
-        schemas["compiled"].execution_context_class = CompiledExecutor
+        schemas = {"graphql-core": build_schema(compiled=False), "compiled": build_schema()}
         statements = await statements_of(engine, schemas["compiled"], contexts)
         connection = await connect(url)
         ways: dict[str, Send] = {"raw SQL": lambda: raw(connection, statements)}

@@ -1,4 +1,4 @@
-"""When two executions of the same operation say the same."""
+"""Compares two executions of the same operation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Position = tuple[str | int, ...]
 
 
 def assert_same(plans: ExecutionResult, core: ExecutionResult) -> None:
-    """Equal data, with the keys in the same order, and equal errors.
+    """Assert equal data, with keys in the same order, and equal errors.
 
-    Only what lies below a position that became null by an error may differ: which of several errors made it null, and
-    what else went wrong there in the meantime, depends on what came first. The specification leaves that open.
+    Errors below a position that an error made null may differ: which of several errors comes first depends on timing.
+    The specification allows that.
     """
     assert plans.data == core.data
     assert repr(plans.data) == repr(core.data)
@@ -24,7 +24,7 @@ def assert_same(plans: ExecutionResult, core: ExecutionResult) -> None:
 
 
 def visible_errors(result: ExecutionResult) -> Counter[Any]:
-    """All errors whose own position can be seen in the data."""
+    """The errors whose own position is in the data."""
     return Counter(
         (error.message, tuple(error.path or ()), tuple(error.locations or ()))
         for error in result.errors or ()
@@ -33,7 +33,7 @@ def visible_errors(result: ExecutionResult) -> Counter[Any]:
 
 
 def nulled_positions(result: ExecutionResult) -> set[Position]:
-    """The positions which errors made null."""
+    """The positions that errors made null."""
     return {nulled_position(result.data, error.path or ()) for error in result.errors or ()}
 
 

@@ -1,4 +1,4 @@
-"""A graph of every shape, whose resolvers fail in every way: each decides by the seed, its object and its field."""
+"""A graph of every shape, whose resolvers fail in every way: chosen by the seed, the object and the field."""
 
 import asyncio
 import datetime as dt
@@ -17,8 +17,8 @@ from strawberry.scalars import JSON
 AT = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 
 
-class Weather:
-    """What goes wrong at present: ``fault`` and ``delay`` are the shares of values that fail or must be awaited."""
+class Faults:
+    """What fails: ``fault`` is the share of values that fail, ``delay`` the share of those that must be awaited."""
 
     def __init__(self, seed: int, fault: float, delay: float) -> None:
         self.seed, self.fault, self.delay = seed, fault, delay
@@ -33,7 +33,7 @@ class Weather:
         return random.Random(f"{self.seed} {about}")
 
     def value(self, good: Any, bad: Any, *about: str) -> Any:
-        """``good``, or what is wrong about it."""
+        """``good`` or one of its faults: an exception raised or returned, null, or ``bad``."""
         draw = self.chance("fault", *about).random() / self.fault if self.fault else 1
         if draw < 0.3:
             raise ValueError(f"raised at {about}")
@@ -44,7 +44,7 @@ class Weather:
         return RuntimeError(f"returned at {about}") if draw < 1 else good
 
     def given(self, make: Callable[[], Any], *about: str) -> Any:
-        """What ``make`` gives: at once, by a coroutine, or by a future."""
+        """The result of ``make``, or a coroutine or future of it."""
         chance = self.chance("delay", *about)
         if chance.random() >= self.delay:
             return make()
@@ -88,34 +88,34 @@ class Named:
 
 
 class Faulty:
-    """``self.give("field", good value)``: the value or one of its faults, now or later."""
+    """``give`` returns a good value or one of its faults, at once or as an awaitable."""
 
     key: str
-    weather: Weather
+    faults: Faults
 
     def give(self, field: str, good: Any, bad: Any = "bad") -> Any:
-        return self.weather.given(lambda: self.weather.value(good, bad, self.key, field), self.key, field)
+        return self.faults.given(lambda: self.faults.value(good, bad, self.key, field), self.key, field)
 
     def items(self, field: str, good: list[Any]) -> Any:
-        return self.weather.given(lambda: self._items(field, good), self.key, field)
+        return self.faults.given(lambda: self._items(field, good), self.key, field)
 
     def _items(self, field: str, good: list[Any]) -> Any:
-        weather = self.weather
-        chosen = weather.value(good, 9, self.key, field)
+        faults = self.faults
+        chosen = faults.value(good, 9, self.key, field)
         if (
             chosen is not good
-            or weather.chance("items", self.key, field).random() >= weather.fault + weather.delay
+            or faults.chance("items", self.key, field).random() >= faults.fault + faults.delay
         ):
             return chosen
         return [self._item(item, field, str(place)) for place, item in enumerate(good)]
 
     def _item(self, item: Any, *about: str) -> Any:
-        return self.weather.given(lambda: item_of(self.weather, item, self.key, *about), self.key, *about)
+        return self.faults.given(lambda: item_of(self.faults, item, self.key, *about), self.key, *about)
 
 
-def item_of(weather: Weather, item: Any, *about: str) -> Any:
+def item_of(faults: Faults, item: Any, *about: str) -> Any:
     try:
-        return weather.value(item, "bad", *about)
+        return faults.value(item, "bad", *about)
     except ValueError as error:
         return error
 
@@ -123,7 +123,7 @@ def item_of(weather: Weather, item: Any, *about: str) -> Any:
 @strawberry.type
 class Leaf(Faulty, Named):
     key: strawberry.Private[str]
-    weather: strawberry.Private[Weather]
+    faults: strawberry.Private[Faults]
     size: int
     label: str | None = None
 
@@ -164,7 +164,7 @@ class Leaf(Faulty, Named):
 class Thing(Faulty, relay.Node):
     id: relay.NodeID[str]
     key: strawberry.Private[str]
-    weather: strawberry.Private[Weather]
+    faults: strawberry.Private[Faults]
     data: JSON | None = None
 
     @strawberry.field
@@ -175,7 +175,7 @@ class Thing(Faulty, relay.Node):
 @strawberry.type
 class Branch(Faulty, Named):
     key: strawberry.Private[str]
-    weather: strawberry.Private[Weather]
+    faults: strawberry.Private[Faults]
     depth: strawberry.Private[int]
     number: int
     ratio: float | None
@@ -188,7 +188,7 @@ class Branch(Faulty, Named):
 
     @strawberry.field
     async def late_name(self) -> str | None:
-        return self.weather.value(f"late {self.key}", object(), self.key, "late")
+        return self.faults.value(f"late {self.key}", object(), self.key, "late")
 
     @strawberry.field
     def area(self, size: Size, scale: float | None = None) -> float | None:
@@ -213,7 +213,7 @@ class Branch(Faulty, Named):
     @strawberry.field
     async def late_leaves(self) -> list[Leaf]:
         await asyncio.sleep(0)
-        return self.weather.value([leaf(self, "v"), leaf(self, "w")], 3, self.key, "late leaves")
+        return self.faults.value([leaf(self, "v"), leaf(self, "w")], 3, self.key, "late leaves")
 
     @strawberry.field
     def leaf_set(self) -> list[Leaf | None]:
@@ -237,7 +237,7 @@ class Branch(Faulty, Named):
 
     @strawberry.field
     def grid(self) -> list[list[int]]:
-        return self.items("grid", [[1, 2], [3], 4 if self.weather.fault else []])
+        return self.items("grid", [[1, 2], [3], 4 if self.faults.fault else []])
 
     @strawberry.field
     def maybe_grid(self) -> list[list[Optional["Leaf"]] | None] | None:
@@ -259,34 +259,32 @@ async def flow(branch: Branch) -> AsyncIterator[Leaf]:
 
 
 def leaf(branch: Branch, letter: str) -> Leaf:
-    key, weather = branch.key + letter, branch.weather
-    return Leaf(key=key, weather=weather, size=item_of(weather, len(key), key, "size"))
+    key, faults = branch.key + letter, branch.faults
+    return Leaf(key=key, faults=faults, size=item_of(faults, len(key), key, "size"))
 
 
 def thing(branch: Branch) -> Thing:
     key = f"{branch.key}t"
-    return Thing(
-        id=key, key=key, weather=branch.weather, data=item_of(branch.weather, {"a": [1]}, key, "data")
-    )
+    return Thing(id=key, key=key, faults=branch.faults, data=item_of(branch.faults, {"a": [1]}, key, "data"))
 
 
 def branches(branch: Branch, letter: str, number: int) -> list[Branch]:
     if branch.depth <= 0:
         return []
     return [
-        branch_of(branch.weather, f"{branch.key}{letter}{place}", branch.depth - 1) for place in range(number)
+        branch_of(branch.faults, f"{branch.key}{letter}{place}", branch.depth - 1) for place in range(number)
     ]
 
 
-def branch_of(weather: Weather, key: str, depth: int) -> Branch:
+def branch_of(faults: Faults, key: str, depth: int) -> Branch:
     return Branch(
         key=key,
-        weather=weather,
+        faults=faults,
         depth=depth,
-        number=item_of(weather, 5, key, "number"),
-        ratio=item_of(weather, 0.5, key, "ratio"),
-        flag=item_of(weather, True, key, "flag"),
-        color=item_of(weather, Color.BLUE, key, "color"),
+        number=item_of(faults, 5, key, "number"),
+        ratio=item_of(faults, 0.5, key, "ratio"),
+        flag=item_of(faults, True, key, "flag"),
+        color=item_of(faults, Color.BLUE, key, "color"),
     )
 
 

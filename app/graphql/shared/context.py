@@ -86,8 +86,8 @@ class OperationContext:
         """Loaders that have loaded nothing yet; the nouns of the graph provide them."""
         raise NotImplementedError
 
-    def expect(self, attributes: Attributes) -> None:
-        """Read no more of the objects of these classes."""
+    def narrow_to(self, attributes: Attributes) -> None:
+        """Load only these attributes of the objects of these classes."""
         self.reader.attributes = attributes
 
     def allow_more_time(self, seconds: float) -> None:
