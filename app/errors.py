@@ -1,4 +1,4 @@
-"""The errors a client may see: a stable code, a message saying what to do, and the path to the field."""
+"""The errors that clients may see: a stable code, a message that says what to do, and the path of the input field."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 class ErrorCode(enum.StrEnum):
-    """Closed set of codes for expected errors; clients branch on these, never on messages."""
+    """The codes of expected errors. Clients branch on these, never on messages."""
 
     BAD_INPUT = "BAD_INPUT"
     NOT_FOUND = "NOT_FOUND"
@@ -24,7 +24,7 @@ class ErrorCode(enum.StrEnum):
 class DomainError(Exception):
     """An expected failure.
 
-    ``path`` names the input field, outermost first (``["stages", "2", "config", "command"]``).
+    ``path``: the input field it concerns, outermost first (``["stages", "2", "config", "command"]``).
     """
 
     code = ErrorCode.BAD_INPUT
@@ -38,7 +38,7 @@ class DomainError(Exception):
 
 
 class NotFound(DomainError):
-    """The named thing does not exist (or the caller may not know that it does)."""
+    """The named thing does not exist."""
 
     code = ErrorCode.NOT_FOUND
 
@@ -50,7 +50,7 @@ class Conflict(DomainError):
 
 
 class InvalidInput(DomainError):
-    """One or more problems of an input, all of them reported at once in ``problems``."""
+    """An input with one or more problems, all reported together in ``problems``."""
 
     code = ErrorCode.INVALID_SPECIFICATION
 
@@ -64,6 +64,6 @@ class InvalidInput(DomainError):
 
 
 class StartupError(Exception):
-    """The server can't start with this configuration; one line for the operator, exit code 78 (EX_CONFIG)."""
+    """The server can't start with this configuration: one line for the operator, exit code 78 (EX_CONFIG)."""
 
     exit_code = 78

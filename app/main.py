@@ -1,4 +1,4 @@
-"""Wires the whole server: what the API consists of, in which order everything starts, and how it stops."""
+"""Wires the whole server: the parts of the API, the order in which everything starts, and how it stops."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from app.wiring import Parts, create_janitor, create_scheduler, create_superviso
 
 SHUTDOWN_SECONDS = 3
 PING_SECONDS = 7.0
-"""Between pings of a websocket, and for the answer: who stops reading answers none, and is gone within 15 seconds."""
+"""Between pings of a websocket, and until its pong: a client that stops reading is disconnected within 15 seconds."""
 
 
 class RunningServer:
@@ -56,17 +56,17 @@ class RunningServer:
 
     @property
     def graphql_url(self) -> str:
-        """Where GraphiQL is."""
+        """The address of the GraphQL API and of its page, GraphiQL."""
         return self.url + GRAPHQL_PATH
 
     async def wait_stopped(self) -> None:
-        """Returns when the server has stopped by itself, which it does only when something is broken."""
+        """Return when the server has stopped by itself, which only a failure causes."""
         await asyncio.wait([self._uvicorn_task])
 
 
 @contextlib.asynccontextmanager
 async def engine_for_reads(parts: Parts) -> AsyncIterator[AsyncEngine]:
-    """Queries can't take the connections by which runs are moved on; none of theirs is open before one comes."""
+    """An engine for queries, so that they can't use up the connections that execute runs."""
     slots = min(READ_SLOTS, parts.settings.database_pool_size)
     engine = create_engine(
         parts.database_url, pool_size=slots, max_overflow=0, statement_timeout_seconds=READ_TIMEOUT_SECONDS
@@ -117,7 +117,7 @@ def create_app(parts: Parts, reads: AsyncEngine, supervisor: Supervisor | None, 
 
 
 def _cross_origin(settings: Settings) -> list[Middleware]:
-    """Browsers may call the API from these pages only; there are no cookies, so no credentials to allow."""
+    """Lets browsers call the API from the allowed origins, without credentials: there are no cookies."""
     if not settings.allowed_origins:
         return []
     return [
@@ -132,7 +132,7 @@ def _cross_origin(settings: Settings) -> list[Middleware]:
 
 
 def allowed_hosts(settings: Settings) -> list[str]:
-    """Names under which a browser may reach the server; others could be DNS rebinding."""
+    """The host names that requests may use; any other could be DNS rebinding."""
     wildcards = ("0.0.0.0", "::")
     own = [settings.host] if settings.host not in wildcards else []
     return ["localhost", "127.0.0.1", "::1", *own, *settings.allowed_hosts]
@@ -140,7 +140,7 @@ def allowed_hosts(settings: Settings) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def running_server(settings: Settings, *, worker: bool = True) -> AsyncIterator[RunningServer]:
-    """The whole server in this process, from the moment it answers to its orderly stop."""
+    """The whole server in this process: entered when it answers, left when it has stopped."""
     with listening_socket(settings.host, settings.port) as listener:
         schema = build_schema(settings.trusted_documents, compiled=settings.compiled_graphql)
         async with open_parts(settings) as parts, engine_for_reads(parts) as reads:
@@ -158,7 +158,7 @@ async def running_server(settings: Settings, *, worker: bool = True) -> AsyncIte
 
 @contextlib.contextmanager
 def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """Bound before anything else starts, so that a taken port costs nothing."""
+    """A bound socket. Bound before anything else starts, so that a port in use is reported at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -174,7 +174,7 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the command line."""
+    """Leaves the handling of signals to the command line."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -205,8 +205,8 @@ async def _serving(app: ASGIApp, listener: socket.socket, settings: Settings) ->
                 raise StartupError("the web server did not start; its log says why")
             await asyncio.sleep(0.01)
         gc.freeze()
-        # An answer makes thousands of objects which live until it is sent: looking for cycles among them every 700
-        # objects, the default, takes a tenth of a nested query and finds none.
+        # A response consists of thousands of objects that live until it is sent. Looking for cycles among them every
+        # 700 objects, the default, takes a tenth of the time of a nested query and finds none.
         gc.set_threshold(50_000, 20, 50)
         host, port = listener.getsockname()[:2]
         name = f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""All settings of the program, read once from the environment and checked before anything starts."""
+"""The settings, read once from the environment and checked before anything starts."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _Days = Annotated[float, Field(gt=0, le=36_500)]
 
 
 class Settings(BaseSettings):
-    """The settings. Sizes are in bytes (``64MiB`` is understood), times in seconds."""
+    """The settings. Sizes are in bytes (``64MiB`` is accepted), times in seconds."""
 
     model_config = SettingsConfigDict(
         frozen=True, case_sensitive=True, env_ignore_empty=True, extra="forbid", hide_input_in_errors=True
@@ -70,13 +70,13 @@ class Settings(BaseSettings):
         default=None,
         alias="DATABASE_URL",
         repr=False,
-        description="PostgreSQL 13 or newer, `postgresql://user:password@host:5432/name`; libpq's parameters such as "
-        "`?sslmode=verify-full` are understood. Unset: a PostgreSQL of its own under MLP_HOME.",
+        description="PostgreSQL 13 or newer, `postgresql://user:password@host:5432/name`, with libpq's parameters "
+        "such as `?sslmode=verify-full`. Unset: an embedded PostgreSQL under MLP_HOME.",
     )
     host: str = Field(
         default="127.0.0.1",
         alias="HOST",
-        description="Address to listen on. Any but a loopback address needs MLP_API_TOKEN.",
+        description="Address to listen on. Any but a loopback address requires MLP_API_TOKEN.",
     )
     port: int = Field(
         default=9095, ge=0, le=65535, alias="PORT", description="Port to listen on; 0 picks a free one."
@@ -84,131 +84,132 @@ class Settings(BaseSettings):
     max_concurrent_pipelines: _Positive = Field(
         default=5,
         alias="MAX_CONCURRENT_PIPELINES",
-        description="Runs which may execute at the same time; further ones wait as PENDING.",
+        description="Runs that may execute at the same time; further runs wait as PENDING.",
     )
     pipeline_timeout: float = Field(
         default=3600,
         gt=0,
         alias="PIPELINE_TIMEOUT",
-        description="Seconds after which a run is stopped, unless its pipeline sets its own timeout.",
+        description="Seconds after which a run is stopped, unless its pipeline has a timeout of its own.",
     )
     home: Annotated[Path, AfterValidator(_absolute)] = Field(
         default_factory=_default_home,
         alias="MLP_HOME",
-        description="Folder for everything this server keeps: the built-in database, attempts, artifacts. "
+        description="Folder for everything that this server stores: the embedded database, attempts, artifacts. "
         "Default: the user's data folder, for root /var/lib/ml-pipeline-thing.",
     )
     max_concurrent_stages: _Positive = Field(
         default_factory=_default_concurrent_stages,
         alias="MLP_MAX_CONCURRENT_STAGES",
-        description="Stages which this worker executes at the same time. Default: the number of CPUs, at least 2.",
+        description="Stages that this worker executes at the same time. Default: the number of CPUs, at least 2.",
     )
     worker_cpus: float | None = Field(
         default=None,
         gt=0,
         alias="MLP_WORKER_CPUS",
-        description="CPUs which the stages on this worker may claim together (`resources.cpus`, else 1 each). "
-        "Default: the number of CPUs, at least MLP_MAX_CONCURRENT_STAGES.",
+        description="CPUs that the stages on this worker may claim together (`resources.cpus`, else 1 each). Default: "
+        "the number of CPUs, at least MLP_MAX_CONCURRENT_STAGES.",
     )
     worker_memory_mb: _Positive | None = Field(
         default=None,
         alias="MLP_WORKER_MEMORY_MB",
-        description="Memory in MB which the stages on this worker may claim together (`resources.memoryMb`). "
-        "Unset: not limited.",
+        description="Memory in MB that the stages on this worker may claim together (`resources.memoryMb`). Unset: "
+        "unlimited.",
     )
     lease_seconds: float = Field(
         default=30,
         ge=1,
         alias="MLP_LEASE_SECONDS",
-        description="Seconds for which a worker counts as alive after each sign of life; it gives four in that time.",
+        description="Seconds for which a worker counts as alive after a heartbeat; it sends four in that time.",
     )
     lost_after_seconds: float = Field(
         default=600,
         ge=1,
         alias="MLP_LOST_AFTER_SECONDS",
-        description="Seconds after the end of its lease until the stages of a silent host are given up as LOST, "
-        "and tried again elsewhere.",
+        description="Seconds after the end of its lease until the stages of a silent host are LOST and tried again "
+        "elsewhere.",
     )
     environment: str = Field(
         default="development",
         min_length=1,
         alias="MLP_ENVIRONMENT",
-        description="Name of this installation; the `environment` of runs which state none.",
+        description="Name of this installation: the `environment` of runs that state none.",
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info",
         alias="MLP_LOG_LEVEL",
-        description="How much is logged: debug, info, warning or error.",
+        description="Lowest level that is logged: debug, info, warning or error.",
     )
     log_format: Annotated[Literal["console", "json"], BeforeValidator(_lower)] = Field(
         default="console",
         alias="MLP_LOG_FORMAT",
-        description="Log lines for people (console) or machines (json).",
+        description="Log lines for people (console) or for machines (json).",
     )
     api_token: Annotated[SecretStr, AfterValidator(_long_enough)] | None = Field(
         default=None,
         alias="MLP_API_TOKEN",
-        description="Secret which clients must send, at least 32 characters. It is as powerful as a shell.",
+        description="Secret that clients must send, at least 32 characters. Its holder can run any command here.",
     )
     allowed_hosts: _Words = Field(
         default=(),
         alias="MLP_ALLOWED_HOSTS",
-        description="Host names under which browsers reach this server besides HOST and the loopback names, "
-        "separated by commas.",
+        description="Host names that clients may use for this server besides HOST and the loopback names, separated "
+        "by commas.",
     )
     allowed_origins: _Words = Field(
         default=(),
         alias="MLP_ALLOWED_ORIGINS",
-        description="Origins of web pages which may use the API besides its own pages, separated by commas.",
+        description="Origins of web pages that may use the API besides the server's own pages, separated by commas.",
     )
     trusted_documents: Annotated[Path, AfterValidator(_absolute)] | None = Field(
         default=None,
         alias="MLP_TRUSTED_DOCUMENTS",
-        description="JSON file of GraphQL documents by their hashes, as client builds write it; others are refused.",
+        description="JSON file of GraphQL documents by hash, as client builds write it; all other documents are "
+        "refused.",
     )
     compiled_graphql: bool = Field(
         default=True,
         alias="MLP_COMPILED_GRAPHQL",
-        description="Whether compiled plans execute GraphQL operations; false: graphql-core does, with the same "
-        "answers but several times slower.",
+        description="Whether compiled plans execute GraphQL operations. If false, graphql-core does: the same "
+        "answers, several times slower.",
     )
     import_folder: Annotated[Path, AfterValidator(_absolute)] | None = Field(
         default=None,
         alias="MLP_IMPORT_FOLDER",
-        description="Folder whose files clients may register as artifacts. Unset: they can register no files.",
+        description="Folder whose files clients may register as artifacts. Unset: they can't register files.",
     )
     grace_seconds: float = Field(
         default=10,
         ge=0,
         alias="MLP_GRACE_SECONDS",
-        description="Seconds between the polite signal to a cancelled stage and the deadly one.",
+        description="Seconds between SIGTERM and SIGKILL when a stage is stopped.",
     )
     stage_log_limit_bytes: ByteSize = Field(
         default=ByteSize(64 * 2**20),
         gt=0,
         alias="MLP_STAGE_LOG_LIMIT_BYTES",
-        description="Output which is kept of one attempt of a stage.",
+        description="Output that is stored of one attempt of a stage.",
     )
     artifact_limit_bytes: ByteSize = Field(
         default=ByteSize(10 * 2**30),
         gt=0,
         alias="MLP_ARTIFACT_LIMIT_BYTES",
-        description="Total size of the artifacts of one stage; more makes it fail.",
+        description="Total size of the artifacts of one stage; it fails if they are larger.",
     )
     artifact_limit_files: _Positive = Field(
         default=1000,
         alias="MLP_ARTIFACT_LIMIT_FILES",
-        description="Number of artifacts of one stage; more makes it fail.",
+        description="Number of artifacts of one stage; it fails if there are more.",
     )
     database_pool_size: _Positive = Field(
         default=10,
         alias="MLP_DATABASE_POOL_SIZE",
-        description="Database connections kept open; under load up to twice as many, and 8 more for queries.",
+        description="Database connections that stay open; under load up to twice as many, and 8 more for queries.",
     )
     worker: bool = Field(
         default=True,
         alias="MLP_WORKER",
-        description="Whether this server executes stages itself or only serves the API.",
+        description="Whether this server executes stages itself, or only serves the API.",
     )
     run_retention_days: _Days | None = Field(
         default=None,
@@ -235,12 +236,12 @@ class Settings(BaseSettings):
     disk_reserve_bytes: ByteSize = Field(
         default=ByteSize(2**30),
         alias="MLP_DISK_RESERVE_BYTES",
-        description="Room on the disk of MLP_HOME below which this worker begins nothing new.",
+        description="Free space on the disk of MLP_HOME below which this worker starts nothing new.",
     )
 
     @property
     def claimable_cpus(self) -> float:
-        """MLP_WORKER_CPUS; unset, stages that do not say what they need are limited by their number alone."""
+        """MLP_WORKER_CPUS; if unset, enough for MLP_MAX_CONCURRENT_STAGES stages that claim the default of one CPU."""
         return self.worker_cpus or float(max(_usable_cpus(), self.max_concurrent_stages))
 
 
@@ -254,9 +255,9 @@ class SettingRow:
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings of the environment, with overrides by attribute name (``port=0``) from the command line.
+    """The settings of the environment, overridden by attribute name (``port=0``) from the command line.
 
-    A ``StartupError`` names the variables and what is wrong with them, and repeats no value.
+    Raises a ``StartupError`` that names the variables and their problems, without any value.
     """
     given = {_variable(name): value for name, value in overrides.items()}
     try:
@@ -268,7 +269,7 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def settings_table() -> list[SettingRow]:
-    """Every setting with its default and description, in order of declaration."""
+    """All settings with their defaults and descriptions, in order of declaration."""
     return [
         SettingRow(_variable(name), _default_text(field.default), field.description or "")
         for name, field in Settings.model_fields.items()
@@ -288,7 +289,7 @@ def _problem(error: ErrorDetails) -> str:
 def _check_public_bind(settings: Settings) -> None:
     if settings.api_token is None and not _is_loopback(settings.host):
         raise StartupError(
-            f"HOST={settings.host} would let everybody who reaches it run commands here: "
+            f"HOST={settings.host} would let every client that can connect run commands here: "
             "set MLP_API_TOKEN (at least 32 characters), or HOST=127.0.0.1"
         )
 
@@ -301,7 +302,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _default_text(default: Any) -> str:
-    """A default as one would write it into the environment; empty if there is none that is the same everywhere."""
+    """A default as it is written in the environment; empty if there is none, or it depends on the machine."""
     match default:
         case ByteSize():
             return default.human_readable(separator="").replace(".0", "")

@@ -1,4 +1,4 @@
-"""What the API and the supervisor share, and the supervisor with what works beside it: all that needs no graph."""
+"""Wires everything that needs no graph: what the API and a worker share, and the parts of a worker."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DATABASE_PATIENCE_SECONDS = 0.0
 
 @dataclass(frozen=True)
 class Parts:
-    """What the API and the supervisor share; lives as long as the process serves."""
+    """What the API and the worker share, for the life of the process."""
 
     settings: Settings
     database_url: str
@@ -43,7 +43,7 @@ class Parts:
 
 @contextlib.asynccontextmanager
 async def database(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, str]]:
-    """The database of the settings, or the embedded one: reachable, but not migrated yet. Also its URL."""
+    """The engine and the URL of the configured or embedded database, which is reachable but not migrated yet."""
     async with contextlib.AsyncExitStack() as stack:
         url = settings.database_url
         if url is None:
@@ -70,7 +70,7 @@ async def _embedded_postgres(settings: Settings) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """Everything below the API and the supervisor, on a migrated database."""
+    """The shared parts, on a migrated database."""
     home = WorkerHome(settings.home)
     _make(home)
     async with database(settings) as (engine, url):
@@ -84,12 +84,12 @@ def _make(home: WorkerHome) -> None:
         home.make()
     except OSError as error:
         raise StartupError(
-            f"MLP_HOME={home.root} can't be used ({error.strerror}): name a folder you may write to"
+            f"MLP_HOME={home.root} can't be used ({error.strerror}): name a folder that this user may write to"
         ) from None
 
 
 def create_supervisor(parts: Parts) -> Supervisor:
-    """The engine of this host."""
+    """The supervisor of this host, which executes runs."""
     settings = parts.settings
     limits = AttemptLimits(
         grace_seconds=settings.grace_seconds,
@@ -118,7 +118,7 @@ def create_supervisor(parts: Parts) -> Supervisor:
 
 
 def create_janitor(parts: Parts) -> Janitor:
-    """Cleans up the database and the files of this host."""
+    """The janitor, which cleans up the database and the files of this host."""
     settings = parts.settings
     executor = LocalExecutor(parts.home.attempts)
     keep = RetentionDays(
@@ -133,12 +133,12 @@ def create_janitor(parts: Parts) -> Janitor:
 
 
 def create_scheduler(parts: Parts) -> Scheduler:
-    """What starts runs at their times."""
+    """The scheduler, which starts the runs of schedules."""
     return Scheduler(parts.engine, parts.notifier, parts.settings.environment)
 
 
 async def work(settings: Settings) -> None:
-    """The supervisor without the API, until it is cancelled."""
+    """A worker without the API, until it is cancelled."""
     async with open_parts(settings) as parts, anyio.create_task_group() as tasks:
         tasks.start_soon(create_janitor(parts).run)
         tasks.start_soon(create_scheduler(parts).run)

@@ -1,1 +1,1 @@
-"""HTTP around the API: health, downloads, pages, guards."""
+"""HTTP besides GraphQL: health, downloads, webhook calls, pages, and the middleware and protocols of all requests."""

@@ -1,4 +1,4 @@
-"""``GET /stage-runs/{id}/outputs.tar``: all that a stage run left behind, as one archive."""
+"""``GET /stage-runs/{id}/outputs.tar``: all outputs of a stage run as one archive."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Member:
 
 
 class Archives:
-    """Streams outputs from the store as they are read; nothing is written to a disk for it."""
+    """Streams the archives from the store, without a temporary file."""
 
     def __init__(self, engine: AsyncEngine, store: ArtifactStore) -> None:
         self._engine = engine
@@ -80,7 +80,7 @@ class Archives:
         return ChunkResponse(self._archive(members), 200, headers)
 
     async def _check(self, members: Sequence[Member]) -> None:
-        """Before the status line: an archive that can't be made must not look like a success."""
+        """Check every file before the status line: an archive that can't be made must not begin with 200."""
         try:
             for member in members:
                 await self._store.stat(member.sha256)

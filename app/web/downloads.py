@@ -1,4 +1,4 @@
-"""``GET /artifacts/{id}/content``: an artifact's bytes, which a browser saves or shows but never runs."""
+"""``GET /artifacts/{id}/content``: the bytes of an artifact, which a browser saves or shows but never executes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ByteRange(NamedTuple):
 
 
 class Downloads:
-    """Streams artifacts from the store; no database connection is held meanwhile."""
+    """Streams artifacts from the store, without holding a database connection."""
 
     def __init__(self, engine: AsyncEngine, store: ArtifactStore) -> None:
         self._engine = engine
@@ -80,7 +80,7 @@ class Downloads:
             return Response(status_code=status, headers=headers)
         is_whole = part == (0, artifact.file_size)
         chunks = self._store.open(artifact.sha256, part.start, None if is_whole else part.end)
-        # The first chunk before the status line: a blob which can't be read must not look like a success.
+        # Read the first chunk before the status line: a blob that can't be read must not begin with 200.
         try:
             first = await anext(chunks, b"")
         except BlobNotFound:
@@ -91,7 +91,7 @@ class Downloads:
 
 
 class ChunkResponse(StreamingResponse):
-    """Closes its source whenever the client goes away."""
+    """Streams chunks, and closes their source when the client disconnects."""
 
     def __init__(self, chunks: AsyncGenerator[bytes, None], status: int, headers: dict[str, str]) -> None:
         super().__init__(chunks, status, headers)
@@ -126,7 +126,7 @@ def _media_type(stored: str | None, file_name: str) -> str:
 
 
 def disposition(kind: str, file_name: str) -> str:
-    """RFC 6266: a plain name for everybody, the true one in UTF-8 for those who read it."""
+    """``Content-Disposition`` of RFC 6266: the name in ASCII, and in UTF-8 for clients that support it."""
     plain = _UNSAFE_IN_QUOTES.sub("_", file_name)
     true = quote(file_name.encode(errors="replace"), safe="")
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{true}"
@@ -138,9 +138,9 @@ def _is_known(if_none_match: str, etag: str) -> bool:
 
 
 def _wanted_range(request: Request, etag: str, size: int) -> ByteRange | None:
-    """The one range asked for (empty when nothing of it exists), or None for the whole.
+    """The requested range, empty if it is beyond the end; ``None`` for the whole content.
 
-    Several ranges, other units and nonsense are ignored, as RFC 9110 allows.
+    Several ranges, other units and invalid headers are ignored, as RFC 9110 allows.
     """
     if request.headers.get("if-range", etag) != etag:
         return None

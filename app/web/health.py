@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether it is ready for work."""
+"""``GET /health``: whether the server is alive; ``GET /health/ready``: whether all its parts work."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _NO_STORE = {"Cache-Control": "no-store"}
 class Health:
     """Answers ``/health`` and ``/health/ready``.
 
-    ``supervisor_silence``: seconds since the supervisor of this process was last seen at work; leave it out in a
-    process which has none. ``disk_shortage``: what is wrong with the room on the disk, if anything.
+    ``supervisor_silence``: seconds since the last pass of this process's supervisor; ``None`` without a supervisor.
+    ``disk_shortage``: a sentence if the disk has too little free space, else ``None``.
     """
 
     engine: AsyncEngine
@@ -45,7 +45,7 @@ class Health:
         return [Route("/health", self.live), Route("/health/ready", self.ready)]
 
     async def live(self, request: Request) -> JSONResponse:
-        """200 as long as the process answers, with what it knows of itself."""
+        """200 whenever the process answers, with its version, uptime, memory and the state of the database."""
         problem = await self._database.problem()
         memory = psutil.Process().memory_info()
         body: dict[str, Any] = {
@@ -60,9 +60,9 @@ class Health:
         return JSONResponse(body, headers=_NO_STORE)
 
     async def ready(self, request: Request) -> JSONResponse:
-        """200 when every part works, else 503; both name each part and what is wrong with it.
+        """200 if every part works, else 503; the body names each part and its problem.
 
-        A shortage on the disk is named only: reads, cancels and what is running go on, so requests must go on coming.
+        A shortage on the disk does not cause a 503: reads, cancels and running stages continue, so requests must too.
         """
         problems = {"database": await self._database.problem(), "supervisor": self._supervisor_problem()}
         parts = {name: "ok" if problem is None else problem for name, problem in problems.items()}
@@ -80,23 +80,23 @@ class Health:
 
 
 class DatabaseProbe:
-    """Asks the database at most once per second, however many ask for its health."""
+    """Queries the database at most once per second, however many requests ask for its health."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._lock = asyncio.Lock()
-        self._asked_at = float("-inf")
+        self._checked_at = float("-inf")
         self._problem: str | None = None
 
     async def problem(self) -> str | None:
-        """What is wrong in a few words, which give nothing of the database's address away."""
+        """What is wrong in a few words, without the address of the database; ``None`` if it answers."""
         async with self._lock:
-            if time.monotonic() - self._asked_at > _KEEP_SECONDS:
-                self._problem = await self._ask()
-                self._asked_at = time.monotonic()
+            if time.monotonic() - self._checked_at > _KEEP_SECONDS:
+                self._problem = await self._check()
+                self._checked_at = time.monotonic()
             return self._problem
 
-    async def _ask(self) -> str | None:
+    async def _check(self) -> str | None:
         try:
             async with asyncio.timeout(_DATABASE_SECONDS), self._engine.connect() as connection:
                 await connection.execute(sa.select(1))

@@ -1,4 +1,4 @@
-"""``POST /hooks/{id}``: a signed call of another system starts a run."""
+"""``POST /hooks/{id}``: a signed call from another system starts a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DELIVERY_HEADERS = ("x-delivery-id", "idempotency-key", "x-github-delivery")
 
 
 class Hooks:
-    """Takes the calls; each one proves itself by its signature, so no bearer token is asked for."""
+    """Receives webhook calls. Each is authenticated by its signature, so no bearer token is needed."""
 
     def __init__(self, engine: AsyncEngine, notifier: Notifier, environment: str | None) -> None:
         self._engine = engine
@@ -27,7 +27,7 @@ class Hooks:
         return [Route("/hooks/{webhook_id:uuid}", self.call, methods=["POST"])]
 
     async def call(self, request: Request) -> JSONResponse:
-        """202 with the id of the run, the same one for the same delivery."""
+        """202 with the id of the run; repeating a delivery returns the same run."""
         headers = request.headers
         call = Call(
             body=await request.body(),

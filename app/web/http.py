@@ -1,6 +1,6 @@
-"""An HTTP protocol for uvicorn which neither collects headers without end nor waits for requests without end.
+"""An HTTP protocol for uvicorn that limits the size of headers and the time to send a request.
 
-uvicorn keeps whatever it is sent before an application sees any of it, and so before anybody asks for a token.
+uvicorn buffers headers of any size, for any time, before it calls the application, and so before a token is checked.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 MAX_HEADER_BYTES = 64 * 1024
-"""The request line with all headers, or the trailers and framing between two pieces of a body."""
+"""Limit of the request line with all headers, and of the trailers and framing between two pieces of a body."""
 
 HEADER_SECONDS = 10.0
-"""From the first byte of a request until all its headers are there; also until that first byte on a new connection."""
+"""From the first byte of a request to the end of its headers; also from a new connection to its first byte."""
 
 BODY_SECONDS = 30.0
-"""From then on until the body is complete."""
+"""From the end of the headers to the end of the body."""
 
 LINGER_SECONDS = 1.0
-"""For a client that is refused to read why, before the connection is cut."""
+"""Between a refusal and the end of the connection, so that the client can read the refusal."""
 
 
 class _HeaderTooLarge(Exception):
@@ -27,35 +27,35 @@ class _HeaderTooLarge(Exception):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Give this class to ``uvicorn.Config(http=...)``. Answers may take as long as they like to be made and read."""
+    """Pass this class as ``uvicorn.Config(http=...)``. The time to make and to read a response is not limited."""
 
     _deadline: asyncio.TimerHandle | None = None
     _is_request_begun = False
     _is_header_complete = False
-    _is_over = False
-    """Nothing that is received counts any more: the client was refused, or a websocket has taken over."""
+    _ignores_input = False
+    """Whether to ignore further bytes: the client was refused, or a websocket has replaced this protocol."""
     _parsed_bytes = 0
-    """Of the header of this request."""
+    """Bytes of the header of the current request."""
     _received_bytes = 0
-    """Since the request began, or since the last piece of its body."""
+    """Bytes since the request began, or since the last piece of its body."""
     _first_bytes = 0
-    """How many of those now received can only be of the request which begins with them."""
+    """Of the bytes being parsed, those that belong to a request that begins with them."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._expect_within(HEADER_SECONDS)
+        self._set_deadline(HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._expect_nothing()
+        self._clear_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_over:
+        if self._ignores_input:
             return
         self._received_bytes += len(data)
         self._first_bytes = 0 if self._is_request_begun else len(data)
         super().data_received(data)
-        if self._is_over or self.transport.is_closing():
+        if self._ignores_input or self.transport.is_closing():
             return
         if not self._is_request_begun:
             self._received_bytes = 0
@@ -64,8 +64,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(431)
 
     def handle_websocket_upgrade(self) -> None:
-        self._is_over = True
-        self._expect_nothing()
+        self._ignores_input = True
+        self._clear_deadline()
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
@@ -79,7 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_request_begun, self._is_header_complete = True, False
         self._received_bytes, self._first_bytes = self._first_bytes, 0
         self._parsed_bytes = 0
-        self._expect_within(HEADER_SECONDS)
+        self._set_deadline(HEADER_SECONDS)
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -91,7 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_header_complete = True
-        self._expect_within(BODY_SECONDS)
+        self._set_deadline(BODY_SECONDS)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -100,7 +100,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._is_request_begun = False
-        self._expect_nothing()
+        self._clear_deadline()
         super().on_message_complete()
 
     def _count(self, parsed_bytes: int) -> None:
@@ -109,31 +109,31 @@ class HttpProtocol(HttpToolsProtocol):
             raise _HeaderTooLarge
 
     def _expect_request(self) -> None:
-        """Line breaks before a request are allowed, but uvicorn takes them for the request and waits no longer."""
+        """Limit the wait for a request of which only line breaks came: for uvicorn, these begin the request."""
         if self._deadline is None and self.timeout_keep_alive_task is None and not self._is_answering():
-            self._expect_within(HEADER_SECONDS)
+            self._set_deadline(HEADER_SECONDS)
 
-    def _expect_within(self, seconds: float) -> None:
-        self._expect_nothing()
-        self._deadline = self.loop.call_later(seconds, self._give_up, seconds)
+    def _set_deadline(self, seconds: float) -> None:
+        self._clear_deadline()
+        self._deadline = self.loop.call_later(seconds, self._time_out, seconds)
 
-    def _expect_nothing(self) -> None:
+    def _clear_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _give_up(self, seconds: float) -> None:
+    def _time_out(self, seconds: float) -> None:
         if self.flow.read_paused:
-            # It is the server which reads no further: a request behind another one has to wait.
-            self._expect_within(seconds)
+            # The server has paused reading: this request waits for the response to an earlier one.
+            self._set_deadline(seconds)
             return
         self.logger.info("HTTP client has sent no whole request in %.0f s: connection dropped", seconds)
         self._refuse(408)
 
     def _refuse(self, status: int) -> None:
-        """Close the connection; the client is told why unless it would take that for a part of another answer."""
-        self._is_over = True
-        self._expect_nothing()
+        """Close the connection, with a response unless the client would take it for part of an earlier response."""
+        self._ignores_input = True
+        self._clear_deadline()
         if not self._is_request_begun or self._is_header_complete or self._is_answering():
             self.transport.abort()
             return

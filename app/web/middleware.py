@@ -1,4 +1,4 @@
-"""What every request passes before it reaches a route, as pure ASGI."""
+"""The middleware that every request passes before it reaches a route, as pure ASGI."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def guards(
 ) -> list[Middleware]:
     """The middleware of the server, outermost first.
 
-    ``allowed_hosts``: names and addresses (IPv6 without brackets) by which clients may call the server, or ``*``.
-    ``token``: the bearer token clients must show; without one the API is open to whoever reaches it.
+    ``allowed_hosts``: names and addresses (IPv6 without brackets) that clients may use for the server, or ``*``.
+    ``token``: the bearer token that clients must send; ``None`` opens the API to every client that can connect.
     """
     return [
         Middleware(RequestIdMiddleware),
@@ -42,7 +42,7 @@ def guards(
 
 
 class RequestIdMiddleware:
-    """Gives each request an id, which is in its log records and in the response header ``X-Request-ID``."""
+    """Gives each request an id: in its log records and in the response header ``X-Request-ID``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -65,7 +65,7 @@ class RequestIdMiddleware:
 
 
 class HostMiddleware:
-    """Refuses requests for other hosts: a web page could make its own name point to this machine."""
+    """Refuses requests for other host names: a web page can make its own name resolve to this machine."""
 
     def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str]) -> None:
         names = [f"[{name}]" if ":" in name and not name.startswith("[") else name for name in allowed_hosts]
@@ -79,10 +79,9 @@ class HostMiddleware:
 
 
 class BearerTokenMiddleware:
-    """Asks for ``Authorization: Bearer <token>`` everywhere but on health checks, signed calls and the page for
-    browsers.
+    """Requires ``Authorization: Bearer <token>`` except for health checks, signed calls and the page for browsers.
 
-    The GraphQL websocket passes, because browsers can't set its headers: the view asks for the token in
+    The GraphQL websocket passes, because browsers can't set its headers: the view checks the token in
     ``connection_init``.
     """
 
@@ -103,7 +102,7 @@ class BearerTokenMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies of more bytes; on the GraphQL endpoint in the form that its clients read."""
+    """Refuses larger bodies; on the GraphQL endpoint with a GraphQL error, which its clients can read."""
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
         self.app = RequestBodyLimitMiddleware(app, max_body_bytes)
@@ -137,10 +136,10 @@ def _is_open(scope: Scope) -> bool:
 
 
 def _asks_for_page(scope: Scope) -> bool:
-    """Whether this is a browser which opens GraphiQL. With any parameters it might be a query in the address."""
+    """Whether a browser opens GraphiQL: a GET for HTML without parameters, which could be an operation."""
     return "text/html" in Headers(scope=scope).get("accept", "") and not scope["query_string"]
 
 
 def _unauthorized() -> JSONResponse:
-    error = {"message": "This server asks for a bearer token.", "extensions": {"code": "UNAUTHENTICATED"}}
+    error = {"message": "This server requires a bearer token.", "extensions": {"code": "UNAUTHENTICATED"}}
     return JSONResponse({"errors": [error]}, 401, {"WWW-Authenticate": 'Bearer realm="ml-pipeline-thing"'})

@@ -1,4 +1,4 @@
-"""What a browser gets: the GraphiQL page built from app/ui, or a short page which says how to build it."""
+"""The pages for browsers: GraphiQL, built from app/ui, or a short page that says how to build it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "script-src 'self'",
         "worker-src 'self'",
         "connect-src 'self'",
-        # The Monaco editor positions every line and colours every token by style elements of its own.
+        # The Monaco editor positions lines and colours tokens by style elements.
         "style-src 'self' 'unsafe-inline'",
         "font-src 'self' data:",
         "img-src 'self' data:",
@@ -44,13 +44,13 @@ ASSET_HEADERS = {
 
 
 def graphiql_response(request: Request, *, static_folder: Path = STATIC_FOLDER) -> Response:
-    """Answer a browser's ``GET /graphql``; never refers to another host."""
+    """The page for a browser's ``GET /graphql``; it loads nothing from other hosts."""
     page = static_folder / "graphiql.html"
     return FileResponse(page if page.is_file() else PAGE_NOT_BUILT, headers=PAGE_HEADERS)
 
 
 def static_routes(*, static_folder: Path = STATIC_FOLDER) -> list[BaseRoute]:
-    """The page's assets, and the way from ``/`` to the page."""
+    """The page's assets, and the redirect from ``/`` to the page."""
     return [
         Route("/", redirect_to_page),
         Mount("/assets", HashedFiles(directory=static_folder / "assets", check_dir=False), name="assets"),
@@ -58,12 +58,12 @@ def static_routes(*, static_folder: Path = STATIC_FOLDER) -> list[BaseRoute]:
 
 
 def redirect_to_page(request: Request) -> Response:
-    """Point to the page by a relative address, which a proxy's path prefix does not break."""
+    """Redirect by a relative URL, which works behind a proxy with a path prefix too."""
     return RedirectResponse("graphql", headers={"Cache-Control": "no-cache"})
 
 
 class HashedFiles(StaticFiles):
-    """Files whose names change with their content, so that a browser may keep them for good."""
+    """Files whose names change with their content, so that browsers may cache them permanently."""
 
     async def check_config(self) -> None:
         """Accept a missing folder: the page may be built while the server runs."""

@@ -1,7 +1,7 @@
-"""A websocket protocol for uvicorn which gets rid of clients that stopped reading.
+"""A websocket protocol for uvicorn that disconnects clients that have stopped reading.
 
-uvicorn closes such a connection with ``transport.close()``, which waits until the peer has read what is buffered:
-for ever. The subscription, its generator and the socket would stay, and a shutdown would wait for them.
+uvicorn closes such a connection with ``transport.close()``, which waits until the peer has read what is buffered, that
+is, for ever. The subscription and the socket would stay open, and a shutdown would wait for them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Give this class to ``uvicorn.Config(ws=...)``."""
+    """Pass this class as ``uvicorn.Config(ws=...)``."""
 
     stall_seconds = 15.0
-    """How long a client may take nothing of what waits for it."""
+    """How long a client may read nothing of what is buffered for it."""
 
     close_seconds = 1.0
-    """How long a connection which is being closed may take to send the rest."""
+    """How long a closing connection may take to send the rest."""
 
     _stall_timer: asyncio.TimerHandle | None = None
     _closed_by_server = False
@@ -29,7 +29,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         try:
             await super().send(message)
         except RuntimeError as error:
-            # uvicorn takes it for a mistake of the application, which can't know yet that the socket is closed.
+            # For uvicorn this is an error of the application, which can't know yet that the socket is closed.
             raise ClientDisconnected if self._closed_by_server else error from None
 
     def pause_writing(self) -> None:

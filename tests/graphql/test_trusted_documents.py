@@ -178,7 +178,7 @@ async def test_a_trusted_subscription_streams(trusting: str, named: dict[str, An
         ("{", "this is no JSON"),
         ("[" * 100_000, "this is no JSON"),
         ([], "a JSON object of documents"),
-        ({}, "with one at least"),
+        ({}, "with at least one entry"),
         ({sha256(TICKS): 5}, "the document must be a text"),
         ({"Ticks": TICKS}, "Ticks: the key must be the hexadecimal SHA-256"),
         ({sha256(PIPELINES): TICKS}, f"{sha256(PIPELINES)[:19]}: the key is not the hash of the document"),

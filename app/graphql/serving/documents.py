@@ -1,4 +1,4 @@
-"""Parsed and validated documents, kept by their text: clients send the same few queries again and again."""
+"""A cache of parsed and validated documents: clients send the same few queries again and again."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ PARSE_LIMITS: Mapping[str, Any] = {
 }
 _CACHED_DOCUMENTS = 256
 _CACHED_LENGTH = 4000
-"""Longer documents are parsed each time, so that nobody can fill the memory with them."""
+"""Longer documents are parsed each time, so that clients can't fill the memory with them."""
 
 
 @dataclass(eq=False)
 class Prepared:
-    """A parsed document; its validation errors once somebody has asked for them."""
+    """A parsed document, and its validation errors once it has been validated."""
 
     document: DocumentNode
     errors: list[GraphQLError] | None = None
 
 
 class DocumentCache:
-    """The documents of one schema."""
+    """The cached documents of one schema."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self.schema = schema
@@ -39,19 +39,21 @@ class DocumentCache:
         self._trusted: dict[str, Prepared] | None = None
 
     def trust_only(self, queries: Iterable[str]) -> None:
-        """Keep these documents for good, and prepare no other from now on."""
+        """Cache these documents permanently, and refuse all others."""
         self._trusted = {query: self.prepare(query) for query in queries}
 
     def accepts(self, query: str) -> bool:
+        """Whether the document may be executed: it is trusted, or all documents are."""
         return self._trusted is None or query in self._trusted
 
     def prepare(self, query: str) -> Prepared:
-        """Parse ``query``; raises ``GraphQLError``."""
+        """The parsed document, from the cache or new; raises ``GraphQLError``."""
         if self._trusted is not None:
             return self._trusted[query]
         return self._recall(query) if len(query) <= _CACHED_LENGTH else prepared(query)
 
     def validation_errors(self, prepared: Prepared) -> list[GraphQLError]:
+        """The validation errors of the document, which is validated once."""
         if prepared.errors is None:
             prepared.errors = validate_document(self.schema, prepared.document, tuple(specified_rules))
         return list(prepared.errors)

@@ -1,10 +1,10 @@
-"""What a query may cost, measured before it is validated, in one pass over the document.
+"""The limits of an operation, checked before validation in one pass over the document.
 
-The cost is the number of objects which an answer may hold at most. The size of a list is its ``first``, ``last``,
-``maxPoints`` or ``ids`` argument, from the query, its variables or the schema's default; other lists count as
-``UNSIZED_LIST`` items. A piece of a log counts as one object for each KiB it may have. Each fragment is measured once,
-however often it is spread, so the time is linear in the size of the document (walking every spread anew would double it
-with each nested fragment).
+The cost is the greatest number of objects that the response may contain. The size of a list is its ``first``, ``last``,
+``maxPoints`` or ``ids`` argument, from the document, the variables or the schema's default; other lists count as
+``UNSIZED_LIST`` items. A piece of a log counts as one object per KiB. Each fragment is measured once, however often it
+is spread, so the time is linear in the size of the document; measuring every spread would double it with each nested
+fragment.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ _TOO_MUCH = 10**12
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What a selection costs: ``fixed`` objects, and ``per_item`` for each item of its lists without a size.
+    """The cost of a selection: ``fixed`` objects, and ``per_item`` objects for each item of its lists without a size.
 
-    Those take their size from the page around them. ``heaviest`` is the path to the list with the greatest share.
+    Such a list has the size of the page that contains it. ``heaviest`` is the path of the list with the greatest cost.
     """
 
     fixed: int = 0
@@ -72,14 +72,14 @@ class Weight:
 def check_document(
     schema: GraphQLSchema, document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any]
 ) -> int:
-    """The cost of the operation; raises ``GraphQLError`` if it or the document exceeds a limit."""
+    """The cost of the operation; raises ``GraphQLError`` if the operation or the document exceeds a limit."""
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     if len(operations) > MAX_OPERATIONS:
         raise too_expensive(
             f"The document has {len(operations)} operations; at most {MAX_OPERATIONS} are allowed."
         )
     if len(operations) > 1 and operation_name is None:
-        raise GraphQLError("The document has several operations: say by operationName which one to execute.")
+        raise GraphQLError("The document has several operations: name the one to execute in operationName.")
     wanted = [node for node in operations if operation_name in (None, node.name and node.name.value)]
     try:
         weights = [Scale(schema, document, operation, variables).weigh() for operation in wanted]
@@ -91,6 +91,7 @@ def check_document(
 
 
 def check_weight(weight: Weight) -> None:
+    """Raise ``GraphQLError`` if the weight of an operation exceeds a limit."""
     if weight.depth > MAX_DEPTH:
         raise too_expensive(f"The query is {weight.depth} levels deep; at most {MAX_DEPTH} are allowed.")
     if weight.aliases > MAX_ALIASES:
@@ -106,6 +107,7 @@ def check_weight(weight: Weight) -> None:
 
 
 def too_expensive(message: str, **details: Any) -> GraphQLError:
+    """The error of an operation that exceeds a limit."""
     return GraphQLError(message, extensions={"code": "QUERY_TOO_EXPENSIVE", "limit": MAX_COST, **details})
 
 
@@ -128,6 +130,7 @@ class Scale:
         self._weighed: dict[str, Weight | None] = {}
 
     def weigh(self) -> Weight:
+        """The weight of the whole operation."""
         root = self._schema.get_root_type(self._operation.operation)
         weight = self._selection(self._operation.selection_set, root)
         return replace(weight, fixed=bounded(weight.fixed + weight.per_item * UNSIZED_LIST))
@@ -170,12 +173,12 @@ class Scale:
         field = field_of(parent, node.name.value)
         below = self._selection(node.selection_set, get_named_type(field.type) if field else None)
         if field is None:
-            # Introspection, whose depth graphql-core bounds, or a field which validation will refuse.
+            # Introspection, whose depth graphql-core limits, or a field that validation refuses.
             return Weight(depth=1, aliases=aliases + below.aliases)
         return self._objects(node, field, replace(below, aliases=aliases + below.aliases))
 
     def _objects(self, node: FieldNode, field: GraphQLField, below: Weight) -> Weight:
-        """The weight of a field whose value is an object, a page of objects, or a list of them."""
+        """The weight of a field whose value is an object, a page of objects or a list of objects."""
         size = self._size(node, field)
         is_list = is_list_type(get_nullable_type(field.type))
         items = UNSIZED_LIST if is_list or size is None else size
@@ -194,7 +197,7 @@ class Scale:
         )
 
     def _bytes(self, node: FieldNode, field: GraphQLField) -> int:
-        """How many objects its bytes count as."""
+        """The number of objects that the field's bytes count as."""
         if _BYTES_ARGUMENT not in field.args:
             return 0
         size = self._argument(node, field, _BYTES_ARGUMENT)
@@ -207,7 +210,7 @@ class Scale:
         return field.args[name].default_value
 
     def _size(self, node: FieldNode, field: GraphQLField) -> int | None:
-        """How many items the arguments of the field ask for, or ``None`` if it has no such arguments."""
+        """The number of items that the arguments ask for; ``None`` if the field has no such argument."""
         names = [name for name in _SIZE_ARGUMENTS if name in field.args]
         if not names:
             return None
@@ -219,6 +222,7 @@ class Scale:
 
 
 def variable_defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
+    """The default values of the variables, as far as they can be sizes."""
     return {
         definition.variable.name.value: literal_value(definition.default_value)
         for definition in operation.variable_definitions or ()
@@ -227,13 +231,14 @@ def variable_defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
 
 
 def literal_value(node: ValueNode) -> Any:
-    """The value of a literal as far as it can be a size: an integer, or a list of as many items."""
+    """The value of a literal that can be a size: an integer, or a list of the same length; else ``None``."""
     if isinstance(node, IntValueNode):
         return int(node.value[:12])
     return [None] * len(node.values) if isinstance(node, ListValueNode) else None
 
 
 def size_of(value: Any) -> int | None:
+    """The size of a list that an argument with this value asks for."""
     if isinstance(value, list):
         return min(len(value), _LARGEST_SIZE)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -246,7 +251,7 @@ def field_of(parent: GraphQLNamedType | None, name: str) -> GraphQLField | None:
 
 
 def together(one: Weight, other: Weight) -> Weight:
-    """The weight of two parts of the same selection."""
+    """The total weight of two parts of the same selection."""
     heavier = other if other.heaviest_cost > one.heaviest_cost else one
     return Weight(
         fixed=bounded(one.fixed + other.fixed),
@@ -259,5 +264,5 @@ def together(one: Weight, other: Weight) -> Weight:
 
 
 def bounded(number: int) -> int:
-    """Keep exponentially growing numbers small enough to compute with."""
+    """Bound a number that may grow exponentially, so that computing with it stays cheap."""
     return min(number, _TOO_MUCH)

@@ -1,4 +1,4 @@
-"""Which media type a response has: GraphQL over HTTP lets the client choose between two."""
+"""The media type of a response: GraphQL over HTTP lets the client choose between two."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _WILDCARDS = ("*/*", "application/*")
 
 
 def negotiate(accept: str | None) -> str | None:
-    """The media type to answer with, or ``None`` if the client accepts neither; without a wish it is JSON."""
+    """The media type of the response: JSON if the client states none, ``None`` if it accepts neither."""
     if not accept:
         return JSON
     candidates = []
@@ -16,7 +16,7 @@ def negotiate(accept: str | None) -> str | None:
         name, *parameters = (text.strip().lower() for text in part.split(";"))
         quality = quality_of(parameters)
         if quality > 0:
-            # An exact name wins over a wildcard, and the newer type over plain JSON.
+            # At equal quality, an exact name wins over a wildcard, and the newer type over plain JSON.
             candidates += [(quality, 2, GRAPHQL_RESPONSE)] if name == GRAPHQL_RESPONSE else []
             candidates += [(quality, 1, JSON)] if name == JSON else []
             candidates += [(quality, 0, JSON)] if name in _WILDCARDS else []
@@ -24,6 +24,7 @@ def negotiate(accept: str | None) -> str | None:
 
 
 def quality_of(parameters: list[str]) -> float:
+    """The ``q`` of a media range; 0 if it is no number."""
     for parameter in parameters:
         if parameter.startswith("q="):
             try:

@@ -1,4 +1,4 @@
-"""What happens around every operation: its own context, its limits, its report of what it cost."""
+"""What surrounds the execution of every operation: its own context, its limits, and the report of its cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 10.0
 
 
 class OperationScope(SchemaExtension):
-    """Gives an operation loaders of its own and holds it within the limits of cost and time."""
+    """Gives an operation its own loaders and enforces the limits of cost and time."""
 
     def __init__(self, documents: DocumentCache) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class OperationScope(SchemaExtension):
         self._cost: int | None = None
 
     def on_operation(self) -> Iterator[None]:
-        # Strawberry makes one context per websocket: shared by its operations, loaders would serve stale rows.
+        # Strawberry makes one context per websocket. Loaders shared by all its operations would return stale rows.
         self.execution_context.context = self._context.fork()
         try:
             yield
@@ -41,14 +41,14 @@ class OperationScope(SchemaExtension):
             self._prepared = self._documents.prepare(execution.query or "")
             execution.graphql_document = self._prepared.document
         except GraphQLError:
-            # Strawberry parses again, fails again, and reports it in the way of each transport.
+            # Strawberry parses again and fails again, which reports the error as each transport does.
             execution.parse_options.update(PARSE_LIMITS)  # type: ignore[typeddict-item]
         yield
 
     def on_validate(self) -> Iterator[None]:
         execution = self.execution_context
         assert self._prepared is not None
-        # Not ``operation_name``: that is the first operation's if the client gave none.
+        # Not ``operation_name``, which is the name of the first operation if the client sent none.
         name = execution._provided_operation_name
         try:
             cost = check_document(

@@ -1,4 +1,4 @@
-"""A schema as it is served: with a cache of documents, and without errors that tell too much."""
+"""The schema as it is served: with a cache of documents, and with internal errors masked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.graphql.shared.scalars import SCALARS
 
 
 class SubscriptionOverHTTP(InvalidOperationTypeError):
-    """A stream was asked for where there is one answer only."""
+    """A subscription was sent over HTTP, which has one response only."""
 
     def __init__(self) -> None:
         super().__init__(OperationType.SUBSCRIPTION)
@@ -55,25 +55,25 @@ class Schema(strawberry.Schema):
         self._trusted: TrustedDocuments | None = None
 
     def trust_only(self, path: Path) -> None:
-        """Refuse all documents but those of the list in the file; raises ``StartupError``."""
+        """Execute only the documents listed in the file; raises ``StartupError``."""
         self._trusted = load_trusted_documents(path, self._documents)
         self._documents.trust_only(self._trusted.texts.values())
 
     def with_document(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The request of a client with the text of the trusted document which it may name by an identifier."""
+        """A client's request with the text of the trusted document that the request names by an identifier."""
         if self._trusted is None:
             return request
         return {**request, "query": self._trusted.text_named_by(request)}
 
     def document(self, query: str) -> DocumentNode | None:
-        """The parsed query, unless it can't be parsed or executed."""
+        """The parsed query; ``None`` if it can't be parsed or is not trusted."""
         try:
             return self._documents.prepare(query).document if self._documents.accepts(query) else None
         except (GraphQLError, RecursionError):
             return None
 
     async def execute(self, *arguments: Any, **options: Any) -> ExecutionResult:
-        """The answer to an operation which has one; the view tells what is raised here."""
+        """The response to a query or mutation; the view reports what this raises."""
         allowed = options.pop("allowed_operation_types", None) or OperationType
         options["allowed_operation_types"] = set(allowed) - {OperationType.SUBSCRIPTION}
         try:
@@ -86,7 +86,7 @@ class Schema(strawberry.Schema):
     async def _prepare_operation_async(
         self, context: ExecutionContext, extensions_runner: SchemaExtensionsRunner
     ) -> PreExecutionError | None:
-        # Every operation comes through here, on whichever way, and nothing of it has been parsed yet.
+        # Every operation of every transport passes here before it is parsed.
         if context.query and not self._documents.accepts(context.query):
             return PreExecutionError(data=None, errors=[untrusted()])
         return await super()._prepare_operation_async(context, extensions_runner)
@@ -94,5 +94,5 @@ class Schema(strawberry.Schema):
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
-        """Replace the errors in place: every result passes here, on whichever way it goes out."""
+        """Replace the errors in place by public ones: every result of every transport passes here."""
         errors[:] = [public_error(error, execution_context) for error in errors]

@@ -1,6 +1,6 @@
-"""Subscriptions as they go over sockets: executed and serialised once for all subscribers who are at the same place.
+"""Subscriptions over websockets: executed and serialised once for all subscribers at the same position of a stream.
 
-Everybody who may subscribe at all sees the same graph, so who asks makes no difference to the messages.
+All clients that may subscribe see the same graph, so the messages do not depend on the client.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from app.graphql.shared.positions import BEGINNING_ARGUMENTS, Position
 from app.notifications.shared_streams import SharedStreams
 
 MESSAGE_BYTES = 500
-"""What a message takes besides its payload."""
+"""Memory that a message takes besides its payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client asks for."""
+    """The operation that a client sends."""
 
     query: str
     operation_name: str | None
@@ -47,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """The JSON of a payload. ``is_refusal``: it is a list of errors because of which nothing was executed."""
+    """The JSON of a payload. ``is_refusal``: it is the list of errors of an operation that was not executed."""
 
     payload: str
     is_refusal: bool
@@ -59,7 +59,7 @@ class Message:
 
 
 class SharedSubscriptions:
-    """The subscriptions of all sockets of a view."""
+    """The subscriptions of all websockets of a view."""
 
     def __init__(self, schema: Schema, encode_json: Callable[[object], str]) -> None:
         self._schema = schema
@@ -67,7 +67,7 @@ class SharedSubscriptions:
         self.streams: SharedStreams[Message] = SharedStreams()
 
     def messages(self, request: Request, context: OperationContext) -> AsyncGenerator[Message, None] | None:
-        """All messages of a subscription, to be closed with ``aclosing``; ``None`` if it isn't one."""
+        """The messages of a subscription, to be closed with ``aclosing``; ``None`` if the operation is not one."""
         document = self._schema.document(request.query)
         operation = document and get_operation_ast(document, request.operation_name)
         if not document or not operation or operation.operation is not OperationType.SUBSCRIPTION:
@@ -98,6 +98,7 @@ class SharedSubscriptions:
 
 
 def payload_of(result: ExecutionResult) -> object:
+    """The payload of a ``next`` message, or of an ``error`` message if nothing was executed."""
     errors = [error.formatted for error in result.errors or ()]
     if isinstance(result, PreExecutionError):
         return errors
@@ -110,7 +111,7 @@ def payload_of(result: ExecutionResult) -> object:
 
 
 def split(variables: Mapping[str, Any], names: frozenset[str]) -> tuple[bytes, bytes]:
-    """The variables with these names and the others, each in a form in which equal ones are equal."""
+    """The variables with these names, and the others, each as canonical JSON: equal variables give equal bytes."""
     parts: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     for name, value in variables.items():
         parts[name not in names][name] = value
@@ -119,8 +120,10 @@ def split(variables: Mapping[str, Any], names: frozenset[str]) -> tuple[bytes, b
 
 
 def beginning_variables(document: DocumentNode, operation: OperationDefinitionNode) -> frozenset[str]:
-    """Variables which say where the stream begins and are used for nothing else: without them two requests for the
-    same stream are equal."""
+    """The variables that say where the stream begins, and nothing else.
+
+    Two requests for the same stream are equal but for these.
+    """
     begin = {
         argument.value.name.value
         for field in operation.selection_set.selections

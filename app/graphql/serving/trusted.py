@@ -1,7 +1,7 @@
-"""Trusted documents: a server with a list of them executes nothing else.
+"""Trusted documents: a server with a list of them executes no others.
 
-The list is the JSON file which GraphQL Code Generator, Relay's compiler and others write when they build a client: an
-object of documents by their hashes. Clients then send the hash instead of the document.
+The list is the JSON file that GraphQL Code Generator, Relay's compiler and others write when they build a client: an
+object of documents by hash. Clients then send the hash instead of the document.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.graphql.serving.documents import DocumentCache
 
 _SHA256 = "sha256:"
 _ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256"}
-"""By the length of their hexadecimal form. They only tell whether an entry is damaged: the file is trusted as it is."""
+"""By the length of the hexadecimal hash. The hash only detects a damaged entry: the file itself is trusted."""
 _SHOWN_HASH = len(_SHA256) + 12
 
 
@@ -29,12 +29,12 @@ class TrustedDocuments:
     """The documents of a list."""
 
     texts: Mapping[str, str]
-    """By hash, which has no prefix here."""
+    """By hash, without a prefix."""
 
     def text_named_by(self, request: Mapping[str, Any]) -> str | None:
-        """The document which a request means; an identifier nobody knows stands for itself, and is refused as such.
+        """The document that a request names; an unknown identifier is returned as it is, and then refused.
 
-        If there is an identifier, a text beside it does not count: some clients always send both.
+        An identifier takes precedence over a text: some clients always send both.
         """
         identifier = identifier_of(request)
         if identifier is None:
@@ -53,14 +53,15 @@ def identifier_of(request: Mapping[str, Any]) -> str | None:
 
 
 def untrusted() -> GraphQLError:
+    """The error of a document that is not in the list."""
     return GraphQLError(
-        "This server executes only the documents in its list of trusted documents, and this is none of them.",
+        "This server executes only the documents in its list of trusted documents, and this is not one of them.",
         extensions={"code": "DOCUMENT_NOT_TRUSTED"},
     )
 
 
 def load_trusted_documents(path: Path, documents: DocumentCache) -> TrustedDocuments:
-    """The list in the file; a ``StartupError`` names the entry which is wrong."""
+    """The list in the file; a ``StartupError`` names the entry that is wrong."""
     texts: dict[str, str] = {}
     for key, text in entries_of(path).items():
         try:
@@ -79,7 +80,7 @@ def entries_of(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise unusable(path, "this is no JSON") from None
     if not isinstance(entries, dict) or not entries:
-        raise unusable(path, "this must be a JSON object of documents by their hashes, with one at least")
+        raise unusable(path, "this must be a JSON object of documents by hash, with at least one entry")
     return entries
 
 

@@ -1,4 +1,4 @@
-"""The HTTP and websocket endpoint: Strawberry's, made to follow GraphQL over HTTP and to survive any client."""
+"""The HTTP and websocket endpoint: Strawberry's, made to follow GraphQL over HTTP and to tolerate faulty clients."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ MAX_OPERATIONS_PER_SOCKET = 20
 
 
 class NegotiatedResponse(Response):
-    """Carries the media type the client asked for from the start of a request to its response."""
+    """Carries the negotiated media type from the start of a request to its response."""
 
     accepted = JSON
 
 
 class RequestAdapter(StarletteRequestAdapter):
-    """Shows Strawberry the media type only: its parser stumbles over odd parameters, and none of them matters."""
+    """Hides the parameters of the content type from Strawberry, whose parser fails on unusual ones. None is needed."""
 
     @property
     def content_type(self) -> str | None:
@@ -47,8 +47,8 @@ class RequestAdapter(StarletteRequestAdapter):
 class GraphQLView(GraphQL[OperationContext, None]):
     """An ASGI application for ``/graphql``.
 
-    ``page`` answers a browser's GET. With a ``token``, websocket clients must show it in ``connection_init``, which
-    HTTP middleware can't see. Bodies must be bounded by the middleware around.
+    ``page`` answers a browser's GET. If there is a ``token``, websocket clients must send it in ``connection_init``,
+    which HTTP middleware can't read. Middleware must limit the size of bodies.
     """
 
     graphql_transport_ws_handler_class = TransportHandler
@@ -96,12 +96,12 @@ class GraphQLView(GraphQL[OperationContext, None]):
         return self._contexts(authorization=request.headers.get("authorization"))
 
     async def on_ws_connect(self, context: OperationContext) -> UnsetType | dict[str, object] | None:
-        if self._token is not None and not shows_token(context, self._token):
+        if self._token is not None and not has_token(context, self._token):
             raise ConnectionRejectionError
         return await super().on_ws_connect(context)
 
     def should_render_graphql_ide(self, request: Any) -> bool:
-        """Only a browser gets the page; any other GET must carry an operation."""
+        """Only a browser's GET without an operation gets the page."""
         accepts = request.headers.get("accept", "")
         asks = request.query_params.keys() & {"query", "documentId", "extensions"}
         return request.method == "GET" and not asks and "text/html" in accepts
@@ -111,7 +111,7 @@ class GraphQLView(GraphQL[OperationContext, None]):
 
     async def get_sub_response(self, request: Request | WebSocket) -> NegotiatedResponse:
         response = NegotiatedResponse()
-        response.status_code = None  # type: ignore[assignment]  # Strawberry's sign for: not set by a resolver
+        response.status_code = None  # type: ignore[assignment]  # Strawberry's convention for: not set by a resolver
         del response.headers["content-length"]
         response.accepted = negotiate(request.headers.get("accept")) or JSON
         return response
@@ -147,7 +147,7 @@ class GraphQLView(GraphQL[OperationContext, None]):
         parsed = super().parse_json(data)
         if not isinstance(parsed, dict):
             raise HTTPException(400, "The request must be one JSON object")
-        # A body comes as bytes; what comes as text are variables and extensions in the address of a GET.
+        # A body comes as bytes. Text is the variables or extensions in the URL of a GET.
         return self.schema.with_document(parsed) if isinstance(data, bytes) else parsed
 
     def parse_query_params(self, params: Any) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class GraphQLView(GraphQL[OperationContext, None]):
 
 
 def refusal(request: Request, error: HTTPException) -> Response:
-    """A request that never became an operation."""
+    """The response to a request that contains no operation."""
     unsupported = error.reason == "Unsupported content type"
     return Response(
         orjson.dumps({"errors": [{"message": error.reason, "extensions": {"code": "BAD_REQUEST"}}]}),
@@ -166,14 +166,14 @@ def refusal(request: Request, error: HTTPException) -> Response:
 
 
 def is_request_error(result: ExecutionResult) -> bool:
-    """Whether the operation was refused before its execution began: its response then has no ``data`` at all."""
+    """Whether the operation was refused before its execution: its response has no ``data`` key."""
     if not result.errors or result.data is not None:
         return False
     return isinstance(result, PreExecutionError) or all(error.path is None for error in result.errors)
 
 
-def shows_token(context: OperationContext, token: str) -> bool:
-    """Whether the token is in the payload of ``connection_init`` or in the header of the handshake."""
+def has_token(context: OperationContext, token: str) -> bool:
+    """Whether the payload of ``connection_init`` or the header of the handshake contains the token."""
     given = bearer_of(context.connection_params or {}) or context.authorization or ""
     return is_bearer(given, token)
 

@@ -1,4 +1,4 @@
-"""graphql-transport-ws: refuses malformed messages politely, and lets one wrong operation harm only itself."""
+"""graphql-transport-ws: malformed messages are refused with a reason, and a wrong operation ends only itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CLOSE_REASON_BYTES = 120  # a control frame holds 125, two of them for the code
 
 
 class SubscribingView(Protocol):
-    """What the handler needs of its view besides what Strawberry's handler needs."""
+    """What the handler needs of its view, besides what Strawberry's handler needs."""
 
     subscriptions: SharedSubscriptions
 
@@ -32,7 +32,7 @@ class SubscribingView(Protocol):
 
 
 class WebSocketAdapter(ASGIWebSocketAdapter):
-    """Strawberry's adapter, which also sends what is JSON already."""
+    """Strawberry's adapter, with a method that sends a text that is JSON already."""
 
     async def send_text(self, text: str) -> None:
         try:
@@ -67,7 +67,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[OperationContext, None]):
         await super().handle_invalid_message(reason)
 
     async def handle_task_exception(self, error: Exception) -> None:
-        """A client which is gone is no mistake of ours."""
+        """Log the error, unless the client has disconnected: that is not a server error."""
         if not isinstance(error, WebSocketDisconnected):
             await super().handle_task_exception(error)
 
@@ -102,7 +102,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[OperationContext, None]):
 
     @staticmethod
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:
-        """Never close the socket for a syntax error: the other operations on it are fine."""
+        """Do not close the socket for a syntax error: its other operations go on."""
         return None
 
 
@@ -111,7 +111,7 @@ def is_subscribe(message: Any) -> bool:
 
 
 def problem_of(message: Any) -> str | None:
-    """What is wrong with the shape of a message, or ``None``."""
+    """What is wrong with the form of a message, or ``None``."""
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         return "A message must be an object with a type"
     if message["type"] in ("subscribe", "complete") and not (
