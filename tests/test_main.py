@@ -6,8 +6,9 @@ import aiohttp
 import pytest
 
 from app.errors import StartupError
-from app.main import RunningServer, allowed_hosts, listening_socket
+from app.main import allowed_hosts
 from app.settings import load_settings
+from app.web.server import RunningServer, listening_socket
 from tests.clients.conftest import ask, server, start, worker_home
 
 __all__ = ["server", "worker_home"]

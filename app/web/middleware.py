@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,6 +39,21 @@ def guards(
         Middleware(HostMiddleware, allowed_hosts=allowed_hosts),
         *([Middleware(BearerTokenMiddleware, token=token)] if token else []),
         Middleware(BodyLimitMiddleware, max_body_bytes=max_body_bytes),
+    ]
+
+
+def cross_origin(origins: Sequence[str]) -> list[Middleware]:
+    """Lets browsers call the API from the allowed origins, without credentials: there are no cookies."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("authorization", "content-type"),
+            max_age=600,
+        )
     ]
 
 

@@ -14,8 +14,9 @@ import aiohttp
 import pytest
 
 from app.execution.paths import WorkerHome
-from app.main import RunningServer, running_server
+from app.main import running_server
 from app.settings import load_settings
+from app.web.server import RunningServer
 from tests.execution.conftest import worker_home
 
 __all__ = ["worker_home"]

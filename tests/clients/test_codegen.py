@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from app.execution.paths import WorkerHome
-from app.main import RunningServer, running_server
+from app.main import running_server
 from app.settings import load_settings
+from app.web.server import RunningServer
 from tests.clients.conftest import FOLDER, ask, start, unavailable, with_packages
 
 SCHEMA = FOLDER.parents[1] / "schema.graphql"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.main import RunningServer
+from app.web.server import RunningServer
 from app.web.ui import STATIC_FOLDER
 from tests.clients.conftest import start, unavailable
 

@@ -10,7 +10,7 @@ import pytest
 from gql import Client, gql
 from gql.transport.aiohttp_websockets import AIOHTTPWebsocketsTransport
 
-from app.main import RunningServer
+from app.web.server import RunningServer
 from tests.clients.conftest import FOLDER, ask, start
 
 KINDS = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from app.domain.vocabulary import ArtifactType, FinishReason
+from app.graphql.schema import build_schema
+from app.graphql.shared.context import ContextFactory
 from app.graphql.shared.ids import global_id
 from tests.factories import Factory
 from tests.graphql.conftest import Graph
@@ -81,17 +83,29 @@ async def test_no_edge_costs_more_than_one_statement(
         assert 20 <= len(statements) <= EDGES_OF_EVERYTHING
 
 
-async def test_only_columns_which_the_query_looks_at_are_read(
-    graph: Graph, make: Factory, statements: list[str]
+async def test_only_columns_that_the_query_reads_are_loaded(
+    contexts: ContextFactory, make: Factory, statements: list[str]
 ) -> None:
     await make_runs(make, 1)
+    compiled = Graph(build_schema(), contexts)
     statements.clear()
-    await graph.data("{ runs { nodes { status ...More stageRuns { name } } } } fragment More on Node { id }")
-    await graph.data("{ runs { nodes { id canCancel } } }")
+    await compiled.data(
+        "{ runs { nodes { status ...More stageRuns { name } } } } fragment More on Node { id }"
+    )
+    await compiled.data("{ runs { nodes { id canCancel } } }")
     runs, stage_runs, cancellable = map(columns_of, statements)
     assert runs == {"id", "pipeline_id", "retry_of_id", "status"}
     assert stage_runs == {"id", "pipeline_run_id", "stage_id", "worker_id", "reused_from_id", "name"}
     assert cancellable == runs | {"cancel_requested_at"}
+
+
+async def test_executed_by_graphql_core_a_query_loads_all_columns(
+    contexts: ContextFactory, make: Factory, statements: list[str]
+) -> None:
+    await make_runs(make, 1)
+    statements.clear()
+    await Graph(build_schema(compiled=False), contexts).data("{ runs { nodes { id } } }")
+    assert {"error_message", "run_config"} < columns_of(statements[0])
 
 
 async def test_everything_is_read_if_a_field_may_look_at_anything(

@@ -11,9 +11,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from web_server import serving
 
-from app.main import RunningServer
 from app.web import http
 from app.web.http import HttpProtocol
+from app.web.server import RunningServer
 from app.web.websocket import WebSocketProtocol
 from tests.clients.conftest import server, worker_home
 
