@@ -18,20 +18,23 @@ from app.graphql.shared.ids import split_id
 from app.graphql.shared.info import Info
 from app.graphql.shared.loading import NodeLoader
 
-AnyId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Global id of any node.")]
+AnyId = Annotated[
+    strawberry.ID, strawberry.argument(name="id", description="Global id of a node of any type.")
+]
 AnyIds = Annotated[
-    list[strawberry.ID], strawberry.argument(description=f"Global ids of any nodes; at most {MAX_PAGE}.")
+    list[strawberry.ID],
+    strawberry.argument(description=f"Global ids of nodes of any types; at most {MAX_PAGE}."),
 ]
 
 
 @strawberry.type(description="Reads of any node by its global id.")
 class NodeQuery:
-    @strawberry.field(description="Any node by its global id, or null.", metadata=reads_only())
+    @strawberry.field(description="Any node by its global id; null if there is none.", metadata=reads_only())
     async def node(self, info: Info, node_id: AnyId) -> relay.Node | None:
         return await any_node(info.context.loaders, node_id)
 
     @strawberry.field(
-        description="Any nodes by their global ids, in that order; null for each that does not exist.",
+        description="Nodes by their global ids, in the order of the ids; null for each id without a node.",
         metadata=reads_only(),
     )
     async def nodes(self, info: Info, ids: AnyIds) -> list[relay.Node | None]:

@@ -26,7 +26,7 @@ from app.graphql.webhooks.mutations import WebhookMutation
 from app.graphql.webhooks.queries import WebhookQuery
 
 
-@strawberry.type(description="The roots of all reads.")
+@strawberry.type(description="All reads.")
 class Query(
     PipelineQuery,
     RunQuery,
@@ -40,13 +40,14 @@ class Query(
     pass
 
 
-@strawberry.type(description="All changes. Expected failures are in the errors of the payload.")
+@strawberry.type(description="All changes. Expected errors are in `errors` of the payload.")
 class Mutation(PipelineMutation, RunMutation, ArtifactMutation, ScheduleMutation, WebhookMutation):
     pass
 
 
 @strawberry.type(
-    description="Live streams over graphql-transport-ws. What a client received tells how to go on after a break."
+    description="Live streams over graphql-transport-ws. After a break a client resumes with the last cursor it "
+    "received."
 )
 class Subscription(RunSubscription, StageRunSubscription, SystemSubscription):
     pass
@@ -61,5 +62,5 @@ def build_schema(trusted_documents: Path | None = None, *, compiled: bool = True
 
 
 def printed_schema() -> str:
-    """What belongs into ``schema.graphql``."""
+    """The text of ``schema.graphql``."""
     return build_schema().as_str() + "\n"

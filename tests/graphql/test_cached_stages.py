@@ -59,7 +59,7 @@ async def test_the_end_of_a_hit_says_that_no_attempt_decided(graph: Graph, make:
     )
     (stage_run,) = run["stageRuns"]
     assert stage_run["end"]["attempt"] is None
-    assert "taken from the cache" in stage_run["end"]["summary"]
+    assert "reused from the cache" in stage_run["end"]["summary"]
     assert stage_run["attempts"] == [{"attempt": 1, "finishReason": None, "end": None}]
 
 

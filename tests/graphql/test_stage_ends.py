@@ -83,11 +83,11 @@ async def test_taken_over_results_and_unfinished_stages_are_told_apart_from_ends
 ) -> None:
     taken = await ended(make, StageStatus.COMPLETED, FinishReason.EXITED, attempt_number=0)
     end = (await end_of(graph, taken))["end"]
-    assert (end["attempt"], end["summary"]) == (None, "The results of an earlier run were taken over.")
+    assert (end["attempt"], end["summary"]) == (None, "The results of an earlier run were reused.")
     hit = await ended(make, StageStatus.COMPLETED, FinishReason.EXITED, cache_hit=True)
     await make.attempt(hit, finished_at=NOON)
     end = (await end_of(graph, hit))["end"]
-    cached = "The results of an earlier execution were taken from the cache."
+    cached = "The results of an earlier execution were reused from the cache."
     assert (end["attempt"], end["summary"]) == (None, cached)
     pipeline_id = await make.pipeline()
     run_id = await make.run(pipeline_id, RunStatus.RUNNING)

@@ -1,4 +1,4 @@
-"""What clients send about artifacts: filters, order, and the inputs of the mutations."""
+"""Filters, order and inputs of mutations for artifacts, datasets and models."""
 
 from __future__ import annotations
 
@@ -129,61 +129,64 @@ class ModelFilter(Filter):
 ModelFilterArgument = Annotated[ModelFilter | None, filter_argument("models")]
 
 
-@strawberry.input(one_of=True, description="Where the bytes of an artifact come from: exactly one of these.")
+@strawberry.input(one_of=True, description="Where the bytes of an artifact come from: give exactly one.")
 class ArtifactSource:
     file: strawberry.Maybe[str | None] = strawberry.field(
-        description="Path of a file in the server's MLP_IMPORT_FOLDER, which is copied into its store."
+        description="Path of a file in the server's MLP_IMPORT_FOLDER; the server copies it into its store."
     )
     text: strawberry.Maybe[str | None] = strawberry.field(
-        description="The content itself, for what is small."
+        description="The content itself, for small artifacts."
     )
     location: strawberry.Maybe[str | None] = strawberry.field(
-        description="Address of bytes which stay where they are, like s3://bucket/key; the server never calls it."
+        description="Address of bytes that stay where they are, for example s3://bucket/key; the server never "
+        "reads from it."
     )
 
 
-@strawberry.input(description="What is known of an artifact as data.")
+@strawberry.input(description="What the client knows about an artifact as a dataset.")
 class DatasetInput:
     format: str | None = optional("Format of the file, for example csv.")
     row_count: BigInt | None = optional("Number of rows.")
     column_count: int | None = optional("Number of columns.")
-    schema: JSON | None = optional("Names and types of the columns: a list of objects.")
+    schema: JSON | None = optional(
+        'The columns: a list of objects, for example {"name": "age", "type": "integer"}.'
+    )
 
 
-@strawberry.input(description="What is known of an artifact as a model.")
+@strawberry.input(description="What the client knows about an artifact as a model.")
 class ModelInput:
-    model_type: str | None = optional("What it does, for example classification.")
-    algorithm: str | None = optional("How it works, for example random forest.")
-    framework: str | None = optional("What it was made with, for example scikit-learn.")
+    model_type: str | None = optional("Its task, for example classification.")
+    algorithm: str | None = optional("Its algorithm, for example random forest.")
+    framework: str | None = optional("The library it was made with, for example scikit-learn.")
     model_format: str | None = optional("Format of the file, for example joblib.")
-    training_dataset_id: strawberry.ID | None = optional("The dataset it was trained with.")
-    training_config: JSON | None = optional("Settings of its training: an object.")
-    metrics: JSON | None = optional("Name and value of each of its metrics: an object.")
+    training_dataset_id: strawberry.ID | None = optional("Global id of the dataset it was trained with.")
+    training_config: JSON | None = optional("Settings of its training: a JSON object.")
+    metrics: JSON | None = optional("Its metrics by name: a JSON object.")
 
 
 @strawberry.input(description="An artifact to register.")
 class RegisterArtifactInput:
     stage_run_id: strawberry.ID = strawberry.field(
-        description="The stage run it belongs to, at work or over."
+        description="Global id of the stage run it belongs to, in any status."
     )
     name: str = strawberry.field(
-        description="Name of the artifact, unique among those registered with the stage run."
+        description="Name of the artifact, unique among the artifacts registered with the stage run."
     )
-    artifact_type: ArtifactType = strawberry.field(description="What it is.")
+    artifact_type: ArtifactType = strawberry.field(description="The kind of artifact.")
     source: ArtifactSource = strawberry.field(description="Where its bytes come from.")
-    description: str | None = optional("What it is, in words.")
-    artifact_metadata: JSON | None = optional("Whatever else is to be kept with it: an object.")
-    dataset: DatasetInput | None = optional("What is known of it as data.")
-    model: ModelInput | None = optional("What is known of it as a model.")
+    description: str | None = optional("A description, for people.")
+    artifact_metadata: JSON | None = optional("Anything else to store with it: a JSON object.")
+    dataset: DatasetInput | None = optional("Details of a dataset.")
+    model: ModelInput | None = optional("Details of a model.")
 
 
-@strawberry.input(description="Changes of an artifact; what is left out stays as it is.")
+@strawberry.input(description="Changes of an artifact; fields that are left out stay as they are.")
 class UpdateArtifactInput:
-    artifact_id: strawberry.ID = strawberry.field(description="The artifact to change.")
+    artifact_id: strawberry.ID = strawberry.field(description="Global id of the artifact to change.")
     description: strawberry.Maybe[str | None] = change("New description; null removes it.", removable=True)
     artifact_metadata: strawberry.Maybe[JSON | None] = change(
-        "The new object of whatever else is kept with it; null removes it.", removable=True
+        "The new JSON object of anything else stored with it; null removes it.", removable=True
     )
     is_active: strawberry.Maybe[bool | None] = change(
-        "False to withdraw it: its bytes can't be downloaded then."
+        "False withdraws it: its bytes can no longer be downloaded. True makes it active again."
     )

@@ -1,4 +1,4 @@
-"""Loads artifacts, data sets and models."""
+"""Loads artifacts, datasets and models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.graphql.shared.rows import instances
 
 
 class ArtifactLoaders(LoaderFactory):
-    """Loads artifacts, data sets and models."""
+    """Loads artifacts, datasets and models."""
 
     @cached_property
     def artifact_by_id(self) -> NodeLoader[Artifact]:
@@ -64,7 +64,7 @@ class ArtifactLoaders(LoaderFactory):
 
     @cached_property
     def datasets_by_stage_run(self) -> DataLoader[uuid.UUID, dict[str, Dataset]]:
-        """Its data sets by their paths in the output folder."""
+        """Its datasets by their paths in the output folder."""
 
         async def load(keys: list[uuid.UUID]) -> list[dict[str, Dataset]]:
             rows = await self._reader.rows(datasets_by_stage_run(), {KEYS: keys})

@@ -1,4 +1,4 @@
-"""Registering artifacts which no stage left behind, and saying more about any."""
+"""Mutations that register artifacts and change what is stored about them."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class RegisterArtifactPayload(Payload):
 
 @strawberry.type(description="Outcome of updateArtifact.")
 class UpdateArtifactPayload(Payload):
-    artifact: Artifact | None = null_on_error("The artifact as it is now")
+    artifact: Artifact | None = null_on_error("The artifact after the change")
 
 
 @strawberry.type(description="Changes of artifacts.")
 class ArtifactMutation:
     @mutation(
-        "Add an artifact to a stage run: a file, a text, or the address of bytes kept elsewhere. Later "
-        "stages don't find it among their inputs."
+        "Add an artifact to a stage run: a file, a text, or the address of bytes stored elsewhere. It is no input of "
+        "later stages."
     )
     async def register_artifact(
         self, info: Info, request: Annotated[RegisterArtifactInput, INPUT]
@@ -57,7 +57,7 @@ class ArtifactMutation:
             artifact=await context.fresh_loaders().artifact_by_id.load(artifact_id)
         )
 
-    @mutation("Say more about an artifact, or withdraw it.")
+    @mutation("Change the description or metadata of an artifact, or withdraw it.")
     async def update_artifact(
         self, info: Info, request: Annotated[UpdateArtifactInput, INPUT]
     ) -> UpdateArtifactPayload:
@@ -107,7 +107,7 @@ def model_facts(draft: dict[str, Any]) -> ModelFacts:
 
 
 def address_of(request: RegisterArtifactInput) -> Content | None:
-    """Where the bytes are kept, unless they are to be stored."""
+    """The content at an address elsewhere; ``None`` if the server stores the bytes."""
     location = changes_of(request.source).get("location")
     if location is None:
         return None
@@ -126,7 +126,7 @@ async def stored_content(context: Context, request: RegisterArtifactInput) -> Co
 
 @contextlib.contextmanager
 def about_source(kind: str) -> Iterator[None]:
-    """A problem is told of that field of the source."""
+    """Gives problems of the content the path of this field of ``source``."""
     try:
         yield
     except DomainError as error:

@@ -1,4 +1,4 @@
-"""Reads of artifacts, data sets and models."""
+"""Reads of artifacts, datasets and models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.graphql.shared.info import Info
 from app.graphql.shared.roots import NodeId, node_or_none, root_list
 
 
-@strawberry.type(description="Reads of artifacts, data sets and models.")
+@strawberry.type(description="Reads of artifacts, datasets and models.")
 class ArtifactQuery:
     artifacts: Connection[Artifact] = root_list(
         Artifact,

@@ -1,4 +1,4 @@
-"""What stages make: artifacts, and what is known of those that are datasets or models."""
+"""Artifacts, and the details of those that are datasets or models."""
 
 from __future__ import annotations
 
@@ -19,67 +19,80 @@ from app.graphql.shared.links import RunLink, StageLink, StageRunLink
 from app.graphql.shared.scalars import BigInt
 
 
-@strawberry.type(description="A file which a stage made, or which was registered with a stage run.")
+@strawberry.type(description="A file that a stage made, or that a client registered with a stage run.")
 class Artifact(relay.Node):
     id: relay.NodeID[uuid.UUID]
     stage_key: strawberry.Private[uuid.UUID]
     stage_run_key: strawberry.Private[uuid.UUID]
     name: str = strawberry.field(description="Name of the artifact.")
-    description: str | None = strawberry.field(description="What it is, as the stage described it.")
-    artifact_type: ArtifactType = strawberry.field(description="What it is.")
+    description: str | None = strawberry.field(description="A description, by the stage or by a client.")
+    artifact_type: ArtifactType = strawberry.field(description="The kind of artifact.")
     status: ArtifactStatus = strawberry.field(description="Whether its bytes can be read.")
     file_path: str = strawberry.field(
-        description="Key of its bytes in the storage, or their address elsewhere."
+        description="Key of its bytes in the artifact store, or their address elsewhere."
     )
     file_name: str = strawberry.field(description="Name of the file, without folders.")
-    file_size: BigInt | None = strawberry.field(description="Size in bytes.")
-    storage_type: StorageType = strawberry.field(description="Where its bytes live.")
+    file_size: BigInt | None = strawberry.field(
+        description="Size in bytes; null if its bytes are stored elsewhere."
+    )
+    storage_type: StorageType = strawberry.field(description="The kind of storage that holds its bytes.")
     storage_config: JSON | None = strawberry.field(
-        description="More about where its bytes live; never secrets."
+        description="Details of that storage; it never contains secrets."
     )
-    artifact_metadata: JSON | None = strawberry.field(description="Whatever else the stage told about it.")
-    is_active: bool = strawberry.field(description="False if a later attempt has replaced it.")
+    artifact_metadata: JSON | None = strawberry.field(
+        description="Anything else that the stage or a client stored with it."
+    )
+    is_active: bool = strawberry.field(
+        description="False after `updateArtifact` withdrew it: its bytes can't be downloaded then."
+    )
     relative_path: str = strawberry.field(
-        description="Path in the output folder of the stage; its name if it was registered."
+        description="Path in the output folder of the stage; the name if a client registered it."
     )
-    attempt_number: int = strawberry.field(description="The attempt which made it; 0 if it was registered.")
-    sha256: str | None = strawberry.field(description="SHA-256 of its bytes in hexadecimal digits.")
-    media_type: str | None = strawberry.field(description="Media type, for example image/png.")
-    created_at: dt.datetime = strawberry.field(description="When it was recorded.")
+    attempt_number: int = strawberry.field(
+        description="Number of the attempt that made it; 0 if a client registered it."
+    )
+    sha256: str | None = strawberry.field(
+        description="SHA-256 of its bytes in hexadecimal digits; null if they are stored elsewhere."
+    )
+    media_type: str | None = strawberry.field(
+        description="Media type, for example image/png; null if it is not known."
+    )
+    created_at: dt.datetime = strawberry.field(description="When it was stored.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
-    @strawberry.field(description="Global id of the stage which made it.", metadata=reads_only())
+    @strawberry.field(description="Global id of the stage it belongs to.", metadata=reads_only())
     def stage_id(self) -> strawberry.ID:
         return global_id("Stage", self.stage_key)
 
-    @strawberry.field(description="Global id of the stage run which made it.", metadata=reads_only())
+    @strawberry.field(description="Global id of the stage run it belongs to.", metadata=reads_only())
     def stage_run_id(self) -> strawberry.ID:
         return global_id("StageRun", self.stage_run_key)
 
-    @strawberry.field(description="The stage which made it.", metadata=reads_only())
+    @strawberry.field(description="The stage it belongs to.", metadata=reads_only())
     def stage(self, info: Info) -> StageLink:
         return unawaited(info.context.loaders.stage_by_id.require(self.stage_key))
 
-    @strawberry.field(description="The stage run which made it.", metadata=reads_only())
+    @strawberry.field(description="The stage run it belongs to.", metadata=reads_only())
     def stage_run(self, info: Info) -> StageRunLink:
         return unawaited(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
 
-    @strawberry.field(description="The run which made it.", metadata=reads_only())
+    @strawberry.field(description="The run it belongs to.", metadata=reads_only())
     async def run(self, info: Info) -> RunLink:
         loaders = info.context.loaders
         stage_run = await loaders.stage_run_by_id.require(self.stage_run_key)
         return await loaders.run_by_id.require(stage_run.pipeline_run_key)
 
-    @strawberry.field(description="What is known of it as data, if it is a dataset.", metadata=reads_only())
+    @strawberry.field(description="Its details as a dataset; null if it is none.", metadata=reads_only())
     def dataset(self, info: Info) -> Dataset | None:
         return unawaited(info.context.loaders.dataset_by_artifact.load(self.id))
 
-    @strawberry.field(description="What is known of it as a model, if it is one.", metadata=reads_only())
+    @strawberry.field(description="Its details as a model; null if it is none.", metadata=reads_only())
     def model(self, info: Info) -> Model | None:
         return unawaited(info.context.loaders.model_by_artifact.load(self.id))
 
     @strawberry.field(
-        description="Address of its bytes on this server, as long as they can be read.",
+        description="Path of its bytes on this server; null unless `status` is READY, `isActive` is true and "
+        "this server stores them.",
         metadata=reads_only("status", "is_active", "sha256"),
     )
     def download_url(self) -> str | None:
@@ -87,28 +100,28 @@ class Artifact(relay.Node):
         return f"/artifacts/{self.id}/content" if readable else None
 
 
-@strawberry.type(description="What is known of an artifact as data.")
+@strawberry.type(description="The details of an artifact that is a dataset.")
 class Dataset(relay.Node):
     id: relay.NodeID[uuid.UUID]
     artifact_key: strawberry.Private[uuid.UUID]
     format: str = strawberry.field(description="Format of the file, for example csv.")
-    row_count: BigInt | None = strawberry.field(description="Number of rows.")
-    column_count: int | None = strawberry.field(description="Number of columns.")
-    schema: JSON | None = strawberry.field(description="Names and types of the columns.")
-    created_at: dt.datetime = strawberry.field(description="When it was recorded.")
+    row_count: BigInt | None = strawberry.field(description="Number of rows; null if it is not known.")
+    column_count: int | None = strawberry.field(description="Number of columns; null if it is not known.")
+    schema: JSON | None = strawberry.field(
+        description="The columns, in their order: a list of objects with `name` and, if known, `type`."
+    )
+    created_at: dt.datetime = strawberry.field(description="When it was stored.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
     @strawberry.field(description="Global id of the artifact.", metadata=reads_only())
     def artifact_id(self) -> strawberry.ID:
         return global_id("Artifact", self.artifact_key)
 
-    @strawberry.field(description="The artifact which holds the data.", metadata=reads_only())
+    @strawberry.field(description="The artifact with the data.", metadata=reads_only())
     def artifact(self, info: Info) -> Artifact:
         return unawaited(info.context.loaders.artifact_by_id.require(self.artifact_key))
 
-    @strawberry.field(
-        description="The models which were trained with it, newest first.", metadata=reads_only()
-    )
+    @strawberry.field(description="The models trained with it, newest first.", metadata=reads_only())
     def trained_models(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[Model]:
@@ -116,34 +129,39 @@ class Dataset(relay.Node):
         return unawaited(info.context.loaders.models_by_dataset(window).load(self.id))
 
 
-@strawberry.type(description="What is known of an artifact as a model.")
+@strawberry.type(description="The details of an artifact that is a model.")
 class Model(relay.Node):
     id: relay.NodeID[uuid.UUID]
     artifact_key: strawberry.Private[uuid.UUID]
     training_dataset_key: strawberry.Private[uuid.UUID | None]
-    model_type: str = strawberry.field(description="What it does, for example classification.")
-    algorithm: str = strawberry.field(description="How it works, for example random forest.")
-    framework: str = strawberry.field(description="What it was made with, for example scikit-learn.")
+    model_type: str = strawberry.field(description="Its task, for example classification.")
+    algorithm: str = strawberry.field(description="Its algorithm, for example random forest.")
+    framework: str = strawberry.field(description="The library it was made with, for example scikit-learn.")
     model_format: str = strawberry.field(description="Format of the file, for example joblib.")
     training_config: JSON | None = strawberry.field(description="Settings of its training.")
-    metrics: JSON | None = strawberry.field(description="Name and value of each of its metrics.")
-    created_at: dt.datetime = strawberry.field(description="When it was recorded.")
+    metrics: JSON | None = strawberry.field(description="Its metrics by name.")
+    created_at: dt.datetime = strawberry.field(description="When it was stored.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
     @strawberry.field(description="Global id of the artifact.", metadata=reads_only())
     def artifact_id(self) -> strawberry.ID:
         return global_id("Artifact", self.artifact_key)
 
-    @strawberry.field(description="Global id of the dataset it was trained with.", metadata=reads_only())
+    @strawberry.field(
+        description="Global id of the dataset it was trained with; null if it is not known.",
+        metadata=reads_only(),
+    )
     def training_dataset_id(self) -> strawberry.ID | None:
         key = self.training_dataset_key
         return None if key is None else global_id("Dataset", key)
 
-    @strawberry.field(description="The artifact which holds the model.", metadata=reads_only())
+    @strawberry.field(description="The artifact with the model.", metadata=reads_only())
     def artifact(self, info: Info) -> Artifact:
         return unawaited(info.context.loaders.artifact_by_id.require(self.artifact_key))
 
-    @strawberry.field(description="The dataset it was trained with.", metadata=reads_only())
+    @strawberry.field(
+        description="The dataset it was trained with; null if it is not known.", metadata=reads_only()
+    )
     def training_dataset(self, info: Info) -> Dataset | None:
         if self.training_dataset_key is None:
             return None

@@ -1,4 +1,4 @@
-"""What clients send about pipelines: filter, order, and the inputs of the mutations."""
+"""Filter, order and inputs of mutations for pipelines."""
 
 from __future__ import annotations
 
@@ -45,36 +45,42 @@ PipelineFilterArgument = Annotated[PipelineFilter | None, filter_argument("pipel
 @strawberry.input(description="A stage of a pipeline.")
 class StageInput:
     name: str = strawberry.field(description="Name of the stage, unique in its pipeline.")
-    stage_type: StageType = strawberry.field(description="What the stage does.")
-    custom_name: str | None = optional("What a CUSTOM stage does.")
-    order: int | None = optional("Place of the stage; derived from the dependencies when left out.")
-    dependencies: list[str] | None = optional("Names of the stages which must succeed first.")
-    config: JSON | None = optional("The command of the stage and how it is executed.")
+    stage_type: StageType = strawberry.field(description="The kind of work the stage does.")
+    custom_name: str | None = optional("What a stage of the type CUSTOM does.")
+    order: int | None = optional(
+        "Position of the stage in lists; derived from the dependencies when left out."
+    )
+    dependencies: list[str] | None = optional("Names of the stages that must succeed before it starts.")
+    config: JSON | None = optional(
+        "The command of the stage and how to execute it: a JSON object; see docs/stages.md."
+    )
 
 
 @strawberry.input(description="A new pipeline.")
 class CreatePipelineInput:
     name: str = strawberry.field(description="Name of the pipeline.")
     description: str | None = optional("What the pipeline is for.")
-    config: JSON | None = optional("Settings all its stages share.")
-    stages: list[StageInput] = strawberry.field(description="Its stages.")
+    config: JSON | None = optional(
+        "Settings that all of its stages share: a JSON object; see docs/stages.md."
+    )
+    stages: list[StageInput] = strawberry.field(description="The stages of the pipeline.")
 
 
-@strawberry.input(description="Changes of a pipeline; what is left out stays as it is.")
+@strawberry.input(description="Changes of a pipeline; fields that are left out stay as they are.")
 class UpdatePipelineInput:
-    pipeline_id: strawberry.ID = strawberry.field(description="The pipeline to change.")
+    pipeline_id: strawberry.ID = strawberry.field(description="Global id of the pipeline to change.")
     name: strawberry.Maybe[str | None] = change("New name.")
     description: strawberry.Maybe[str | None] = change("New description; null removes it.", removable=True)
     config: strawberry.Maybe[JSON | None] = change("New settings; null removes them.", removable=True)
     stages: strawberry.Maybe[list[StageInput] | None] = change(
-        "The new list of stages; a stage of the same name keeps its identity."
+        "The new list of stages; a stage with the name of an old one keeps its id."
     )
 
 
-@strawberry.input(description="Which pipeline to delete.")
+@strawberry.input(description="The pipeline to delete.")
 class DeletePipelineInput:
-    pipeline_id: strawberry.ID = strawberry.field(description="The pipeline to delete.")
+    pipeline_id: strawberry.ID = strawberry.field(description="Global id of the pipeline to delete.")
     delete_runs: bool = strawberry.field(
         default=False,
-        description="Delete its runs and their artifacts too; without it a pipeline with runs stays.",
+        description="Also delete its runs and their artifacts. If false, a pipeline with runs is not deleted.",
     )

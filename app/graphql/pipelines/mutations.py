@@ -1,4 +1,4 @@
-"""Changes of pipelines."""
+"""Mutations that create, change and delete pipelines."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class CreatePipelinePayload(Payload):
 
 @strawberry.type(description="Outcome of updatePipeline.")
 class UpdatePipelinePayload(Payload):
-    pipeline: Pipeline | None = null_on_error("The pipeline as it is now")
+    pipeline: Pipeline | None = null_on_error("The pipeline after the change")
 
 
 @strawberry.type(description="Outcome of deletePipeline.")
 class DeletePipelinePayload(Payload):
-    deleted_pipeline_id: strawberry.ID | None = null_on_error("Global id of the pipeline which is gone")
+    deleted_pipeline_id: strawberry.ID | None = null_on_error("Global id of the deleted pipeline")
 
 
 @strawberry.type(description="Changes of pipelines.")
 class PipelineMutation:
-    @mutation("Register a pipeline.")
+    @mutation("Create a pipeline.")
     async def create_pipeline(
         self, info: Info, request: Annotated[CreatePipelineInput, INPUT]
     ) -> CreatePipelinePayload:
@@ -45,7 +45,7 @@ class PipelineMutation:
             pipeline=await info.context.fresh_loaders().pipeline_by_id.load(pipeline_id)
         )
 
-    @mutation("Change a pipeline. Runs which were started before keep what they run.")
+    @mutation("Change a pipeline. Existing runs keep the definition they started with.")
     async def update_pipeline(
         self, info: Info, request: Annotated[UpdatePipelineInput, INPUT]
     ) -> UpdatePipelinePayload:
@@ -55,7 +55,7 @@ class PipelineMutation:
             pipeline=await info.context.fresh_loaders().pipeline_by_id.load(pipeline_id)
         )
 
-    @mutation("Delete a pipeline.")
+    @mutation("Delete a pipeline with its schedules and webhooks. It must have no active runs.")
     async def delete_pipeline(
         self, info: Info, request: Annotated[DeletePipelineInput, INPUT]
     ) -> DeletePipelinePayload:

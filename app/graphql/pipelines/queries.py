@@ -1,4 +1,4 @@
-"""Reads of pipelines."""
+"""Queries of pipelines."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ class PipelineQuery:
         order_by=PipelineOrderArgument,
     )
 
-    @strawberry.field(description="One pipeline, or null.", metadata=reads_only())
+    @strawberry.field(description="The pipeline with this id; null if there is none.", metadata=reads_only())
     async def pipeline(self, info: Info, node_id: NodeId) -> Pipeline | None:
         return await node_or_none(info.context.loaders.pipeline_by_id, node_id, "Pipeline")

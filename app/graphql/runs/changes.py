@@ -1,4 +1,4 @@
-"""Changes of the list of runs."""
+"""Changes of a list of runs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from app.graphql.shared.links import RunLink
 
 
 @strawberry.type(
-    description="Runs which changed, each as it is now, and runs which are gone. Several changes of a run become one."
+    description="Runs that changed, each as it is now, and runs that were deleted. Several changes of a run become one."
 )
 class RunsChangedBatch:
     runs: list[RunLink] = strawberry.field(
-        description="Changed runs which match the filter, oldest change first."
+        description="Changed runs that match the filter, oldest change first."
     )
     other_run_ids: list[strawberry.ID] = strawberry.field(
-        description="Changed runs which no longer match the filter, or never did: take them off a list of matches."
+        description="Global ids of changed runs that do not match the filter now: remove them from the list."
     )
     deleted_run_ids: list[strawberry.ID] = strawberry.field(
-        description="Runs which were deleted: take them off any list. Of a deleted run only the pipeline is still "
-        "known, so the rest of the filter is not applied: ignore those which your list does not have."
+        description="Global ids of deleted runs: remove them from the list. Of the filter only `pipelineId` "
+        "applies to them, so "
+        "some may never have matched: ignore those that the list does not contain."
     )

@@ -1,4 +1,4 @@
-"""Runs side by side. Lists of values follow the order of the runs; deltas are against the first run."""
+"""Runs side by side. Lists of values are in the order of the runs; deltas are relative to the first run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _VALUES = "The value of each run, in the order of the runs; null where it is not known."
-_DELTAS = "What each value is more (or less) than that of the first run; null where one is not known."
+_DELTAS = "Each value minus that of the first run; null where one of the two is not known."
 
 
-@strawberry.type(description="A setting which is not the same in all runs.")
+@strawberry.type(description="A setting that is not the same in all runs.")
 class ValueDifference:
-    path: list[str] = strawberry.field(description="Where it is, outermost name first.")
+    path: list[str] = strawberry.field(description="Names that lead to the setting, outermost first.")
     values: list[JSON | None] = strawberry.field(
         description="Its value in each run, in the order of the runs; null where it is not set."
     )
@@ -39,7 +39,7 @@ class ValueDifference:
         return [cls(path=list(path), values=values) for path, values in differences(documents).items()]
 
 
-@strawberry.type(description="A metric which a stage reported in at least one of the runs.")
+@strawberry.type(description="A metric that the stage reported in at least one of the runs.")
 class MetricComparison:
     name: str = strawberry.field(description="Name of the metric.")
     values: list[MetricValue | None] = strawberry.field(description=_VALUES)
@@ -54,7 +54,7 @@ class MetricComparison:
         return found
 
 
-@strawberry.type(description="What a run or a stage used, in each of the runs.")
+@strawberry.type(description="A figure of a run or a stage, in each of the runs.")
 class FigureComparison:
     values: list[float | None] = strawberry.field(description=_VALUES)
     deltas: list[float | None] = strawberry.field(description=_DELTAS)
@@ -67,9 +67,11 @@ class FigureComparison:
 
 @strawberry.type(description="Time and resources, in each of the runs.")
 class ResourceComparison:
-    execution_time: FigureComparison = strawberry.field(description="Durations in seconds.")
-    memory_usage: FigureComparison = strawberry.field(description="Most memory in MB.")
-    cpu_usage: FigureComparison = strawberry.field(description="CPU in percent of one core.")
+    execution_time: FigureComparison = strawberry.field(description="`executionTime` in seconds.")
+    memory_usage: FigureComparison = strawberry.field(description="Peak memory in MB of 1024 x 1024 bytes.")
+    cpu_usage: FigureComparison = strawberry.field(
+        description="CPU in percent of one core: the peak of a run, the average of a stage."
+    )
 
     @classmethod
     def of_runs(cls, runs: Sequence[Run]) -> ResourceComparison:
@@ -88,28 +90,28 @@ class ResourceComparison:
         )
 
 
-@strawberry.type(description="A column of a data set.")
+@strawberry.type(description="A column of a dataset.")
 class DatasetColumn:
     name: str = strawberry.field(description="Name of the column.")
-    type: str | None = strawberry.field(description="Its type, for example integer, where it is known.")
+    type: str | None = strawberry.field(description="Its type, for example integer; null if it is not known.")
 
     @classmethod
     def of(cls, column: comparison.Column) -> DatasetColumn:
         return cls(name=column.name, type=column.type)
 
 
-@strawberry.type(description="A column which has another type than in the first run.")
+@strawberry.type(description="A column with another type than in the first run.")
 class RetypedColumn:
     name: str = strawberry.field(description="Name of the column.")
     old_type: str | None = strawberry.field(description="Its type in the first run.")
     new_type: str | None = strawberry.field(description="Its type in this run.")
 
 
-@strawberry.type(description="How the columns of a data set differ from those in the first run.")
+@strawberry.type(description="How the columns of a dataset differ from those in the first run.")
 class SchemaDifference:
-    added: list[DatasetColumn] = strawberry.field(description="Columns which the first run does not have.")
-    removed: list[DatasetColumn] = strawberry.field(description="Columns which only the first run has.")
-    retyped: list[RetypedColumn] = strawberry.field(description="Columns of another type.")
+    added: list[DatasetColumn] = strawberry.field(description="Columns that the first run does not have.")
+    removed: list[DatasetColumn] = strawberry.field(description="Columns that only the first run has.")
+    retyped: list[RetypedColumn] = strawberry.field(description="Columns whose type differs.")
 
     @classmethod
     def of(cls, change: comparison.SchemaChange | None) -> SchemaDifference | None:
@@ -125,11 +127,11 @@ class SchemaDifference:
         )
 
 
-@strawberry.type(description="The data sets which a stage left at the same path in several runs.")
+@strawberry.type(description="The datasets that a stage left at the same path in the runs.")
 class DatasetComparison:
     relative_path: str = strawberry.field(description="Path of the file in the output folder of the stage.")
     datasets: list[Dataset | None] = strawberry.field(
-        description="The data set of each run; null where the run has none there."
+        description="The dataset of each run; null where the run has none at this path."
     )
     row_counts: list[BigInt | None] = strawberry.field(description=_VALUES)
     row_count_deltas: list[BigInt | None] = strawberry.field(description=_DELTAS)
@@ -157,27 +159,27 @@ class DatasetComparison:
         )
 
 
-@strawberry.type(description="The stages of one name.")
+@strawberry.type(description="The stages with the same name.")
 class StageComparison:
     name: str = strawberry.field(description="Name of the stage.")
     stage_runs: list[StageRun | None] = strawberry.field(
-        description="What became of it in each run; null where the run has no stage of this name."
+        description="The stage run of each run; null where the run has no stage with this name."
     )
 
-    @strawberry.field(description="Parameters which differ, after all merging.")
+    @strawberry.field(description="Parameters that differ, merged from the pipeline, the stage and the run.")
     async def parameters(self, info: Info) -> list[ValueDifference]:
         specs = await self._specs(info.context.loaders)
         return ValueDifference.all_of([None if spec is None else spec.get("params") for spec in specs])
 
     @strawberry.field(
-        description="Other settings which differ: command, environment, limits, retries and so on."
+        description="Other settings that differ: command, environment, limits, retries and so on."
     )
     async def settings(self, info: Info) -> list[ValueDifference]:
         specs = await self._specs(info.context.loaders)
         return ValueDifference.all_of([None if spec is None else {**spec, "params": None} for spec in specs])
 
     @strawberry.field(
-        description="Its metrics: the final ones, else the last value which it reported while it ran."
+        description="Its metrics: the final values, or else the last value it reported while it ran."
     )
     async def metrics(self, info: Info) -> list[MetricComparison]:
         loader = info.context.loaders.metric_points_by_stage_run(None, 1)
@@ -186,11 +188,11 @@ class StageComparison:
         last = [{point.name: point.value for point in points or ()} for points in reported]
         return MetricComparison.all_of([{**last[run], **final[run]} for run in range(len(final))])
 
-    @strawberry.field(description="Time and resources. A stage run whose results were taken over used none.")
+    @strawberry.field(description="Time and resources; null for a stage run that reuses earlier results.")
     def resources(self) -> ResourceComparison:
         return ResourceComparison.of_stage_runs(self.stage_runs)
 
-    @strawberry.field(description="Its data sets, by their paths.")
+    @strawberry.field(description="Its datasets, by their paths.")
     async def datasets(self, info: Info) -> list[DatasetComparison]:
         found = await load_each(info.context.loaders.datasets_by_stage_run, source_keys(self.stage_runs))
         return DatasetComparison.all_of([datasets or {} for datasets in found])
@@ -203,7 +205,7 @@ class StageComparison:
         ]
 
 
-@strawberry.type(description="Runs side by side. The first one is what the others are measured against.")
+@strawberry.type(description="Runs side by side; the first one is the reference.")
 class RunComparison:
     runs: list[Run] = strawberry.field(description="The runs, in the order asked for.")
 
@@ -223,14 +225,14 @@ class RunComparison:
 
 
 def source_keys(stage_runs: Sequence[StageRun | None]) -> list[uuid.UUID | None]:
-    """The stage runs which made the results: of an earlier run, where they were taken over."""
+    """Keys of the stage runs that made the results, which may be reused ones of an earlier run."""
     return [
         None if stage_run is None else stage_run.reused_from_key or stage_run.id for stage_run in stage_runs
     ]
 
 
 async def load_each(loader: DataLoader[uuid.UUID, T], keys: Sequence[uuid.UUID | None]) -> list[T | None]:
-    """What belongs to each key, and ``None`` to ``None``."""
+    """The value of each key, and ``None`` for ``None``."""
     present = [key for key in keys if key is not None]
     found: dict[uuid.UUID | None, T] = dict(zip(present, await loader.load_many(present), strict=True))
     return [found.get(key) for key in keys]

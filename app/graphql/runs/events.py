@@ -1,4 +1,4 @@
-"""What subscriptions deliver: batches of run events, resource samples, changed runs; samples of the host."""
+"""Events of a run: their types, and how the rows of ``run_events`` become objects of these types."""
 
 from __future__ import annotations
 
@@ -25,32 +25,34 @@ if TYPE_CHECKING:
 
 describe(
     EventKind,
-    "What happened to a run; each kind has an object type of the same name.",
+    "The kind of an event; RUN_QUEUED has the object type RunQueued, and so on.",
     {
-        "RUN_QUEUED": "The run was asked for.",
+        "RUN_QUEUED": "The run was created and waits in the queue.",
         "RUN_STARTED": "The run left the queue.",
-        "RUN_CANCEL_REQUESTED": "Somebody asked to cancel the run.",
-        "RUN_FINISHED": "The run is over; no further event changes its status.",
-        "STAGE_READIED": "Everything the stage waited for is done.",
-        "STAGE_CLAIMED": "A worker took the stage for a new attempt.",
-        "STAGE_STARTED": "The process of the attempt runs.",
-        "STAGE_STOP_REQUESTED": "The process of the attempt was told to stop.",
-        "STAGE_COLLECTING": "The process ended well; its outputs are being stored.",
-        "STAGE_RETRY_SCHEDULED": "The attempt failed and another one will follow.",
-        "STAGE_FINISHED": "The stage run is over.",
-        "ARTIFACT_STORED": "An output of a stage is stored and can be read.",
+        "RUN_CANCEL_REQUESTED": "A cancel of the run was requested.",
+        "RUN_FINISHED": "The run has ended; its status no longer changes.",
+        "STAGE_READIED": "All stages it depends on have ended; it waits for a worker.",
+        "STAGE_CLAIMED": "A worker claimed the stage for a new attempt.",
+        "STAGE_STARTED": "The process of the attempt has started.",
+        "STAGE_STOP_REQUESTED": "The attempt was asked to stop.",
+        "STAGE_COLLECTING": "The command exited with code 0; its outputs are being stored.",
+        "STAGE_RETRY_SCHEDULED": "The attempt failed and another one follows.",
+        "STAGE_FINISHED": "The stage run has ended.",
+        "ARTIFACT_STORED": "An artifact was stored by a stage, or registered by a client.",
     },
 )
 
 
-@strawberry.interface(description="Something which happened to a run, told once and never changed.")
+@strawberry.interface(description="Something that happened to a run. Events never change.")
 class RunEvent:
     run_key: strawberry.Private[uuid.UUID]
-    seq: BigInt = strawberry.field(description="Number of the event in its run: 1, 2, 3... without gap.")
+    seq: BigInt = strawberry.field(
+        description="Number of the event in its run: 1, 2, 3 and so on, without gaps."
+    )
     at: dt.datetime = strawberry.field(description="When it happened.")
-    kind: EventKind = strawberry.field(description="What happened.")
+    kind: EventKind = strawberry.field(description="The kind of the event.")
     actor: str | None = strawberry.field(
-        description="Who made it happen: a person or program as named in the request, a worker, or engine."
+        description="Who made it happen: the name given in a request, a worker, or engine."
     )
     cause: str | None = strawberry.field(description="Why it happened, for people.")
 
@@ -63,18 +65,20 @@ class RunEvent:
         return unawaited(info.context.loaders.run_by_id.require(self.run_key))
 
 
-@strawberry.interface(description="An event which concerns the run as a whole.")
+@strawberry.interface(description="An event of the run as a whole.")
 class RunProgress(RunEvent):
     status: RunStatus = strawberry.field(name="runStatus", description="Status of the run after the event.")
     previous_status: RunStatus | None = strawberry.field(
-        name="previousRunStatus", description="Status of the run before the event."
+        name="previousRunStatus", description="Status of the run before the event; null if it had none."
     )
 
 
-@strawberry.interface(description="An event which concerns one stage run.")
+@strawberry.interface(description="An event of one stage run.")
 class StageProgress(RunEvent):
     stage_run_key: strawberry.Private[uuid.UUID]
-    attempt: int | None = strawberry.field(description="The attempt it concerns, from 1; 0 before the first.")
+    attempt: int | None = strawberry.field(
+        description="Number of the attempt, from 1; 0 before the first attempt."
+    )
     # Runs and stage runs have different statuses: of one name, no operation could ask for both without an alias.
     status: StageStatus = strawberry.field(
         name="stageStatus", description="Status of the stage run after the event."
@@ -83,7 +87,7 @@ class StageProgress(RunEvent):
         name="previousStageStatus", description="Status of the stage run before the event."
     )
     evidence: JSON | None = strawberry.field(
-        description="What proves it, as the engine noted it; `StageRun.end` has the evidence of an end in types."
+        description="What the engine observed, as JSON; `StageRun.end` has the same about an end as typed fields."
     )
 
     @strawberry.field(description="Global id of the stage run.")
@@ -95,7 +99,7 @@ class StageProgress(RunEvent):
         return unawaited(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
 
 
-@strawberry.type(description="The run was asked for.")
+@strawberry.type(description="The run was created and waits in the queue.")
 class RunQueued(RunProgress):
     pass
 
@@ -105,23 +109,25 @@ class RunStarted(RunProgress):
     pass
 
 
-@strawberry.type(description="Somebody asked to cancel the run; it ends when its processes are gone.")
+@strawberry.type(
+    description="A cancel of the run was requested; the run ends when none of its processes is left."
+)
 class RunCancelRequested(RunProgress):
     pass
 
 
-@strawberry.type(description="The run is over.")
+@strawberry.type(description="The run has ended; its status no longer changes.")
 class RunFinished(RunProgress):
-    finish_reason: FinishReason | None = strawberry.field(description="Why it ended, if not by success.")
+    finish_reason: FinishReason | None = strawberry.field(description="Why the run ended.")
     error_message: str | None = strawberry.field(description="What went wrong, for people.")
 
 
-@strawberry.type(description="Everything the stage waited for is done.")
+@strawberry.type(description="All stages it depends on have ended; it waits for a worker.")
 class StageReadied(StageProgress):
     pass
 
 
-@strawberry.type(description="A worker took the stage for a new attempt.")
+@strawberry.type(description="A worker claimed the stage for a new attempt.")
 class StageClaimed(StageProgress):
     worker_key: strawberry.Private[uuid.UUID | None]
 
@@ -130,17 +136,19 @@ class StageClaimed(StageProgress):
         return None if self.worker_key is None else global_id("Worker", self.worker_key)
 
 
-@strawberry.type(description="The process of the attempt runs.")
+@strawberry.type(description="The process of the attempt has started.")
 class StageStarted(StageProgress):
     pass
 
 
-@strawberry.type(description="The process of the attempt was told to stop.")
+@strawberry.type(description="The attempt was asked to stop.")
 class StageStopRequested(StageProgress):
-    finish_reason: FinishReason | None = strawberry.field(description="Why it has to stop.")
+    finish_reason: FinishReason | None = strawberry.field(
+        description="Why it has to stop: CANCELLED or TIMED_OUT."
+    )
 
 
-@strawberry.type(description="The process ended well; its outputs are being stored.")
+@strawberry.type(description="The command exited with code 0; its outputs are being stored.")
 class StageCollecting(StageProgress):
     pass
 
@@ -148,65 +156,77 @@ class StageCollecting(StageProgress):
 @strawberry.interface(description="How an attempt ended.")
 class AttemptOutcome:
     finish_reason: FinishReason | None = strawberry.field(description="Why the attempt ended.")
-    exit_code: int | None = strawberry.field(description="Exit code of the process.")
-    signal: int | None = strawberry.field(description="Number of the signal which ended the process.")
+    exit_code: int | None = strawberry.field(
+        description="Exit code of the command; null if it did not exit by itself."
+    )
+    signal: int | None = strawberry.field(
+        description="Number of the signal that ended the command; null if none did."
+    )
     error_message: str | None = strawberry.field(description="What went wrong, for people.")
 
 
-@strawberry.type(description="The attempt failed and another one will follow.")
+@strawberry.type(description="The attempt failed and another one follows.")
 class StageRetryScheduled(StageProgress, AttemptOutcome):
-    wait_seconds: float | None = strawberry.field(description="How long the next attempt waits at least.")
+    wait_seconds: float | None = strawberry.field(description="Seconds that the next attempt waits at least.")
 
 
-@strawberry.type(description="The stage run is over.")
+@strawberry.type(description="The stage run has ended.")
 class StageFinished(StageProgress, AttemptOutcome):
     reused_from_key: strawberry.Private[uuid.UUID | None]
 
-    @strawberry.field(description="Whether it was completed without a process, by what is in the cache.")
+    @strawberry.field(
+        description="True if it was completed without a process, with results reused from the cache."
+    )
     def cache_hit(self) -> bool:
         return self.reused_from_key is not None
 
-    @strawberry.field(description="Global id of the stage run whose results were taken from the cache.")
+    @strawberry.field(
+        description="Global id of the stage run whose results it reuses from the cache; null if it was executed."
+    )
     def reused_from_id(self) -> strawberry.ID | None:
         return None if self.reused_from_key is None else global_id("StageRun", self.reused_from_key)
 
 
-@strawberry.type(description="An output of a stage is stored and can be read.")
+@strawberry.type(description="An artifact was stored by a stage, or registered by a client.")
 class ArtifactStored(RunEvent):
     stage_run_key: strawberry.Private[uuid.UUID]
     artifact_key: strawberry.Private[uuid.UUID]
     name: str = strawberry.field(description="Name of the artifact.")
-    artifact_type: ArtifactType = strawberry.field(description="What the artifact is.")
-    file_size: BigInt | None = strawberry.field(description="Its size in bytes.")
-    attempt: int | None = strawberry.field(description="The attempt which made it.")
+    artifact_type: ArtifactType = strawberry.field(description="The kind of artifact.")
+    file_size: BigInt | None = strawberry.field(
+        description="Its size in bytes; null if its bytes are stored elsewhere."
+    )
+    attempt: int | None = strawberry.field(
+        description="Number of the attempt that made it; null if a client registered it."
+    )
 
     @strawberry.field(description="Global id of the artifact.")
     def artifact_id(self) -> strawberry.ID:
         return global_id("Artifact", self.artifact_key)
 
-    @strawberry.field(description="The artifact, unless it has been deleted since.")
+    @strawberry.field(description="The artifact; null if it has been deleted since.")
     def artifact(self, info: Info) -> ArtifactLink | None:
         return unawaited(info.context.loaders.artifact_by_id.load(self.artifact_key))
 
-    @strawberry.field(description="The stage run which made it, as it is now.")
+    @strawberry.field(description="The stage run it belongs to, as it is now.")
     def stage_run(self, info: Info) -> StageRunLink:
         return unawaited(info.context.loaders.stage_run_by_id.require(self.stage_run_key))
 
 
 @strawberry.type(
-    description="Events the subscriber has not seen were removed by retention: read the run again by a query."
+    description="Events that the client has not received were removed by retention: query the run again."
 )
 class ResyncRequired:
-    missed_from: BigInt = strawberry.field(description="Number of the first event which is gone.")
-    missed_to: BigInt = strawberry.field(description="Number of the last event which is gone.")
+    missed_from: BigInt = strawberry.field(description="Number of the first removed event.")
+    missed_to: BigInt = strawberry.field(description="Number of the last removed event.")
 
 
-@strawberry.type(description="Events of a run in their order, as many as there were to tell.")
+@strawberry.type(description="Events of a run, in their order.")
 class RunEventBatch:
-    cursor: str = strawberry.field(description="Give this as `after` to go on behind this batch.")
+    cursor: str = strawberry.field(description="Give it as `after` to resume after this batch.")
     events: list[RunEvent] = strawberry.field(description="The events, oldest first.")
     resync_required: ResyncRequired | None = strawberry.field(
-        description="Set when events between the last batch and this one are gone."
+        description="Set if events between the previous batch and this one have been removed; null otherwise."
     )
 
     @classmethod
@@ -255,17 +275,17 @@ _EVENTS: Mapping[EventKind, tuple[type[RunEvent], _Readers]] = {
     EventKind.STAGE_FINISHED: (StageFinished, {**_STAGE, **_OUTCOME, "reused_from_id": uuid.UUID}),
     EventKind.ARTIFACT_STORED: (ArtifactStored, {**_ARTIFACT, "artifact_id": uuid.UUID}),
 }
-"""For each kind its type and how the members of its payload are read."""
+"""The type of each kind, and how to read the members of its payload."""
 
 EVENT_TYPES = tuple(event_type for event_type, _ in _EVENTS.values())
-"""To be given to the schema, which can't find the members of an interface by itself."""
+"""All implementations of ``RunEvent``; the schema can't find those of an interface by itself."""
 
 
 def run_event(run_id: uuid.UUID, row: Row) -> RunEvent:
-    """The event of a ``run_events`` row; what its payload lacks is None."""
+    """The event of a row of ``run_events``; members its payload lacks are ``None``."""
     event_type, readers = _EVENTS[row.kind]
     values = {name: _read(row.payload.get(camel_case(name)), reader) for name, reader in readers.items()}
-    # Ids are kept as keys; the fields of the same name make global ids of them.
+    # Keys are stored under the names of ids; the fields with these names return global ids.
     keys = {name.removesuffix("_id") + "_key": values.pop(name) for name in [*values] if name.endswith("_id")}
     if row.stage_run_id is not None:
         keys["stage_run_key"] = row.stage_run_id

@@ -1,4 +1,4 @@
-"""What clients send about runs: filter, order, and the inputs of the mutations."""
+"""Filter, order and inputs of mutations for runs."""
 
 from __future__ import annotations
 
@@ -55,41 +55,56 @@ RunFilterArgument = Annotated[RunFilter | None, filter_argument("runs")]
 
 @strawberry.input(description="A run to start.")
 class StartRunInput:
-    pipeline_id: strawberry.ID = strawberry.field(description="The pipeline to run.")
-    run_config: JSON | None = optional("Parameters and limits which hold for this run only.")
-    environment: str | None = optional("A name for where the run belongs, for example staging.")
-    triggered_by: str | None = optional("Who or what asks for the run.")
-    tags: list[str] | None = optional("Labels to find the run by, each given once.")
-    notes: str | None = optional("Anything worth remembering about the run.")
-    idempotency_key: str | None = optional("A second request with the same key gets the run of the first.")
+    pipeline_id: strawberry.ID = strawberry.field(description="Global id of the pipeline to run.")
+    run_config: JSON | None = optional(
+        "Parameters and limits of this run only: a JSON object; see docs/stages.md."
+    )
+    environment: str | None = optional(
+        "Name of the environment of the run, for example staging; that of the server when left out."
+    )
+    triggered_by: str | None = optional("Name of the person or program that starts the run.")
+    tags: list[str] | None = optional("Labels of the run, each at most once.")
+    notes: str | None = optional("Notes about the run, for people.")
+    idempotency_key: str | None = optional(
+        "A further request with the same key returns the run of the first one and starts none."
+    )
 
 
 @strawberry.input(description="A run to cancel.")
 class CancelRunInput:
-    run_id: strawberry.ID = strawberry.field(description="The run to cancel.")
-    reason: str | None = optional("Why; kept with the run.")
-    cancelled_by: str | None = optional("Who or what asks for it; kept with the run. API when left out.")
-
-
-@strawberry.input(description="Changes of what is noted about a run; what is left out stays as it is.")
-class UpdateRunInput:
-    run_id: strawberry.ID = strawberry.field(description="The run to change.")
-    tags: strawberry.Maybe[list[str] | None] = change(
-        "The new list of labels; null removes them.", removable=True
+    run_id: strawberry.ID = strawberry.field(description="Global id of the run to cancel.")
+    reason: str | None = optional("The reason, for people; stored as `cancelReason`.")
+    cancelled_by: str | None = optional(
+        "Name of the person or program that cancels; stored as `cancelActor`. API when left out."
     )
+
+
+@strawberry.input(
+    description="Changes of the tags and notes of a run; fields that are left out stay as they are."
+)
+class UpdateRunInput:
+    run_id: strawberry.ID = strawberry.field(description="Global id of the run to change.")
+    tags: strawberry.Maybe[list[str] | None] = change("The new labels; null removes them.", removable=True)
     notes: strawberry.Maybe[str | None] = change("New notes; null removes them.", removable=True)
 
 
-@strawberry.input(description="Which run to delete.")
+@strawberry.input(description="The run to delete.")
 class DeleteRunInput:
-    run_id: strawberry.ID = strawberry.field(description="The run to delete; it must be over.")
+    run_id: strawberry.ID = strawberry.field(
+        description="Global id of the run to delete; it must have ended."
+    )
 
 
-@strawberry.input(description="A run to do again.")
+@strawberry.input(description="A run to repeat.")
 class RetryRunInput:
-    run_id: strawberry.ID = strawberry.field(description="The run to do again, as a new run.")
+    run_id: strawberry.ID = strawberry.field(
+        description="Global id of the run to repeat; it must have ended."
+    )
     from_failed: bool = strawberry.field(
         default=True,
-        description="Keep the results of the stages which succeeded; otherwise do all of them again.",
+        description="Reuse the results of stages that succeeded and depend on no repeated stage; if false, "
+        "execute all stages.",
     )
-    idempotency_key: str | None = optional("A second request with the same key gets the run of the first.")
+    idempotency_key: str | None = optional(
+        "A further request with the same key returns the run of the first one and starts none."
+    )

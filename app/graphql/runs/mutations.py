@@ -1,4 +1,4 @@
-"""Changes of runs."""
+"""Mutations that start, cancel, retry, change and delete runs."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 @strawberry.type(description="Outcome of startRun.")
 class StartRunPayload(Payload):
-    run: Run | None = null_on_error("The new run, or the one which was started with the same key before")
+    run: Run | None = null_on_error("The new run, or the run started earlier with the same idempotency key")
 
 
 @strawberry.type(description="Outcome of cancelRun.")
 class CancelRunPayload(Payload):
-    run: Run | None = null_on_error("The run; it is CANCELLED as soon as none of its processes is left")
+    run: Run | None = null_on_error("The run; it becomes CANCELLED when none of its processes is left")
 
 
 @strawberry.type(description="Outcome of retryRun.")
 class RetryRunPayload(Payload):
-    run: Run | None = null_on_error("The new run, or the one which was started with the same key before")
+    run: Run | None = null_on_error("The new run, or the run started earlier with the same idempotency key")
 
 
 @strawberry.type(description="Outcome of updateRun.")
 class UpdateRunPayload(Payload):
-    run: Run | None = null_on_error("The run as it is now")
+    run: Run | None = null_on_error("The run after the change")
 
 
 @strawberry.type(description="Outcome of deleteRun.")
 class DeleteRunPayload(Payload):
-    deleted_run_id: strawberry.ID | None = null_on_error("Global id of the run which is gone")
+    deleted_run_id: strawberry.ID | None = null_on_error("Global id of the deleted run")
 
 
 def start_of(request: StartRunInput, context: Context) -> runs.StartRun:
@@ -65,22 +65,24 @@ def start_of(request: StartRunInput, context: Context) -> runs.StartRun:
 
 @strawberry.type(description="Changes of runs.")
 class RunMutation:
-    @mutation("Start a run of a pipeline; it is PENDING until a worker takes it.")
+    @mutation("Start a run of a pipeline; it is PENDING until a worker starts it.")
     async def start_run(self, info: Info, request: Annotated[StartRunInput, INPUT]) -> StartRunPayload:
         run_id = await runs.start_run(
             info.context.engine, info.context.notifier, start_of(request, info.context)
         )
         return StartRunPayload(run=await info.context.fresh_loaders().run_by_id.load(run_id))
 
-    @mutation("Ask for the end of a run and of all its processes.")
+    @mutation(
+        "Cancel a run: its waiting stages end at once, its processes are stopped. Repeated calls change nothing."
+    )
     async def cancel_run(self, info: Info, request: Annotated[CancelRunInput, INPUT]) -> CancelRunPayload:
         run_id = required_key(request.run_id, "Run", "runId")
-        said = storable(draft_of(request))
-        who, why = said.get("cancelledBy"), said.get("reason")
-        await runs.cancel_run(info.context.engine, info.context.notifier, run_id, why, who)
+        draft = storable(draft_of(request))
+        actor, reason = draft.get("cancelledBy"), draft.get("reason")
+        await runs.cancel_run(info.context.engine, info.context.notifier, run_id, reason, actor)
         return CancelRunPayload(run=await info.context.fresh_loaders().run_by_id.load(run_id))
 
-    @mutation("Do a run which is over again, as a new run.")
+    @mutation("Repeat a run that has ended, as a new run.")
     async def retry_run(self, info: Info, request: Annotated[RetryRunInput, INPUT]) -> RetryRunPayload:
         run_id = required_key(request.run_id, "Run", "runId")
         key = storable(draft_of(request)).get("idempotencyKey")
@@ -89,7 +91,7 @@ class RunMutation:
         )
         return RetryRunPayload(run=await info.context.fresh_loaders().run_by_id.load(new_run_id))
 
-    @mutation("Change what is noted about a run, at any time.")
+    @mutation("Change the tags and notes of a run, in any status.")
     async def update_run(self, info: Info, request: Annotated[UpdateRunInput, INPUT]) -> UpdateRunPayload:
         context = info.context
         run_id = required_key(request.run_id, "Run", "runId")
@@ -98,8 +100,8 @@ class RunMutation:
         return UpdateRunPayload(run=await context.fresh_loaders().run_by_id.load(run_id))
 
     @mutation(
-        "Delete a run which is over, with its logs, events and artifacts. It stays as long as another run "
-        "has taken over outputs of its stages."
+        "Delete a run that has ended, with its logs, events and artifacts. It can't be deleted while another run "
+        "reuses results of its stages."
     )
     async def delete_run(self, info: Info, request: Annotated[DeleteRunInput, INPUT]) -> DeleteRunPayload:
         context = info.context

@@ -1,4 +1,4 @@
-"""Reads of runs."""
+"""Queries of runs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from app.graphql.shared.roots import NodeId, node_or_none, root_list
 MAX_COMPARED = 10
 RunIds = Annotated[
     list[strawberry.ID],
-    strawberry.argument(
-        description=f"Ids of the runs: 2 to {MAX_COMPARED}, the one to measure against first."
-    ),
+    strawberry.argument(description=f"Global ids of 2 to {MAX_COMPARED} runs, the reference first."),
 ]
 
 
@@ -37,11 +35,11 @@ class RunQuery:
         order_by=RunOrderArgument,
     )
 
-    @strawberry.field(description="One run, or null.", metadata=reads_only())
+    @strawberry.field(description="The run with this id; null if there is none.", metadata=reads_only())
     async def run(self, info: Info, node_id: NodeId) -> Run | None:
         return await node_or_none(info.context.loaders.run_by_id, node_id, "Run")
 
-    @strawberry.field(description="What differs between runs, of one pipeline or of several.")
+    @strawberry.field(description="The differences between runs, of one pipeline or of several.")
     async def compare_runs(self, info: Info, ids: RunIds) -> RunComparison:
         keys = compared_keys(ids)
         runs = await info.context.loaders.run_by_id.load_many(keys)

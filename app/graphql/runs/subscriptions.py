@@ -1,4 +1,4 @@
-"""Live streams of runs."""
+"""Live streams of events and changes of runs."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ async def _runs_changed_batch(loaders: Loaders, batch: ChangedRuns) -> RunsChang
 class RunSubscription:
     run_events = strawberry.subscription(
         resolver=run_events,
-        description="Everything that happens to a run: each event once and in order, from any cursor on. It completes "
-        "by itself when the run is over and all was delivered.",
+        description="Everything that happens to a run: each event once and in order, after any cursor. It completes "
+        "when the run has ended and all events are delivered.",
     )
     runs_changed = strawberry.subscription(
         resolver=runs_changed,
-        description="Runs which are new, change or are deleted from now on, for lists: subscribe first, then query the "
-        "list, and apply to it what was told meanwhile too; then no change is missed. The stream begins a few seconds "
-        "in the past, so its first batches may repeat what the list shows already.",
+        description="Runs that are created, change or are deleted. To keep a list up to date without missing a change: "
+        "subscribe, then query the list, then apply all batches, also those received before the answer. The stream "
+        "begins a few seconds in the past, so its first batches may repeat what the list shows. It never completes.",
     )

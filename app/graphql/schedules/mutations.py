@@ -1,4 +1,4 @@
-"""Reading and changing the schedules of pipelines."""
+"""Mutations that create, change and delete schedules."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class CreateSchedulePayload(Payload):
 
 @strawberry.type(description="Outcome of updateSchedule.")
 class UpdateSchedulePayload(Payload):
-    schedule: Schedule | None = null_on_error("The schedule as it is now")
+    schedule: Schedule | None = null_on_error("The schedule after the change")
 
 
 @strawberry.type(description="Outcome of deleteSchedule.")
 class DeleteSchedulePayload(Payload):
-    deleted_schedule_id: strawberry.ID | None = null_on_error("Global id of the schedule which is gone")
+    deleted_schedule_id: strawberry.ID | None = null_on_error("Global id of the deleted schedule")
 
 
 @strawberry.type(description="Changes of schedules.")
 class ScheduleMutation:
-    @mutation("Run a pipeline at set times.")
+    @mutation("Create a schedule: it starts runs of a pipeline at set times.")
     async def create_schedule(
         self, info: Info, request: Annotated[CreateScheduleInput, INPUT]
     ) -> CreateSchedulePayload:
@@ -56,7 +56,7 @@ class ScheduleMutation:
         await schedules.update_schedule(context.engine, context.notifier, schedule_id, changes)
         return UpdateSchedulePayload(schedule=await context.fresh_loaders().schedule_by_id.load(schedule_id))
 
-    @mutation("Delete a schedule. The runs it started stay.")
+    @mutation("Delete a schedule. Its runs stay.")
     async def delete_schedule(
         self, info: Info, request: Annotated[DeleteScheduleInput, INPUT]
     ) -> DeleteSchedulePayload:

@@ -1,4 +1,4 @@
-"""Reads of schedules."""
+"""Queries of schedules."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ class ScheduleQuery:
         Schedule, selections.SCHEDULES, "All schedules of all pipelines, newest first."
     )
 
-    @strawberry.field(description="One schedule, or null.", metadata=reads_only())
+    @strawberry.field(description="The schedule with this id; null if there is none.", metadata=reads_only())
     async def schedule(self, info: Info, node_id: NodeId) -> Schedule | None:
         return await node_or_none(info.context.loaders.schedule_by_id, node_id, "Schedule")

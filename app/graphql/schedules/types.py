@@ -1,4 +1,4 @@
-"""Schedules: when a pipeline is run by itself."""
+"""Schedules: they start runs at set times."""
 
 from __future__ import annotations
 
@@ -21,37 +21,41 @@ from app.graphql.shared.links import PipelineLink, RunLink
 
 MAX_NEXT_RUNS = 20
 
-FirstRuns = Annotated[int, strawberry.argument(description=f"How many of them, from 0 to {MAX_NEXT_RUNS}.")]
+FirstRuns = Annotated[
+    int, strawberry.argument(description=f"How many times to return, from 0 to {MAX_NEXT_RUNS}.")
+]
 
 
-@strawberry.type(description="Runs a pipeline again and again, at the moments of a cron expression.")
+@strawberry.type(description="Starts a run of a pipeline at each time of a cron expression.")
 class Schedule(relay.Node):
     id: relay.NodeID[uuid.UUID]
     pipeline_key: strawberry.Private[uuid.UUID]
     last_run_key: strawberry.Private[uuid.UUID | None]
     name: str = strawberry.field(description="Name of the schedule, unique in its pipeline.")
-    cron: str = strawberry.field(description="Minute, hour, day of month, month and day of week.")
-    time_zone: str = strawberry.field(description="IANA name of the time zone the expression is meant in.")
+    cron: str = strawberry.field(
+        description="Cron expression of five fields: minute, hour, day of month, month, day of week."
+    )
+    time_zone: str = strawberry.field(description="IANA name of the time zone of the cron expression.")
     enabled: bool = strawberry.field(description="False while it is switched off.")
     missed_policy: MissedPolicy = strawberry.field(
-        description="What happens to runs which were due while no server was there."
+        description="What happens to runs that came due while no server could start them."
     )
-    run_config: JSON | None = strawberry.field(description="Parameters and limits of its runs.")
+    run_config: JSON | None = strawberry.field(description="`runConfig` of its runs.")
     environment: str | None = strawberry.field(
-        description="Name of where its runs belong; null for that of the server."
+        description="`environment` of its runs; null means that of the server."
     )
     tags: list[str] | None = strawberry.field(description="Labels of its runs.")
     next_run_at: dt.datetime | None = strawberry.field(
-        description="When it is due next; null while it is switched off."
+        description="When it starts its next run; null while it is switched off."
     )
     last_run_at: dt.datetime | None = strawberry.field(
-        description="The moment for which it last started a run."
+        description="The scheduled time of the last run it started; null before the first."
     )
     last_error: str | None = strawberry.field(
-        description="Why the latest run could not be started; null if it could."
+        description="Why its latest run could not be started; null if that was started."
     )
     created_at: dt.datetime = strawberry.field(description="When the schedule was created.")
-    updated_at: dt.datetime = strawberry.field(description="When it was changed or last came due.")
+    updated_at: dt.datetime = strawberry.field(description="When it last changed or came due.")
 
     @strawberry.field(description="Global id of its pipeline.", metadata=reads_only())
     def pipeline_id(self) -> strawberry.ID:
@@ -62,7 +66,7 @@ class Schedule(relay.Node):
         return unawaited(info.context.loaders.pipeline_by_id.require(self.pipeline_key))
 
     @strawberry.field(
-        description="The run it started last; null before the first or if it was deleted.",
+        description="The last run it started; null before the first, or if that run was deleted.",
         metadata=reads_only(),
     )
     def last_run(self, info: Info) -> RunLink | None:
@@ -71,7 +75,7 @@ class Schedule(relay.Node):
         return unawaited(info.context.loaders.run_by_id.load(self.last_run_key))
 
     @strawberry.field(
-        description="When it will come due, soonest first; none while it is switched off.",
+        description="The times of its next runs, soonest first; empty while it is switched off.",
         metadata=reads_only("next_run_at", "cron", "time_zone"),
     )
     def next_runs(self, first: FirstRuns = 5) -> list[dt.datetime]:

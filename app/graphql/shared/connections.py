@@ -21,7 +21,7 @@ MAX_PAGE = 200
 DEFAULT_PAGE = 50
 NESTED_PAGE = 10
 _CURSOR_VERSION = 1
-_KEPT_WINDOWS = 512
+_CACHED_WINDOWS = 512
 _LONGEST_SEQUENCE = 18
 
 T = TypeVar("T")
@@ -29,32 +29,43 @@ NOT_GIVEN: Any = strawberry.UNSET
 """Default of optional arguments and input fields; unlike ``None`` it leaves no ``= null`` in the schema."""
 
 First = Annotated[
-    int | None, strawberry.argument(description=f"How many nodes from the start; at most {MAX_PAGE}.")
+    int | None, strawberry.argument(description=f"Return this many nodes from the start; at most {MAX_PAGE}.")
 ]
 FirstOfRoot = Annotated[
     int | None,
     strawberry.argument(
-        description=f"How many nodes from the start; at most {MAX_PAGE}, and {DEFAULT_PAGE} without this and `last`."
+        description=f"Return this many nodes from the start; at most {MAX_PAGE}. Without `first` and `last` it "
+        f"is {DEFAULT_PAGE}."
     ),
 ]
-After = Annotated[str | None, strawberry.argument(description="Only nodes after this cursor.")]
-Last = Annotated[
-    int | None, strawberry.argument(description=f"How many nodes from the end; at most {MAX_PAGE}.")
+After = Annotated[
+    str | None, strawberry.argument(description="Only nodes after this cursor; give it with `first`.")
 ]
-Before = Annotated[str | None, strawberry.argument(description="Only nodes before this cursor.")]
+Last = Annotated[
+    int | None, strawberry.argument(description=f"Return this many nodes from the end; at most {MAX_PAGE}.")
+]
+Before = Annotated[
+    str | None, strawberry.argument(description="Only nodes before this cursor; give it with `last`.")
+]
 
 
-@strawberry.type(description="Where a page lies in its list.")
+@strawberry.type(description="The position of a page in its list.")
 class PageInfo:
-    has_next_page: bool = strawberry.field(description="There are nodes after this page.")
-    has_previous_page: bool = strawberry.field(description="There are nodes before this page.")
-    start_cursor: str | None = strawberry.field(description="Cursor of the first node of the page.")
-    end_cursor: str | None = strawberry.field(description="Cursor of the last node of the page.")
+    has_next_page: bool = strawberry.field(description="True if the list goes on after this page.")
+    has_previous_page: bool = strawberry.field(description="True if the list has nodes before this page.")
+    start_cursor: str | None = strawberry.field(
+        description="Cursor of the first node of the page; null if the page is empty."
+    )
+    end_cursor: str | None = strawberry.field(
+        description="Cursor of the last node of the page; null if the page is empty."
+    )
 
 
-@strawberry.type(description="A node and its place in the list.")
+@strawberry.type(description="A node and its position in the list.")
 class Edge(Generic[T]):
-    cursor: str = strawberry.field(description="Place of the node; valid for the same order of the list.")
+    cursor: str = strawberry.field(
+        description="Position of the node, for `after` and `before`; valid for lists in the same order."
+    )
     node: T = strawberry.field(description="The node.")
 
 
@@ -69,7 +80,7 @@ class Connection(Generic[T]):
     def edges(self) -> list[Edge[T]]:
         return [Edge(cursor=encode_cursor(self.window.order, node), node=node) for node in self.nodes]
 
-    @strawberry.field(description="Where the page lies in its list.", metadata=reads_only())
+    @strawberry.field(description="The position of the page in its list.", metadata=reads_only())
     def page_info(self) -> PageInfo:
         order, inside = self.window.order, self.window.position is not None
         return PageInfo(
@@ -80,26 +91,27 @@ class Connection(Generic[T]):
         )
 
     @strawberry.field(
-        description="Number of nodes of the whole list; costs a statement of its own.", metadata=reads_only()
+        description="Number of nodes in the whole list, on all pages; costs one more SQL statement.",
+        metadata=reads_only(),
     )
     async def total_count(self) -> int:
         return await self.count()
 
 
 def given(value: T | None) -> T | None:
-    """``None`` for an argument which was left out."""
+    """The value of an argument; ``None`` if it was left out."""
     return None if value is NOT_GIVEN else value
 
 
 def connection(rows: Sequence[T], window: Window, count: Callable[[], Awaitable[int]]) -> Connection[T]:
-    """Make a page of the up to ``limit`` + 1 ``rows`` which were found for ``window``."""
+    """Makes a page of the rows found for ``window``: up to ``limit``, and one more if the list goes on."""
     nodes = list(rows[: window.limit])
     if window.backward:
         nodes.reverse()
     return Connection(nodes=nodes, window=window, has_more=len(rows) > window.limit, count=count)
 
 
-@lru_cache(_KEPT_WINDOWS)
+@lru_cache(_CACHED_WINDOWS)
 def window_of(
     first: int | None,
     after: str | None = NOT_GIVEN,
@@ -109,7 +121,7 @@ def window_of(
     order: Order = NEWEST_FIRST,
     default: int = DEFAULT_PAGE,
 ) -> Window:
-    """Check the paging arguments; raises ``DomainError`` (BAD_INPUT) which names the wrong one."""
+    """The window of these arguments; raises ``DomainError`` (BAD_INPUT) with the path of a wrong one."""
     first, after, last, before = given(first), given(after), given(last), given(before)
     if first is not None and last is not None:
         raise DomainError("Ask for the first or for the last nodes, not for both.", path=["last"])
@@ -137,14 +149,14 @@ def page_size(size: int, name: str) -> int:
 
 
 def encode_cursor(order: Order, node: Any) -> str:
-    """Opaque text for the place of ``node``; it holds a version and the order it was made for."""
+    """Opaque text for the position of ``node``; it holds a version and the order of the list."""
     position = [str(getattr(node, name)) for name in order.columns]
     payload = json.dumps([_CURSOR_VERSION, signature(order), *position], separators=(",", ":"))
     return base64.urlsafe_b64encode(payload.encode()).decode("ascii")
 
 
 def decode_cursor(order: Order, cursor: str, argument: str) -> tuple[Any, ...]:
-    """The position a cursor stands for; refuses one of another order or version."""
+    """The position a cursor stands for; raises ``DomainError`` for one of another order or version."""
     try:
         version, made_for, *position = json.loads(base64.b64decode(cursor, altchars="-_", validate=True))
         if version != _CURSOR_VERSION or made_for != signature(order):

@@ -1,4 +1,4 @@
-"""What resolvers may use: the context of one operation, and the factory which makes it."""
+"""What resolvers may use: the context of one operation, and the factory that makes it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from app.services.system import SystemSampler
 from app.storage.imports import Imports
 
 READ_SLOTS = 8
-"""Statements of queries at the same time; no more than their engine has connections."""
+"""Statements of queries that run at the same time; no more than their engine has connections."""
 
 READ_TIMEOUT_SECONDS = 8.0
-"""For one statement: less than an operation has, so that the error can say which field was too slow."""
+"""Limit of one statement: shorter than that of an operation, so that the error can name the slow field."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class ContextFactory:
     system: SystemSampler
     imports: Imports
     reads: AsyncEngine | None = None
-    """The engine for the reads of queries, if they have one of their own."""
+    """A separate engine for the reads of queries; ``None`` if they share ``engine``."""
     environment: str | None = None
-    """The environment of runs which state none."""
+    """The environment of runs that are started without one."""
     read_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READ_SLOTS))
 
     def __call__(self, *, authorization: str | None = None) -> OperationContext:
@@ -65,7 +65,7 @@ class OperationContext:
         self.connection_params: Mapping[str, Any] | None = None
         """The payload of the websocket's ``connection_init``; Strawberry sets it."""
         self.deadline: asyncio.Timeout | None = None
-        """When the operation is given up; set as long as it is executed."""
+        """When the operation times out; set while it is executed."""
         self.engine = shared.engine
         self.notifier = shared.notifier
         self.logs = shared.logs
@@ -91,11 +91,11 @@ class OperationContext:
         self.reader.attributes = attributes
 
     def allow_more_time(self, seconds: float) -> None:
-        """Give the operation up no earlier than this from now on."""
+        """Postpone the time-out of the operation to this many seconds from now."""
         if self.deadline is not None:
             self.deadline.reschedule(asyncio.get_running_loop().time() + seconds)
 
     def forget_loaded(self) -> None:
-        """Load everything anew from here on: rows have changed."""
+        """Load everything anew from now on, because rows have changed."""
         self.loaders.stop()
         self.loaders = self.new_loaders()

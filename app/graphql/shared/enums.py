@@ -1,6 +1,6 @@
-"""The closed vocabularies of the domain as GraphQL enums, each value with its meaning.
+"""The enums of the domain as GraphQL enums, with a description of each value.
 
-GraphQL types import the enums from here: Strawberry must know the description before it first sees the class.
+GraphQL types import them from here: Strawberry must know the descriptions before it first sees the class.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 
 def describe(cls: type[enum.Enum], description: str, values: Mapping[str, str]) -> None:
-    """Register ``cls``, which the domain defines without knowing GraphQL, as an enum with descriptions."""
+    """Makes an enum of the domain a GraphQL enum; ``values`` describes each value by its name."""
     definition = strawberry.enum(cls, description=description).__strawberry_definition__  # type: ignore[attr-defined]
     for value in definition.values:
         value.description = values[value.name]
@@ -48,83 +48,84 @@ def describe(cls: type[enum.Enum], description: str, values: Mapping[str, str]) 
 
 describe(
     RunStatus,
-    "Where a pipeline or a run stands.",
+    "The status of a run; of a pipeline it is that of its newest run.",
     {
-        "PENDING": "Not started yet.",
-        "RUNNING": "At least one stage was started, and not all are over.",
-        "COMPLETED": "Every stage succeeded, or failed where that is allowed.",
-        "FAILED": "A stage failed, or the run could not go on.",
+        "PENDING": "Waits in the queue.",
+        "RUNNING": "A worker has taken it from the queue, and at least one of its stages has not ended.",
+        "COMPLETED": "Every stage succeeded, or failed with `allowFailure`.",
+        "FAILED": "A stage without `allowFailure` failed, or a time limit of the run was reached.",
         "CANCELLED": "It was cancelled, and none of its processes is left.",
     },
 )
 describe(
     StageStatus,
-    "Where a stage or a stage run stands.",
+    "The status of a stage run; of a stage it is that of its newest stage run.",
     {
-        "PENDING": "Waits for its dependencies, for its next attempt or for a free slot.",
-        "RUNNING": "Its process runs, or its outputs are being collected.",
-        "COMPLETED": "It exited with 0 and its outputs are stored.",
-        "FAILED": "Its last attempt failed; see the finish reason.",
+        "PENDING": "Waits for its dependencies, for its next attempt, or for a worker to start it.",
+        "RUNNING": "Its process runs, or its outputs are being stored.",
+        "COMPLETED": "Its command exited with code 0 and its outputs are stored, or earlier results are reused.",
+        "FAILED": "Its last attempt failed, or a time limit of the run was reached; see `finishReason`.",
         "CANCELLED": "It was cancelled, and none of its processes is left.",
-        "SKIPPED": "It was never started, because something it depends on failed.",
+        "SKIPPED": "It never started, because a stage it depends on did not succeed.",
     },
 )
 describe(
     Phase,
-    "The engine's finer view of a stage run.",
+    "What happens to a stage run, in finer steps than its status.",
     {
         "BLOCKED": "Waits for the stages it depends on.",
-        "READY": "May be started as soon as a worker has a free slot.",
-        "CLAIMED": "A worker has taken it and prepares its process.",
+        "READY": "Its dependencies are met; it starts as soon as its wait for a retry is over and a worker has "
+        "a free slot.",
+        "CLAIMED": "A worker has claimed it and prepares its process.",
         "RUNNING": "Its process runs.",
         "COLLECTING": "Its process has ended; its outputs are being stored.",
-        "FINAL": "It is over.",
+        "FINAL": "It has ended.",
     },
 )
 describe(
     FinishReason,
     "Why an attempt, a stage run or a run ended.",
     {
-        "EXITED": "The process ended by itself; see the exit code.",
-        "SIGNALED": "A signal from elsewhere ended the process.",
-        "CANCELLED": "Somebody cancelled the run.",
-        "TIMED_OUT": "The time limit of the stage or of the run was reached.",
-        "OUT_OF_MEMORY": "The process was killed for the memory it used.",
+        "EXITED": "The command ended by itself; see the exit code. Of a run: it succeeded, or one of its stages failed so.",
+        "SIGNALED": "A signal that the worker did not send ended the command.",
+        "CANCELLED": "The run was cancelled, or another stage failed and the run is fail-fast.",
+        "TIMED_OUT": "A time limit of the stage or of the run was reached.",
+        "OUT_OF_MEMORY": "The process was killed because it used too much memory.",
         "START_FAILED": "The process could not be started.",
-        "LOST": "The host or its runner vanished without a trace of the outcome.",
+        "LOST": "The worker's host or the process that watches the command vanished, so the outcome is unknown.",
         "UPSTREAM_FAILED": "A stage it depends on did not succeed.",
-        "OUTPUT_REFUSED": "The process succeeded, but its outputs break the rules and were not stored.",
+        "OUTPUT_REFUSED": "The command exited with code 0, but its outputs break the rules and are not stored.",
     },
 )
 describe(
     TriggerType,
-    "What started a run.",
+    "How a run was started.",
     {
-        "MANUAL": "A person.",
-        "SCHEDULED": "A schedule.",
-        "API": "A program, by this API.",
-        "WEBHOOK": "A call from another system.",
+        "MANUAL": "By a person: with the command line or with the GraphiQL page of this server.",
+        "SCHEDULED": "By a schedule.",
+        "API": "By any other client of this API.",
+        "WEBHOOK": "By a signed call to a webhook.",
     },
 )
 describe(
     MissedPolicy,
-    "What a schedule does about runs which were due while no server was there to start them.",
+    "What a schedule does about runs that came due while no server could start them.",
     {
-        "SKIP": "Nothing, if they are more than a minute late.",
-        "RUN_ONCE": "One run makes up for all of them.",
-        "RUN_ALL": "Each gets its run, the last ten at most.",
+        "SKIP": "Runs more than 60 seconds late are left out.",
+        "RUN_ONCE": "One run replaces all of them.",
+        "RUN_ALL": "Each of the last 10 is started; earlier ones are left out.",
     },
 )
 describe(
     ArtifactType,
-    "What an artifact is.",
+    "The kind of an artifact.",
     {
         "MODEL": "A trained model.",
-        "DATASET": "Data.",
-        "METRICS": "Figures that measure something.",
-        "PLOT": "A picture.",
-        "LOG": "What a process printed.",
-        "CONFIG": "Settings.",
+        "DATASET": "Data, for example a table.",
+        "METRICS": "Measured values, for example the accuracy of a model.",
+        "PLOT": "An image.",
+        "LOG": "The output of a process.",
+        "CONFIG": "A configuration.",
         "REPORT": "A document for people.",
         "OTHER": "Anything else.",
     },
@@ -133,24 +134,24 @@ describe(
     ArtifactStatus,
     "Whether the bytes of an artifact can be read.",
     {
-        "PENDING": "They are being stored.",
+        "PENDING": "They are not stored yet.",
         "READY": "They can be read.",
         "FAILED": "They could not be stored.",
     },
 )
 describe(
     StorageType,
-    "Where the bytes of an artifact live.",
+    "Where the bytes of an artifact are stored.",
     {
-        "LOCAL": "A folder of the server.",
-        "S3": "Amazon S3 or a service which speaks its protocol.",
-        "GCS": "Google Cloud Storage.",
-        "AZURE": "Azure Blob Storage.",
+        "LOCAL": "In a folder of the server.",
+        "S3": "In Amazon S3 or a service with the same protocol.",
+        "GCS": "In Google Cloud Storage.",
+        "AZURE": "In Azure Blob Storage.",
     },
 )
 describe(
     StageType,
-    "What a stage does.",
+    "The kind of work a stage does.",
     {
         "DATA_INGESTION": "Brings data in.",
         "DATA_VALIDATION": "Checks data.",
@@ -162,30 +163,31 @@ describe(
         "MODEL_EVALUATION": "Measures a finished model.",
         "MODEL_TESTING": "Tests how a model behaves.",
         "MODEL_REGISTRATION": "Records a model for later use.",
-        "MODEL_DEPLOYMENT": "Puts a model to work.",
-        "MODEL_MONITORING": "Watches a model at work.",
+        "MODEL_DEPLOYMENT": "Puts a model into service.",
+        "MODEL_MONITORING": "Watches a model in service.",
         "EXPLORATORY_DATA_ANALYSIS": "Looks at data to understand it.",
         "HYPERPARAMETER_TUNING": "Searches for good settings.",
         "MODEL_COMPARISON": "Compares models.",
-        "ENVIRONMENT_SETUP": "Prepares the surroundings of other stages.",
+        "ENVIRONMENT_SETUP": "Prepares the environment of other stages.",
         "RESOURCE_PROVISIONING": "Obtains machines or services.",
         "CLEANUP": "Removes what is no longer needed.",
-        "CUSTOM": "Something else, named by the custom name.",
+        "CUSTOM": "Anything else; `customName` says what.",
     },
 )
 describe(
     ErrorCode,
-    "Kinds of expected errors. Branch on these, never on messages.",
+    "Codes of expected errors. Programs decide by the code; messages may change.",
     {
-        "BAD_INPUT": "A value is malformed or out of bounds.",
-        "NOT_FOUND": "The named thing does not exist.",
-        "CONFLICT": "The request contradicts what is stored.",
-        "INVALID_SPECIFICATION": "The definition of a pipeline is wrong.",
-        "NOT_CANCELLABLE": "The run is already over.",
-        "NOT_RETRYABLE": "The run is not over, or nothing of it has to be done again.",
-        "NOT_DELETABLE": "The run is not over, or later runs build on its outputs.",
-        "PIPELINE_IN_USE": "The pipeline still has runs.",
-        "INSUFFICIENT_STORAGE": "The server has too little free space for new runs.",
-        "UNAVAILABLE": "A part the server depends on does not answer; try again later.",
+        "BAD_INPUT": "A value is malformed or out of range.",
+        "NOT_FOUND": "The object referred to does not exist.",
+        "CONFLICT": "The request contradicts the stored state, for example a name that is in use.",
+        "INVALID_SPECIFICATION": "The definition of a pipeline is invalid.",
+        "NOT_CANCELLABLE": "The run has already ended.",
+        "NOT_RETRYABLE": "The run has not ended, all of its stages succeeded, or the pipeline no longer has its "
+        "stages.",
+        "NOT_DELETABLE": "The run has not ended, or a later run reuses results of it.",
+        "PIPELINE_IN_USE": "The pipeline has runs.",
+        "INSUFFICIENT_STORAGE": "The artifact store has no room left.",
+        "UNAVAILABLE": "The database or the artifact store does not answer; try again later.",
     },
 )

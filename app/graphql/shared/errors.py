@@ -1,4 +1,4 @@
-"""Errors as clients see them: expected ones as data, unexpected ones masked and logged under an id."""
+"""Errors as clients see them: expected ones as data; unexpected ones are masked, and logged with an id."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ from app.graphql.shared.inputs import camel_case
 from app.telemetry import log_context, log_ids_of
 
 _NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError)
-"""The document does not hold the operation which was asked for."""
+"""The document does not contain the requested operation."""
 
 logger = logging.getLogger(__name__)
 
 
-@strawberry.type(description="Something that was wrong with a request.")
+@strawberry.type(description="An expected error of a mutation.")
 class UserError:
-    code: ErrorCode = strawberry.field(description="What kind of error it is.")
+    code: ErrorCode = strawberry.field(description="The kind of error, for programs.")
     message: str = strawberry.field(description="What is wrong and what to do, for people.")
-    path: list[str] = strawberry.field(description="The input field it concerns, outermost first.")
+    path: list[str] = strawberry.field(
+        description="Names of the input fields that lead to the wrong one, outermost first; empty if it concerns none."
+    )
 
 
 def user_errors(error: DomainError) -> list[UserError]:
@@ -44,12 +46,12 @@ def user_errors(error: DomainError) -> list[UserError]:
 
 
 def graph_path(path: tuple[str, ...]) -> list[str]:
-    """``path`` with its first part, always an input field, spelled as in the graph."""
+    """``path`` with its first part, always an input field, in camelCase."""
     return [camel_case(path[0]), *path[1:]] if path else []
 
 
 def public_error(error: GraphQLError, execution: ExecutionContext | None) -> GraphQLError:
-    """``error`` as it may be shown: with a code if it was expected, without any detail if it was not."""
+    """``error`` as clients see it: with its code if it was expected, without details otherwise."""
     cause = error.original_error
     while isinstance(cause, GraphQLError):
         cause = cause.original_error
@@ -79,15 +81,15 @@ def as_bad_request(error: GraphQLError) -> GraphQLError:
 
 
 def shown_as(error: GraphQLError, message: str, extensions: dict[str, Any]) -> GraphQLError:
+    """``error`` at the same location, with another message and these extensions."""
     return GraphQLError(
         message, error.nodes, error.source, error.positions, error.path, extensions=extensions
     )
 
 
 def log_unexpected(cause: BaseException, error_id: str, execution: ExecutionContext | None) -> None:
-    """Log where it happened and in which operation, but nothing a client sent.
-
-    So neither the document nor its variables, nor the messages of the exceptions, which may quote them.
+    """Logs the traceback and the operation, but nothing a client sent: no document, no variables and no messages of
+    exceptions, because these may quote them.
     """
     query = (execution.query if execution else None) or ""
     with log_context(**log_ids_of(cause)):

@@ -1,4 +1,4 @@
-"""Why a run or a stage run is where it is."""
+"""Why a run or a stage run waits, is executed, or ended."""
 
 from __future__ import annotations
 
@@ -17,68 +17,71 @@ from app.graphql.shared.links import StageRunLink
 
 describe(
     Cause,
-    "What decides about a run or a stage run at the moment, or has decided.",
+    "Why a run or a stage run waits, is executed, or ended.",
     {
-        "WAITS_FOR_STAGES": "Stages it depends on are not done.",
-        "WAITS_FOR_RUN": "Its run has not been started.",
-        "WAITS_FOR_RETRY": "The last attempt failed, and the next one has its time.",
-        "WAITS_FOR_OTHER_RUNS": "Runs of the same pipeline or concurrency key are at work, as many as may be.",
-        "WAITS_FOR_RUN_LIMIT": "As many stages of its run are at work as may be.",
-        "WAITS_FOR_CAPACITY": "Everything is done that it depends on; nobody has had room for it yet.",
+        "WAITS_FOR_STAGES": "Stages it depends on have not ended.",
+        "WAITS_FOR_RUN": "Its run is still in the queue.",
+        "WAITS_FOR_RETRY": "Its last attempt failed; the next one starts at `until` at the earliest.",
+        "WAITS_FOR_OTHER_RUNS": "As many runs of its pipeline or with its concurrency key are RUNNING as are allowed.",
+        "WAITS_FOR_RUN_LIMIT": "As many stages of its run are active as are allowed.",
+        "WAITS_FOR_CAPACITY": "Nothing it depends on is missing; it waits for a worker with room.",
         "WAITS_FOR_WORKER": "No worker is alive.",
         "AT_WORK": "It is being executed.",
-        "STOPPING": "It was told to stop; its processes get time to end.",
-        "SUCCEEDED": "It ended well.",
-        "TAKEN_OVER": "It ended well in an earlier run, whose results stand in.",
-        "FAILED": "It failed, and will not be tried again.",
-        "SKIPPED": "Something it depends on did not end well.",
-        "CANCELLED": "Somebody cancelled the run, or another stage failed and the run is fail-fast.",
+        "STOPPING": "It has been asked to stop; its processes get time to end.",
+        "SUCCEEDED": "It succeeded.",
+        "TAKEN_OVER": "It reuses the results of an earlier run.",
+        "FAILED": "It failed, and no further attempt follows.",
+        "SKIPPED": "A stage it depends on did not succeed.",
+        "CANCELLED": "The run was cancelled, or another stage failed and the run is fail-fast.",
     },
 )
 
 describe(
     KeyPart,
-    "What decides about the results of a stage, and so whether earlier ones are taken from the cache.",
+    "The parts of the cache key of a stage: results are reused while none of them changes.",
     {
-        "FORMAT": "How this version of the server makes keys.",
+        "FORMAT": "The format of cache keys in this version of the server.",
         "VERSION": "`cache.version` of the stage.",
         "COMMAND": "Its command.",
         "WORKDIR": "Its working folder.",
-        "ENVIRONMENT": "The environment variables which the pipeline declares.",
-        "PARAMS": "Its parameters after all merging.",
-        "FILES": "The content of its files: `cache.files`, or those its command names.",
-        "INPUTS": "The content of what the stages it depends on left.",
+        "ENVIRONMENT": "The environment variables that the pipeline declares.",
+        "PARAMS": "Its parameters, merged from the pipeline, the stage and the run.",
+        "FILES": "The content of its files: `cache.files`, or the files its command names.",
+        "INPUTS": "The content of the outputs of the stages it depends on.",
     },
 )
 describe(
     MissReason,
-    "Why nothing was taken from the cache.",
+    "Why no result was reused from the cache.",
     {
-        "FIRST": "No execution of the stage has completed with a key yet.",
-        "CHANGED": "Something differs from the last execution, and no earlier one had the same key.",
-        "OUTPUTS_GONE": "There was an execution with the same key, but outputs of it are gone.",
-        "FILES_CHANGED_MEANWHILE": "Files changed while the execution with the same key ran: it can't be relied on.",
-        "BYPASSED": "The run was started with `cache: false`.",
+        "FIRST": "No execution of the stage has completed with a cache key yet.",
+        "CHANGED": "Something has changed since the last execution, and no earlier one has the same key.",
+        "OUTPUTS_GONE": "An execution has the same key, but some of its outputs no longer exist.",
+        "FILES_CHANGED_MEANWHILE": "Files changed while the execution with the same key ran, so its results are "
+        "not reused.",
+        "BYPASSED": "The run was started with `cache: false` in `runConfig`.",
     },
 )
 
 
-@strawberry.type(description="A difference from the last execution of the stage.")
+@strawberry.type(description="Something that has changed since the last execution of the stage.")
 class CacheKeyChange:
-    part: KeyPart = strawberry.field(description="What kind of thing changed.")
+    part: KeyPart = strawberry.field(description="The part of the cache key that changed.")
     name: str | None = strawberry.field(
-        description="Which parameter, variable, file or input (`<stage>/<path>`), if the part has many."
+        description="Name of the parameter, variable, file or input (`<stage>/<path>`); null if the part has no names."
     )
     summary: str = strawberry.field(
-        description="The same in a few words. Values of variables are never told."
+        description="The change in a few words, for people. Values of environment variables are not shown."
     )
 
 
-@strawberry.type(description="Why a stage that has a cache was executed all the same.")
+@strawberry.type(description="Why a stage with a cache was executed.")
 class CacheMiss:
-    reason: MissReason = strawberry.field(description="What decided.")
-    changes: list[CacheKeyChange] = strawberry.field(description="What changed, the first 20 of it.")
-    change_count: int = strawberry.field(description="How much changed.")
+    reason: MissReason = strawberry.field(description="Why no result was reused.")
+    changes: list[CacheKeyChange] = strawberry.field(
+        description="The changes since the last execution; at most 20."
+    )
+    change_count: int = strawberry.field(description="Number of changes, including those not listed.")
 
     @classmethod
     def of(cls, facts: MissFacts) -> CacheMiss:
@@ -92,16 +95,16 @@ class CacheMiss:
         )
 
 
-@strawberry.type(description="Why a run or a stage run is where it is.")
+@strawberry.type(description="Why a run or a stage run waits, is executed, or ended.")
 class Explanation:
-    cause: Cause = strawberry.field(description="What decides.")
-    summary: str = strawberry.field(description="The same in a sentence, for people.")
+    cause: Cause = strawberry.field(description="The reason, for programs.")
+    summary: str = strawberry.field(description="The reason in a sentence or two, for people.")
     because_of: list[StageRunLink] = strawberry.field(
-        description="The stage runs which decide: those it waits for, which are at work, or which failed."
+        description="The stage runs behind the reason: those it waits for, that are active, or that failed."
     )
-    until: dt.datetime | None = strawberry.field(description="When the wait ends, if that is certain.")
+    until: dt.datetime | None = strawberry.field(description="When the wait ends; null unless that is known.")
     cache_miss: CacheMiss | None = strawberry.field(
-        description="Of a stage run which has a cache and was executed: why nothing was taken from it."
+        description="Why no result was reused; null unless a stage run with a cache was executed."
     )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Global ids: what clients send as ``ID`` arguments, and which row they mean."""
+"""Global ids: what clients send as ``ID`` arguments, and the keys of the rows they mean."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def key_of(text: str | None, type_name: str) -> uuid.UUID | None:
 
 
 def required_key(text: str, type_name: str, *path: str) -> uuid.UUID:
-    """The key of a ``type_name``; raises ``NotFound`` which names the input field in ``path``."""
+    """The key of a ``type_name``; raises ``NotFound`` with the ``path`` of the input field for any other id."""
     key = key_of(text, type_name)
     if key is None:
         raise NotFound(f"This is not the id of a {type_name}.", path=path)

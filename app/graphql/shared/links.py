@@ -1,4 +1,4 @@
-"""Names for types of other modules: the graph is cyclic, so its types refer to each other lazily."""
+"""Names for the types of other nouns: the graph is cyclic, so its types refer to each other lazily."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the loaders of all nouns are made with. A loader is named ``<thing>_by_<key>``: many keys, one statement.
+"""Makes loaders. A loader is named ``<thing>_by_<key>`` and loads the things of many keys with one statement.
 
-Loaders live as long as one operation, or one event of a subscription, so nothing they cache grows stale.
+Loaders live as long as one operation, or one event of a subscription, so nothing they cache becomes stale.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Row = sa.Row[Any]
 
 
 class NodeLoader(DataLoader[uuid.UUID, V | None]):
-    """Loads single nodes; ``load`` gives ``None`` for one that does not exist."""
+    """Loads single nodes; ``load`` returns ``None`` for one that does not exist."""
 
     def require(self, key: uuid.UUID) -> Loaded[V]:
-        """The node another row refers to; only a deletion a moment ago can make it missing."""
+        """A node that another row refers to; raises ``NotFound`` if it was deleted since that row was read."""
         required: Loaded[Any] = self.load(key).required(_deleted)
         return required
 
@@ -50,7 +50,7 @@ class LoaderFactory:
         self._with_arguments: dict[Hashable, Any] = {}
 
     def stop(self) -> None:
-        """End what they still read and forget what they loaded: the operation is over."""
+        """Stop all reads and forget everything loaded; called when the operation ends."""
         for loader in (*vars(self).values(), *self._with_arguments.values()):
             if isinstance(loader, DataLoader):
                 loader.stop()
@@ -62,7 +62,7 @@ class LoaderFactory:
         column: str,
         statement: Callable[[Selection], sa.Select[Any]] | None = None,
     ) -> NodeLoader[T]:
-        """``statement`` finds at most one node for each key in ``column``; it can be left out if that is unique."""
+        """``statement`` selects at most one row per key in ``column``; it may be left out if ``column`` is unique."""
         attribute, wanted = attribute_of(column), self._reader.narrowed(cls, selection)
         chosen = rows_by(wanted, column) if statement is None else statement(wanted)
 
@@ -74,7 +74,7 @@ class LoaderFactory:
         return NodeLoader(load)
 
     def _children(self, cls: type[T], selection: Selection, parent: str, *order: str) -> ListLoader[T]:
-        """All rows by their ``parent``, which is the column of a key."""
+        """All children of each key in the column ``parent``, in this order."""
         wanted = self._reader.narrowed(cls, selection)
         return self._list(cls, wanted, rows_by(wanted, parent, *order), attribute_of(parent))
 
@@ -107,7 +107,7 @@ class LoaderFactory:
     def _mapping(
         self, statement: sa.Select[Any], make: Callable[..., T]
     ) -> DataLoader[uuid.UUID, dict[Any, T]]:
-        """Loads from rows of (key, name, ...) what ``make`` makes of the rest, by the names."""
+        """Loads rows of (key, name, ...) as one mapping per key: from the names to what ``make`` makes of the rest."""
 
         async def load(keys: list[uuid.UUID]) -> list[dict[Any, T]]:
             found: dict[uuid.UUID, dict[Any, T]] = defaultdict(dict)
@@ -127,7 +127,7 @@ class LoaderFactory:
         conditions: Conditions = (),
         source: sa.FromClause | None = None,
     ) -> PageLoader[T]:
-        """The loader called ``name`` for one page of children of each key."""
+        """Loads one page of children per key; loaders with the same ``name`` are one loader."""
         made: PageLoader[T] | None = self._with_arguments.get(name)
         if made is not None:
             return made
@@ -148,7 +148,7 @@ class LoaderFactory:
         return self._with(name, lambda: DataLoader(load))
 
     def _with(self, name: Hashable, make: Callable[[], T]) -> T:
-        """The loader for these arguments: equal arguments share one, so that they share its statement."""
+        """The loader with this name: fields with equal arguments share it, and so its statement."""
         made: T | None = self._with_arguments.get(name)
         if made is None:
             made = self._with_arguments[name] = make()

@@ -31,7 +31,9 @@ from app.graphql.shared.loading import NodeLoader
 from app.graphql.shared.orders import sort_of
 from app.graphql.shared.rows import instances
 
-NodeId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Global id, or the bare UUID.")]
+NodeId = Annotated[
+    strawberry.ID, strawberry.argument(name="id", description="Global id of the node, or its bare UUID.")
+]
 
 
 def root_list(

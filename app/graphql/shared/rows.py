@@ -18,7 +18,7 @@ from app.database.reads.selections import Selection
 
 T = TypeVar("T")
 Rows = Sequence[Any]
-"""Rows of columns known to the caller only; each behaves like a tuple."""
+"""Rows whose columns only the caller knows; each behaves like a tuple."""
 
 _NARROWED_SELECTIONS = 512
 
@@ -37,10 +37,10 @@ class Reader:
         self._slots = slots
         self.statements = 0
         self.attributes: Attributes | None = None
-        """What the operation looks at of each class; ``None``: maybe everything."""
+        """The attributes of each class that the operation reads; ``None`` if it may read all of them."""
 
     def narrowed(self, cls: type, selection: Selection) -> Selection:
-        """The columns of ``selection`` which are wanted of the rows that become a ``cls``."""
+        """The columns of ``selection`` that the operation reads of the rows that become a ``cls``."""
         if self.attributes is None:
             return selection
         return narrowed(selection, self.attributes.get(cls, frozenset()))
@@ -81,10 +81,10 @@ def narrowed(selection: Selection, attributes: frozenset[str]) -> Selection:
 
 
 def instances(cls: type[T], selection: Selection, rows: Rows, *, skip: int = 0) -> list[T]:
-    """Make one ``cls`` of each row, whose columns from ``skip`` on are those of ``selection``.
+    """Makes one ``cls`` of each row; the columns of ``selection`` begin at index ``skip``.
 
-    Skips ``__init__``, which takes longer than reading the row. A column ``<thing>_id`` becomes the attribute
-    ``<thing>_key``: the field ``<thing>Id`` of the graph is the global id.
+    It does not call ``__init__``, because that takes longer than reading the row. A column ``<thing>_id`` becomes the
+    attribute ``<thing>_key``: the field ``<thing>Id`` of the graph is the global id.
     """
     names = [attribute_of(name) for name in selection.names]
     made = []

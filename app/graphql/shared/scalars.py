@@ -25,7 +25,7 @@ _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
 def parse_big_int(value: Any) -> int:
-    """Accept an integer or its decimal digits, within 64 bits."""
+    """Accepts an integer of 64 bits or its decimal digits."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise GraphQLError("BigInt must be an integer or a string of digits.")
     try:
@@ -44,12 +44,12 @@ def parse_big_int_literal(node: ValueNode, variables: dict[str, Any] | None = No
 
 
 def serialize_metric(value: float) -> float | str:
-    """JSON has no NaN and no infinities: those travel by name."""
+    """JSON has no NaN and no infinities: they are sent as their names."""
     return value if math.isfinite(value) else name_of_number(value)
 
 
 def parse_metric(value: Any) -> float:
-    """Accept a number, "NaN", "Infinity" or "-Infinity"."""
+    """Accepts a number, "NaN", "Infinity" or "-Infinity"."""
     if isinstance(value, bool) or not (isinstance(value, (int, float)) or value in _NOT_FINITE):
         raise GraphQLError("MetricValue must be a number, NaN, Infinity or -Infinity.")
     return float(value)
@@ -62,7 +62,7 @@ def parse_metric_literal(node: ValueNode, variables: dict[str, Any] | None = Non
 
 
 def parse_time(value: Any) -> dt.datetime:
-    """Accept a time in ISO 8601; it is in UTC then."""
+    """Accepts a time in ISO 8601 and returns it in UTC."""
     try:
         time = dt.datetime.fromisoformat(value)
         return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
@@ -77,20 +77,21 @@ def parse_time_literal(node: ValueNode, variables: dict[str, Any] | None = None)
 SCALARS: dict[object, ScalarDefinition] = {
     BigInt: strawberry.scalar(
         name="BigInt",
-        description="An integer of up to 64 bits. Input may also be a string of digits.",
+        description="An integer of up to 64 bits, sent as a JSON number. Input may also be a string of digits.",
         serialize=int,
         parse_value=parse_big_int,
         parse_literal=parse_big_int_literal,
     ),
     dt.datetime: dataclasses.replace(
         DEFAULT_SCALAR_REGISTRY[dt.datetime],
-        description="A time in ISO 8601, like 2026-03-29T00:30:00+00:00. Input without an offset is in UTC.",
+        description="A time in ISO 8601, for example 2026-03-29T00:30:00+00:00. Output is in UTC, and so is "
+        "input without an offset.",
         parse_value=parse_time,
         parse_literal=parse_time_literal,
     ),
     MetricValue: strawberry.scalar(
         name="MetricValue",
-        description='A number, or one of "NaN", "Infinity" and "-Infinity", which JSON numbers can\'t express.',
+        description='A number, or one of "NaN", "Infinity" and "-Infinity", that JSON numbers can\'t express.',
         serialize=serialize_metric,
         parse_value=parse_metric,
         parse_literal=parse_metric_literal,

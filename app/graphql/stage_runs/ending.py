@@ -1,4 +1,4 @@
-"""The death certificate of a stage run or of one of its attempts."""
+"""How a stage run or one of its attempts ended: all evidence in types."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 describe(
     MemoryEvidence,
-    "How certain it is that a stage ended for want of memory.",
+    "How certain it is that an attempt ended because of a lack of memory.",
     {
-        "CERTAIN": "Its runner measured more than its memoryMb, and ended it for that.",
-        "LIKELY": "The kernel killed for memory in the group of processes it belongs to.",
-        "POSSIBLE": "The kernel killed for memory somewhere on the host meanwhile.",
+        "CERTAIN": "The process that watches the command measured more than `memoryMb` and ended it.",
+        "LIKELY": "The kernel killed a process for lack of memory in the memory cgroup of the attempt.",
+        "POSSIBLE": "The kernel killed a process for lack of memory elsewhere on the host during the attempt.",
     },
 )
 
@@ -41,14 +41,15 @@ class Signal:
         return cls(number=number, name=signal_name(number))
 
 
-@strawberry.type(description="What speaks for an end by want of memory.")
+@strawberry.type(description="Evidence that an attempt ended because of a lack of memory.")
 class OutOfMemory:
     confidence: MemoryEvidence = strawberry.field(description="How certain it is.")
     host_kills: int = strawberry.field(
-        description="How often the kernel killed for memory on the whole host while the attempt ran."
+        description="Number of processes on the whole host that the kernel killed for lack of memory during the "
+        "attempt."
     )
     cgroup_kills: int = strawberry.field(
-        description="How often it did so in the memory cgroup of the attempt, which others may share."
+        description="The same number in the memory cgroup of the attempt, which other processes may share."
     )
 
     @classmethod
@@ -60,27 +61,25 @@ class OutOfMemory:
         )
 
 
-@strawberry.type(description="Processes which the main process of a stage left behind, and which were ended.")
+@strawberry.type(description="Processes that the command left behind; they were ended.")
 class Stragglers:
-    count: int = strawberry.field(description="How many there were.")
-    names: list[str] = strawberry.field(description="Names of the first twenty of them.")
+    count: int = strawberry.field(description="Number of processes.")
+    names: list[str] = strawberry.field(description="Names of the processes; at most 20.")
 
 
-@strawberry.type(description="Somebody asked for the end of a stage run.")
+@strawberry.type(description="A request to stop a stage run.")
 class StopRequest:
     reason: FinishReason = strawberry.field(description="CANCELLED or, for a time limit, TIMED_OUT.")
-    actor: str | None = strawberry.field(
-        description="Who asked: a person or program as named by cancelRun, or engine."
-    )
-    cause: str | None = strawberry.field(description="Why, for people.")
-    at: dt.datetime = strawberry.field(description="When.")
+    actor: str | None = strawberry.field(description="The name given to `cancelRun`, or engine.")
+    cause: str | None = strawberry.field(description="Why it was requested, for people.")
+    at: dt.datetime = strawberry.field(description="When it was requested.")
     came_too_late: bool = strawberry.field(
-        description="It had ended by itself before the request reached it."
+        description="True if the command ended by itself before the request reached it."
     )
 
     @classmethod
     def of(cls, stage_run: StageRun, reason: FinishReason) -> Self | None:
-        """The request for the end of a stage run, which then ended for this reason."""
+        """The request to stop a stage run that ended for this reason; ``None`` if there was none."""
         if stage_run.stop_requested_at is None:
             return None
         return cls(
@@ -93,48 +92,54 @@ class StopRequest:
 
 
 def known_of_attempt(description: str) -> Any:
-    """A field that is null as long as no attempt tells it."""
+    """A field that is null if no attempt decided, or if the attempt does not have it."""
     return strawberry.field(default=None, description=f"{description}.")
 
 
-@strawberry.type(description="How a stage run, or one attempt of it, ended: everything that is known.")
+@strawberry.type(description="How a stage run, or one of its attempts, ended: all that is known.")
 class StageEnd:
     stage_run_key: strawberry.Private[uuid.UUID]
     worker_key: strawberry.Private[uuid.UUID | None] = None
     finish_reason: FinishReason = strawberry.field(description="Why it ended.")
     summary: str = strawberry.field(description="What happened, in a sentence for people.")
     attempt: int | None = known_of_attempt(
-        "The attempt which decided; null if none did: it was skipped, stopped while it waited, or its results were "
-        "taken over"
+        "Number of the attempt that decided; null if none did: it was skipped, stopped while it waited, or reuses "
+        "earlier results"
     )
-    exit_code: int | None = known_of_attempt("Exit code of the command")
-    signal: Signal | None = known_of_attempt("The signal which ended the command")
+    exit_code: int | None = known_of_attempt("Exit code of the command; null if it did not exit by itself")
+    signal: Signal | None = known_of_attempt("The signal that ended the command; null if none did")
     out_of_memory: OutOfMemory | None = known_of_attempt(
-        "What speaks for want of memory, if it failed and anything does"
+        "Evidence for a lack of memory; null if it succeeded or there is none"
     )
-    stop: StopRequest | None = known_of_attempt("Who asked for its end, if anybody did")
-    stragglers: Stragglers | None = known_of_attempt("What the command left behind, if it left anything")
-    peak_memory_bytes: BigInt | None = known_of_attempt("Most memory of its process tree")
-    peak_cpu_percent: float | None = known_of_attempt("Most CPU in percent of one core")
-    peak_process_count: int | None = known_of_attempt("Most processes at a time")
+    stop: StopRequest | None = known_of_attempt("The request to stop it; null if there was none")
+    stragglers: Stragglers | None = known_of_attempt(
+        "Processes that the command left behind; null if there were none"
+    )
+    peak_memory_bytes: BigInt | None = known_of_attempt("Highest memory use of its process tree in bytes")
+    peak_cpu_percent: float | None = known_of_attempt(
+        "Highest CPU use of its process tree in percent of one core"
+    )
+    peak_process_count: int | None = known_of_attempt("Highest number of processes at the same time")
     unreadable_metric_lines: int | None = known_of_attempt(
-        "How many lines which it wrote to `MLP_METRICS` are no metric, if any"
+        "Number of lines it wrote to `MLP_METRICS` that are not metrics; null if there were none"
     )
-    cpu_seconds: float | None = known_of_attempt("CPU time of its process tree")
+    cpu_seconds: float | None = known_of_attempt("CPU time of its process tree in seconds")
     execution_time: float | None = known_of_attempt(
-        "Seconds from the start of its runner to the end of its last process"
+        "Seconds from the start of the attempt to the end of its last process"
     )
     started_at: dt.datetime | None = known_of_attempt("When its process started")
-    finished_at: dt.datetime | None = known_of_attempt("When its last process was gone, or it was given up")
-    host_id: strawberry.ID | None = known_of_attempt("The host which executed it")
+    finished_at: dt.datetime | None = known_of_attempt(
+        "When its last process had ended, or it was declared lost"
+    )
+    host_id: strawberry.ID | None = known_of_attempt("Id of the host that executed it")
 
-    @strawberry.field(description="The worker which looked after it, if it is still known.")
+    @strawberry.field(description="The worker that executed it; null if none did or it is no longer known.")
     async def worker(self, info: Info) -> Worker | None:
         if self.worker_key is None:
             return None
         return await info.context.loaders.worker_by_id.load(self.worker_key)
 
-    @strawberry.field(description="The end of what it printed: at most 20 lines and 4 KiB.")
+    @strawberry.field(description="The last lines of its log: at most 20 lines and 4 KiB.")
     async def last_log_lines(self, info: Info) -> list[str]:
         if self.attempt is None:
             return []
@@ -143,21 +148,21 @@ class StageEnd:
 
     @classmethod
     def of_stage_run(cls, stage_run: StageRun, attempts: list[StageAttempt]) -> Self | None:
-        """None unless the stage run is over; ``attempts`` are all of its attempts, oldest first."""
+        """``None`` until the stage run has ended; ``attempts`` are all of its attempts, oldest first."""
         reason = stage_run.finish_reason
         if stage_run.status not in STAGE_FINAL or reason is None:
             return None
-        # What ended while it waited for another attempt was not ended by the last one.
+        # A stage run that ended while it waited for another attempt was not ended by its last one.
         decided = attempts[-1] if attempts and attempts[-1].finish_reason is reason else None
         message = stage_run.error_message
         if stage_run.status is StageStatus.COMPLETED and decided is None:
-            source = "execution were taken from the cache" if stage_run.cache_hit else "run were taken over"
+            source = "execution were reused from the cache" if stage_run.cache_hit else "run were reused"
             message = f"the results of an earlier {source}"
         return cls._of(stage_run, decided, reason, message)
 
     @classmethod
     def of_attempt(cls, attempt: StageAttempt, stage_run: StageRun) -> Self | None:
-        """None unless the attempt is over."""
+        """``None`` until the attempt has ended."""
         if attempt.finish_reason is None:
             return None
         return cls._of(stage_run, attempt, attempt.finish_reason, attempt.error_message)
@@ -187,7 +192,7 @@ class StageEnd:
 
 
 def facts_of(attempt: StageAttempt, reason: FinishReason) -> dict[str, Any]:
-    """The fields of ``StageEnd`` which come from the attempt that decided."""
+    """The fields of ``StageEnd`` from the attempt that decided."""
     evidence = attempt.evidence or {}
     count = evidence.get("stragglersKilled", 0)
     names = evidence.get("stragglerNames", [])

@@ -48,12 +48,12 @@ class StageRunLoaders(LoaderFactory):
 
     @cached_property
     def log_tails_by_stage_run(self) -> DataLoader[uuid.UUID, dict[int, str]]:
-        """The last lines of its attempts' logs by the attempts' numbers."""
+        """The last lines of the logs of its attempts, by the attempts' numbers."""
         return self._mapping(log_tails(), str)
 
     @cached_property
     def stored_logs_by_stage_run(self) -> DataLoader[uuid.UUID, dict[int, StoredBlob]]:
-        """The logs of its attempts which are in the store, by the attempts' numbers."""
+        """The stored logs of its attempts, by the attempts' numbers."""
         return self._mapping(stored_logs(), StoredBlob)
 
     def samples_by_stage_run(self, max_points: int) -> ListLoader[ResourceSample]:

@@ -1,4 +1,4 @@
-"""Pieces of a stage's log, and the cursors that lead from one to the next."""
+"""Pieces of the log of a stage run, and their cursors."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ from app.graphql.shared.scalars import BigInt
 from app.services.logs import LogCursor, LogSlice, decode_log
 
 _CURSOR = re.compile(r"([0-9]{1,9}):([0-9]{1,18})(:end)?")
-_NOTHING_MADE = LogCursor(None, 0, is_end=True)
-"""Before the first attempt: all of them follow."""
+_BEFORE_FIRST_ATTEMPT = LogCursor(None, 0, is_end=True)
+"""The position before the first attempt: all attempts follow."""
 
 
-@strawberry.type(description="A piece of what a stage printed.")
+@strawberry.type(description="A piece of the log of a stage run: standard output and error of the command.")
 class LogChunk:
-    attempt: int = strawberry.field(description="The attempt which printed it.")
-    offset: BigInt = strawberry.field(description="Place of its first byte in the log.")
-    next_offset: BigInt = strawberry.field(description="Where to go on reading.")
-    cursor: str = strawberry.field(
-        description="Where to go on following, through later attempts too: `after` of stageLog."
+    attempt: int = strawberry.field(
+        description="Number of the attempt that printed it; 0 before the first attempt."
     )
-    text: str = strawberry.field(description="The text; bytes which are not UTF-8 show as U+FFFD.")
-    final: bool = strawberry.field(description="The log is complete and ends with this piece.")
+    offset: BigInt = strawberry.field(description="Offset of its first byte in the log of the attempt.")
+    next_offset: BigInt = strawberry.field(
+        description="Offset after its last byte: `afterOffset` of the next piece."
+    )
+    cursor: str = strawberry.field(
+        description="Position after the piece, also across attempts: `after` of `stageLog`."
+    )
+    text: str = strawberry.field(description="The text; bytes that are not UTF-8 are replaced by U+FFFD.")
+    final: bool = strawberry.field(
+        description="True if the attempt has ended and its log ends with this piece."
+    )
 
     @classmethod
     def of(cls, piece: LogSlice) -> LogChunk:
@@ -45,9 +51,9 @@ def encode_cursor(cursor: LogCursor) -> str:
 
 
 def decode_cursor(text: str) -> LogCursor:
-    """The place which the cursor of a piece stands for; raises ``DomainError`` for anything else."""
+    """The position that the cursor of a piece stands for; raises ``DomainError`` for any other text."""
     parts = _CURSOR.fullmatch(text)
     if parts is None:
         raise DomainError("This is not a cursor of a log.", path=["after"])
     attempt, offset, end = parts.groups()
-    return LogCursor(int(attempt), int(offset), bool(end)) if int(attempt) else _NOTHING_MADE
+    return LogCursor(int(attempt), int(offset), bool(end)) if int(attempt) else _BEFORE_FIRST_ATTEMPT

@@ -1,4 +1,4 @@
-"""Reads of stage runs."""
+"""Queries of stage runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from app.graphql.stage_runs.types import StageRun
 
 @strawberry.type(description="Reads of stage runs.")
 class StageRunQuery:
-    @strawberry.field(description="One stage run, or null.", metadata=reads_only())
+    @strawberry.field(description="The stage run with this id; null if there is none.", metadata=reads_only())
     async def stage_run(self, info: Info, node_id: NodeId) -> StageRun | None:
         return await node_or_none(info.context.loaders.stage_run_by_id, node_id, "StageRun")

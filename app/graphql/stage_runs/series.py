@@ -18,32 +18,36 @@ if TYPE_CHECKING:
     from app.services.streams import RowBatch
 
 
-@strawberry.type(description="What the processes of a stage used at one moment.")
+@strawberry.type(description="The resource use of the processes of a stage at one moment.")
 class ResourceSample:
     stage_run_key: strawberry.Private[uuid.UUID]
-    attempt: int = strawberry.field(description="The attempt which was measured.")
+    attempt: int = strawberry.field(description="Number of the measured attempt.")
     at: dt.datetime = strawberry.field(description="When it was measured.")
     cpu_percent: float = strawberry.field(description="CPU in percent of one core.")
     memory_bytes: BigInt = strawberry.field(description="Memory in bytes.")
     process_count: int = strawberry.field(description="Number of processes.")
-    read_bytes: BigInt | None = strawberry.field(description="Bytes read from storage so far.")
-    write_bytes: BigInt | None = strawberry.field(description="Bytes written to storage so far.")
+    read_bytes: BigInt | None = strawberry.field(
+        description="Bytes that the attempt has read from disk so far; null if they are not known."
+    )
+    write_bytes: BigInt | None = strawberry.field(
+        description="Bytes that the attempt has written to disk so far; null if they are not known."
+    )
 
     @strawberry.field(description="Global id of the stage run.", metadata=reads_only())
     def stage_run_id(self) -> strawberry.ID:
         return global_id("StageRun", self.stage_run_key)
 
-    @strawberry.field(description="Memory in MB.", metadata=reads_only("memory_bytes"))
+    @strawberry.field(description="Memory in MB of 1024 x 1024 bytes.", metadata=reads_only("memory_bytes"))
     def memory_mb(self) -> float:
         return self.memory_bytes / BYTES_PER_MB
 
 
-@strawberry.type(description="A value which a stage reported for a metric.")
+@strawberry.type(description="A value of a metric that a stage reported.")
 class MetricPoint:
     stage_run_key: strawberry.Private[uuid.UUID]
-    attempt: int = strawberry.field(description="The attempt which reported it.")
+    attempt: int = strawberry.field(description="Number of the attempt that reported it.")
     name: str = strawberry.field(description="Name of the metric.")
-    step: BigInt = strawberry.field(description="Step of the computation, as the stage counts them.")
+    step: BigInt = strawberry.field(description="Step of the computation, as the stage counts steps.")
     value: MetricValue = strawberry.field(description="The value.")
     at: dt.datetime = strawberry.field(description="When it was recorded.")
 
@@ -52,9 +56,9 @@ class MetricPoint:
         return global_id("StageRun", self.stage_run_key)
 
 
-@strawberry.type(description="Measurements of the processes of a run in their order.")
+@strawberry.type(description="Resource samples of the stages of a run, in the order they were recorded.")
 class ResourceSampleBatch:
-    cursor: str = strawberry.field(description="Give this as `after` to go on behind this batch.")
+    cursor: str = strawberry.field(description="Give it as `after` to resume after this batch.")
     samples: list[ResourceSample] = strawberry.field(description="The samples, oldest first.")
 
     @classmethod
@@ -62,9 +66,11 @@ class ResourceSampleBatch:
         return cls(cursor=str(batch.cursor), samples=[_resource_sample(row) for row in batch.rows])
 
 
-@strawberry.type(description="Values which the stages of a run reported, in the order they were recorded.")
+@strawberry.type(
+    description="Metric points that the stages of a run reported, in the order they were recorded."
+)
 class MetricPointBatch:
-    cursor: str = strawberry.field(description="Give this as `after` to go on behind this batch.")
+    cursor: str = strawberry.field(description="Give it as `after` to resume after this batch.")
     points: list[MetricPoint] = strawberry.field(description="The points, oldest first.")
 
     @classmethod

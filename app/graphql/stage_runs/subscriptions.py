@@ -19,13 +19,15 @@ from app.graphql.stage_runs.logs import LogChunk, decode_cursor
 from app.graphql.stage_runs.series import MetricPointBatch, ResourceSampleBatch
 from app.services.logs import LogCursor
 
-StageRunId = Annotated[strawberry.ID, strawberry.argument(description="Id of the stage run.")]
+StageRunId = Annotated[
+    strawberry.ID, strawberry.argument(description="Global id of the stage run, or its bare UUID.")
+]
 
 
 AfterPiece = Annotated[
     str | None,
     strawberry.argument(
-        description="Cursor of the last piece received; with it `afterOffset` and `attempt` do not count."
+        description="Cursor of the last piece received; it replaces `afterOffset` and `attempt`."
     ),
 ]
 
@@ -33,15 +35,17 @@ AfterPiece = Annotated[
 AfterOffset = Annotated[
     BigInt | None,
     strawberry.argument(
-        description="`nextOffset` of the last piece received. A negative one counts from the present end of the "
-        "log; from the beginning when left out."
+        description="Byte offset to begin at, for example `nextOffset` of the last piece received. A negative one "
+        "counts from the present end of the log; from the beginning when left out."
     ),
 ]
 
 
 FromAttempt = Annotated[
     int | None,
-    strawberry.argument(description="The attempt which `afterOffset` belongs to; the latest when left out."),
+    strawberry.argument(
+        description="Number of the attempt that `afterOffset` belongs to; the latest when left out."
+    ),
 ]
 
 
@@ -91,7 +95,7 @@ async def stage_log(
 
 
 def log_start(after: str | None, offset: int | None, attempt: int | None) -> LogCursor:
-    """The cursor counts more: who resumes sends the variables with which the log was first asked for, too."""
+    """The cursor has priority: a client that resumes also sends the variables of its first request."""
     return LogCursor(attempt, offset) if after is None else decode_cursor(after)
 
 
@@ -99,15 +103,19 @@ def log_start(after: str | None, offset: int | None, attempt: int | None) -> Log
 class StageRunSubscription:
     resource_samples = strawberry.subscription(
         resolver=resource_samples,
-        description="CPU and memory of the processes of a run, from any cursor on. It completes with the run.",
+        description="CPU and memory use of the stages of a run while they are executed, after any cursor. It "
+        "completes when the "
+        "run has ended and all samples are delivered.",
     )
     metric_points = strawberry.subscription(
         resolver=metric_points,
-        description="The metrics which the stages of a run report while they work, such as training curves: each point "
-        "once, from any cursor on. It completes with the run.",
+        description="The metrics that the stages of a run report while they are executed, such as training "
+        "curves: each "
+        "point once, after any cursor. It completes when the run has ended and all points are delivered.",
     )
     stage_log = strawberry.subscription(
         resolver=stage_log,
-        description="What a stage prints, from any cursor or offset on and through its retries: a new attempt begins "
-        "at offset 0 again. It completes when the stage run is over and all was delivered.",
+        description="The log of a stage run, after any cursor or offset and across its attempts; the log of "
+        "each attempt "
+        "begins at offset 0. It completes when the stage run has ended and all of its log is delivered.",
     )

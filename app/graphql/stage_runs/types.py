@@ -1,4 +1,4 @@
-"""What became of a stage in a run."""
+"""Stage runs: the executions of stages in runs."""
 
 from __future__ import annotations
 
@@ -34,30 +34,32 @@ from app.services.logs import KnownLog, refuse_unmade
 
 MAX_POINTS = 2000
 MIN_LOG_BYTES = 4
-"""What the first character may take; a smaller piece could be empty for ever."""
+"""The most bytes of one character; a smaller piece could stay empty forever."""
 MAX_LOG_BYTES = 1024 * 1024
 
 MaxPoints = Annotated[
     int,
-    strawberry.argument(description=f"Thin a longer series out to this many points; at most {MAX_POINTS}."),
+    strawberry.argument(
+        description=f"A longer series is thinned to about this many points; from 1 to {MAX_POINTS}."
+    ),
 ]
-MetricName = Annotated[str | None, strawberry.argument(description="Only the metric of this name.")]
+MetricName = Annotated[str | None, strawberry.argument(description="Only the metric with this name.")]
 AfterOffset = Annotated[
     BigInt | None,
-    strawberry.argument(description="First byte to read, 0 if left out; a negative one counts from the end."),
+    strawberry.argument(
+        description="Offset of the first byte to read, 0 when left out; a negative one counts from the present end."
+    ),
 ]
 MaxBytes = Annotated[
     int,
-    strawberry.argument(
-        description=f"How much to read: from {MIN_LOG_BYTES} bytes, which any character fits into, to {MAX_LOG_BYTES}."
-    ),
+    strawberry.argument(description=f"Number of bytes to read at most: {MIN_LOG_BYTES} to {MAX_LOG_BYTES}."),
 ]
 AttemptNumber = Annotated[
-    int | None, strawberry.argument(description="Which attempt; the latest when left out.")
+    int | None, strawberry.argument(description="Number of the attempt; the latest when left out.")
 ]
 
 
-@strawberry.type(description="What became of a stage in a run.")
+@strawberry.type(description="The execution of a stage in a run, with all of its attempts.")
 class StageRun(relay.Node):
     id: relay.NodeID[uuid.UUID]
     pipeline_run_key: strawberry.Private[uuid.UUID]
@@ -69,35 +71,67 @@ class StageRun(relay.Node):
     stop_actor: strawberry.Private[str | None]
     stop_cause: strawberry.Private[str | None]
     cache_miss: strawberry.Private[JSON | None]
-    name: str = strawberry.field(description="Name of the stage when the run was started.")
-    position: int = strawberry.field(description="Place in the run, from 0; never before its dependencies.")
-    status: StageStatus = strawberry.field(description="Where it stands.")
-    phase: Phase = strawberry.field(description="Where it stands, in the finer view of the engine.")
-    attempt_number: int = strawberry.field(description="Number of its latest attempt; 0 before the first.")
-    started_at: dt.datetime | None = strawberry.field(description="When its process first started.")
-    completed_at: dt.datetime | None = strawberry.field(description="When it ended.")
-    execution_time: float | None = strawberry.field(description="Duration in seconds.")
-    memory_usage: float | None = strawberry.field(description="Most memory in MB.")
-    cpu_usage: float | None = strawberry.field(description="Most CPU in percent of one core.")
-    output_data: JSON | None = strawberry.field(description="What the stage reported as its result.")
-    error_message: str | None = strawberry.field(description="What went wrong, for people.")
-    logs: str | None = strawberry.field(description="End of its log, kept with the row.")
-    metrics: JSON | None = strawberry.field(description="Last value of each metric it reported, by name.")
-    allow_failure: bool = strawberry.field(description="The run goes on if it fails.")
-    not_before: dt.datetime | None = strawberry.field(description="The next attempt waits until then.")
-    finish_reason: FinishReason | None = strawberry.field(description="Why it ended.")
-    exit_code: int | None = strawberry.field(description="Exit code of the last attempt.")
-    signal: int | None = strawberry.field(description="Number of the signal which ended the last attempt.")
-    stop_requested_at: dt.datetime | None = strawberry.field(description="When its end was asked for.")
-    cache_hit: bool = strawberry.field(
-        description="It was completed without a process: `reusedFrom` was executed with the same cache key."
+    name: str = strawberry.field(description="Name of the stage when the run was created.")
+    position: int = strawberry.field(
+        description="Position in the run, from 0; after those of its dependencies."
     )
-    lost_count: int = strawberry.field(description="How many attempts vanished with their host.")
-    created_at: dt.datetime = strawberry.field(description="When the run was asked for.")
+    status: StageStatus = strawberry.field(description="Status of the stage run.")
+    phase: Phase = strawberry.field(description="What happens to it, in finer steps than `status`.")
+    attempt_number: int = strawberry.field(description="Number of its latest attempt; 0 before the first.")
+    started_at: dt.datetime | None = strawberry.field(
+        description="When the process of its first attempt started; null before."
+    )
+    completed_at: dt.datetime | None = strawberry.field(description="When it ended; null before.")
+    execution_time: float | None = strawberry.field(
+        description="Seconds from the start of its last attempt to the end of its last process; null until it "
+        "has ended."
+    )
+    memory_usage: float | None = strawberry.field(
+        description="Highest memory use of its last attempt, in MB of 1024 x 1024 bytes; null until it has ended."
+    )
+    cpu_usage: float | None = strawberry.field(
+        description="Average CPU use of its last attempt in percent of one core; null until it has ended."
+    )
+    output_data: JSON | None = strawberry.field(
+        description="The result that the stage reported, as JSON; null unless it is COMPLETED."
+    )
+    error_message: str | None = strawberry.field(
+        description="What went wrong in its last attempt, for people; null if nothing did."
+    )
+    logs: str | None = strawberry.field(
+        description="The last lines of the log of its last attempt, at most 8 KiB; null until it has ended."
+    )
+    metrics: JSON | None = strawberry.field(
+        description="Last value of each metric it reported, by name; null unless it is COMPLETED."
+    )
+    allow_failure: bool = strawberry.field(
+        description="If true, the run continues and may succeed when it fails."
+    )
+    not_before: dt.datetime | None = strawberry.field(
+        description="The next attempt starts no earlier; null unless it waits for a retry."
+    )
+    finish_reason: FinishReason | None = strawberry.field(description="Why it ended; null before.")
+    exit_code: int | None = strawberry.field(
+        description="Exit code of the command in its last attempt; null if it did not exit by itself."
+    )
+    signal: int | None = strawberry.field(
+        description="Number of the signal that ended its last attempt; null if none did."
+    )
+    stop_requested_at: dt.datetime | None = strawberry.field(
+        description="When it was asked to stop; null if it was not."
+    )
+    cache_hit: bool = strawberry.field(
+        description="True if it was completed without a process, because `reusedFrom` has the same cache key."
+    )
+    lost_count: int = strawberry.field(
+        description="Number of its attempts that were lost and repeated: their host or the process that watches them "
+        "vanished."
+    )
+    created_at: dt.datetime = strawberry.field(description="When the run was created.")
     updated_at: dt.datetime = strawberry.field(description="When it last changed.")
 
     @strawberry.field(
-        description="Address on this server of all its outputs as one tar archive, once it is COMPLETED.",
+        description="Path on this server of all of its outputs as one tar archive; null unless it is COMPLETED.",
         metadata=reads_only("status"),
     )
     def outputs_url(self) -> str | None:
@@ -119,14 +153,19 @@ class StageRun(relay.Node):
     def stage(self, info: Info) -> StageLink:
         return unawaited(info.context.loaders.stage_by_id.require(self.stage_key))
 
-    @strawberry.field(description="The worker which looks after it, or did last.", metadata=reads_only())
+    @strawberry.field(
+        description="The worker that executes it, or did last; null before the first attempt and while it waits "
+        "for a retry.",
+        metadata=reads_only(),
+    )
     def worker(self, info: Info) -> Worker | None:
         if self.worker_key is None:
             return None
         return unawaited(info.context.loaders.worker_by_id.load(self.worker_key))
 
     @strawberry.field(
-        description="The stage run of an earlier run whose results it took over, by a retry or from the cache.",
+        description="The stage run of an earlier run whose results it reuses, by a retry or from the cache; "
+        "null if there is none.",
         metadata=reads_only(),
     )
     def reused_from(self, info: Info) -> StageRun | None:
@@ -134,19 +173,21 @@ class StageRun(relay.Node):
             return None
         return unawaited(info.context.loaders.stage_run_by_id.load(self.reused_from_key))
 
-    @strawberry.field(description="The stage runs which must succeed before it.")
+    @strawberry.field(
+        description="The stage runs that must succeed before it starts. One with `allowFailure` may also fail."
+    )
     async def dependencies(self, info: Info) -> list[StageRun]:
         if not self.depends_on:
             return []
         siblings = await info.context.loaders.stage_runs_by_run.load(self.pipeline_run_key)
         return [sibling for sibling in siblings if sibling.id in self.depends_on]
 
-    @strawberry.field(description="The stage runs which wait for it.")
+    @strawberry.field(description="The stage runs that depend on it.")
     async def dependents(self, info: Info) -> list[StageRun]:
         siblings = await info.context.loaders.stage_runs_by_run.load(self.pipeline_run_key)
         return [sibling for sibling in siblings if self.id in sibling.depends_on]
 
-    @strawberry.field(description="Why it waits, was skipped, failed and so on.")
+    @strawberry.field(description="Why it waits, is executed, or ended.")
     async def explanation(self, info: Info) -> Explanation:
         loaders, run_key = info.context.loaders, self.pipeline_run_key
         siblings, run, stage_limit, capacity = await asyncio.gather(
@@ -158,7 +199,7 @@ class StageRun(relay.Node):
         around = Surroundings(siblings, run, stage_limit, capacity, dt.datetime.now(dt.UTC))
         return Explanation.of(explain_stage(self, around))
 
-    @strawberry.field(description="What it made, oldest first.", metadata=reads_only())
+    @strawberry.field(description="Its artifacts, oldest first.", metadata=reads_only())
     def artifacts(
         self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
     ) -> Connection[ArtifactLink]:
@@ -169,19 +210,20 @@ class StageRun(relay.Node):
     def attempts(self, info: Info) -> list[StageAttempt]:
         return unawaited(info.context.loaders.attempts_by_stage_run.load(self.id))
 
-    @strawberry.field(description="How it ended, with everything that is known; null until then.")
+    @strawberry.field(description="How it ended, with all that is known; null until it has ended.")
     async def end(self, info: Info) -> StageEnd | None:
         return StageEnd.of_stage_run(self, await info.context.loaders.attempts_by_stage_run.load(self.id))
 
     @strawberry.field(
-        description="Its command, environment, parameters and limits after all merging.",
+        description="Its command, environment, parameters and limits, merged from the pipeline, the stage and the run.",
         metadata=reads_only(),
     )
     def spec(self, info: Info) -> JSON | None:
         return unawaited(info.context.loaders.spec_by_stage_run.load(self.id))
 
     @strawberry.field(
-        description="A piece of what it printed.", metadata=reads_only("attempt_number", "phase")
+        description="A piece of its log: standard output and error of the command.",
+        metadata=reads_only("attempt_number", "phase"),
     )
     async def log(
         self,
@@ -200,14 +242,16 @@ class StageRun(relay.Node):
         return LogChunk.of(await info.context.logs.read_known(log, given(after_offset), max_bytes))
 
     @strawberry.field(
-        description="CPU and memory over time. A long series is thinned out to the peaks of its intervals.",
+        description="CPU and memory use over time. A long series is thinned: each point has the highest values "
+        "of its interval.",
         metadata=reads_only(),
     )
     def resource_samples(self, info: Info, max_points: MaxPoints = 200) -> list[ResourceSample]:
         return unawaited(info.context.loaders.samples_by_stage_run(checked_points(max_points)).load(self.id))
 
     @strawberry.field(
-        description="The metrics it reported, by name and step. A long series is thinned out.",
+        description="The metrics it reported, by name and step. A long series is thinned: the last point of "
+        "each interval stays.",
         metadata=reads_only(),
     )
     def metric_points(

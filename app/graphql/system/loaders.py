@@ -21,7 +21,7 @@ class SystemLoaders(LoaderFactory):
 
     @cached_property
     def capacity(self) -> DataLoader[None, Capacity]:
-        """The same for everybody who asks, so its only key is ``None``."""
+        """Its only key is ``None``, because the answer is the same for all fields."""
 
         async def load(keys: list[None]) -> list[Capacity]:
             [row] = await self._reader.rows(capacity())

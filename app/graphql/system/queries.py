@@ -1,4 +1,4 @@
-"""Reads of the installation."""
+"""Queries of the state of the installation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.graphql.system.types import SystemStatus, Worker, WorkerStatus
 
 @strawberry.type(description="Reads of the installation.")
 class SystemQuery:
-    @strawberry.field(description="The state of the whole installation.")
+    @strawberry.field(description="The state of the installation.")
     async def system_status(self, info: Info) -> SystemStatus:
         reader = info.context.reader
         totals = await reader.pairs(run_totals())

@@ -22,5 +22,6 @@ async def system_samples(info: Info) -> AsyncGenerator[SystemSample, None]:
 @strawberry.type(description="Live streams of the server's host.")
 class SystemSubscription:
     system_samples = strawberry.subscription(
-        resolver=system_samples, description="CPU and memory of the server's host, once per second."
+        resolver=system_samples,
+        description="CPU and memory of the server's host, once per second. It never completes by itself.",
     )

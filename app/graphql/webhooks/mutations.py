@@ -1,4 +1,4 @@
-"""Reading, making and removing webhooks."""
+"""Mutations that create and delete webhooks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from app.services import webhooks
 @strawberry.type(description="Outcome of createWebhook.")
 class CreateWebhookPayload(Payload):
     webhook: Webhook | None = null_on_error("The new webhook")
-    secret: str | None = null_on_error("What calls are signed with; it is told this once only")
+    secret: str | None = null_on_error("The secret that signs the calls; it is shown only here")
 
 
 @strawberry.type(description="Outcome of deleteWebhook.")
 class DeleteWebhookPayload(Payload):
-    deleted_webhook_id: strawberry.ID | None = null_on_error("Global id of the webhook which is gone")
+    deleted_webhook_id: strawberry.ID | None = null_on_error("Global id of the deleted webhook")
 
 
 @strawberry.type(description="Changes of webhooks.")
 class WebhookMutation:
-    @mutation("Let another system run a pipeline by signed calls.")
+    @mutation("Create a webhook: other systems start runs of a pipeline with signed calls.")
     async def create_webhook(
         self, info: Info, request: Annotated[CreateWebhookInput, INPUT]
     ) -> CreateWebhookPayload:
@@ -40,7 +40,7 @@ class WebhookMutation:
         webhook = await context.fresh_loaders().webhook_by_id.load(webhook_id)
         return CreateWebhookPayload(webhook=webhook, secret=secret)
 
-    @mutation("Delete a webhook: calls are refused from now on.")
+    @mutation("Delete a webhook: further calls are refused.")
     async def delete_webhook(
         self, info: Info, request: Annotated[DeleteWebhookInput, INPUT]
     ) -> DeleteWebhookPayload:

@@ -1,4 +1,4 @@
-"""Reads of webhooks."""
+"""Queries of webhooks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ class WebhookQuery:
         Webhook, selections.WEBHOOKS, "All webhooks of all pipelines, newest first."
     )
 
-    @strawberry.field(description="One webhook, or null.", metadata=reads_only())
+    @strawberry.field(description="The webhook with this id; null if there is none.", metadata=reads_only())
     async def webhook(self, info: Info, node_id: NodeId) -> Webhook | None:
         return await node_or_none(info.context.loaders.webhook_by_id, node_id, "Webhook")

@@ -1,4 +1,4 @@
-"""Webhooks: how other systems start a pipeline."""
+"""Webhooks: other systems start runs with signed calls."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from app.graphql.shared.links import PipelineLink
 
 
 @strawberry.type(
-    description="An address which other systems call to run a pipeline. Each call is signed with its secret."
+    description="An address that other systems call to start a run of a pipeline. They sign each call with its secret."
 )
 class Webhook(relay.Node):
     id: relay.NodeID[uuid.UUID]
     pipeline_key: strawberry.Private[uuid.UUID]
     name: str = strawberry.field(description="Name of the webhook, unique in its pipeline.")
     created_at: dt.datetime = strawberry.field(description="When the webhook was created.")
-    updated_at: dt.datetime = strawberry.field(description="When the webhook was changed.")
+    updated_at: dt.datetime = strawberry.field(description="When the webhook last changed.")
 
-    @strawberry.field(description="Path to POST to on this server.", metadata=reads_only())
+    @strawberry.field(description="Path on this server to send POST requests to.", metadata=reads_only())
     def path(self) -> str:
         return f"/hooks/{self.id}"
 
