@@ -86,7 +86,8 @@ describe(
     FinishReason,
     "Why an attempt, a stage run or a run ended.",
     {
-        "EXITED": "The command ended by itself; see the exit code. Of a run: it succeeded, or one of its stages failed so.",
+        "EXITED": "The command ended by itself; see the exit code. Of a run: it succeeded, or one of its stages "
+        "failed so.",
         "SIGNALED": "A signal that the worker did not send ended the command.",
         "CANCELLED": "The run was cancelled, or another stage failed and the run is fail-fast.",
         "TIMED_OUT": "A time limit of the stage or of the run was reached.",
