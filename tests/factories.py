@@ -1,4 +1,10 @@
-"""Rows made by plain inserts, so that tests of reads decide about every column. Defaults make each row valid."""
+"""Rows by plain inserts: one of the two ways to make a run without processes.
+
+Use it when the test is about reads: any state can be written at once, including one that no sequence of moves leads to
+within a test. ``LiveRun`` (live_run.py) builds on it, for a run that changes while the test follows it. When the test
+is about the moves themselves, use ``ByHand`` (moved_runs.py), which goes through ``services.state``. When processes
+matter, use the ``Engine`` of tests/execution.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +13,12 @@ import datetime as dt
 import hashlib
 import itertools
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.columns import new_id
 from app.database.tables import (
@@ -43,28 +50,32 @@ from app.domain.vocabulary import (
     StageType,
     StorageType,
 )
+from app.storage.base import StoredBlob
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 _PHASES = {StageStatus.PENDING: Phase.BLOCKED, StageStatus.RUNNING: Phase.RUNNING}
 
 
 class Factory:
-    """Inserts one row per call and answers its id."""
+    """Inserts one row per call and returns its id; every column without a value gets a valid one.
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    Each call commits, unless ``target`` is a connection: then the rows become part of its transaction.
+    """
+
+    def __init__(self, target: AsyncEngine | AsyncConnection) -> None:
+        self._target = target
         self._metric_numbers = itertools.count(1)
-        self._held_back: dict[tuple[sa.Table, frozenset[str]], list[dict[str, Any]]] | None = None
+        self._postponed: dict[tuple[sa.Table, frozenset[str]], list[dict[str, Any]]] | None = None
 
     @contextlib.asynccontextmanager
     async def at_once(self) -> AsyncIterator[None]:
-        """Hold back the rows of the block and insert them with a few statements at its end."""
-        self._held_back = held_back = {}
+        """Postpone the inserts of the block to its end, and make them with a few statements."""
+        self._postponed = postponed = {}
         yield
-        self._held_back = None
-        async with self._engine.begin() as connection:
+        self._postponed = None
+        async with self._transaction() as connection:
             for table in metadata.sorted_tables:
-                for (of_table, _), rows in held_back.items():
+                for (of_table, _), rows in postponed.items():
                     if of_table is table:
                         await connection.execute(sa.insert(table), rows)
 
@@ -129,7 +140,7 @@ class Factory:
         )
 
     async def blob(self, content: bytes = b"bytes") -> str:
-        """The row of stored bytes; their digest."""
+        """The row of bytes as if they were stored; returns their digest."""
         digest = hashlib.sha256(content).hexdigest()
         await self._insert(blobs, sha256=digest, size_bytes=len(content), storage_type=StorageType.LOCAL)
         return digest
@@ -172,41 +183,56 @@ class Factory:
         defaults = {"name": "pushes", "secret": "0" * 64}
         return await self._insert_with_id(webhooks, pipeline_id=pipeline_id, **{**defaults, **values})
 
-    async def samples(self, run_id: uuid.UUID, stage_run_id: uuid.UUID, memory_bytes: list[int]) -> None:
-        """One sample per second, numbered from 1."""
+    async def stored_blob(self, blob: StoredBlob) -> None:
+        """Does nothing if there is one: several artifacts may have the same bytes."""
+        row = {"sha256": blob.sha256, "size_bytes": blob.size_bytes, "storage_type": blob.storage_type}
+        async with self._transaction() as connection:
+            await connection.execute(insert(blobs).values(row).on_conflict_do_nothing())
+
+    async def samples(
+        self,
+        run_id: uuid.UUID,
+        stage_run_id: uuid.UUID,
+        memory_bytes: list[int],
+        *,
+        first_seq: int = 1,
+        attempt: int = 1,
+    ) -> None:
+        """One sample per second, numbered from ``first_seq``."""
         rows = [
             {
                 "run_id": run_id,
                 "seq": number,
                 "stage_run_id": stage_run_id,
-                "attempt": 1,
+                "attempt": attempt,
                 "at": NOON + dt.timedelta(seconds=number),
                 "cpu_percent": float(number),
                 "memory_bytes": memory,
                 "process_count": 1,
             }
-            for number, memory in enumerate(memory_bytes, start=1)
+            for number, memory in enumerate(memory_bytes, start=first_seq)
         ]
         await self._insert_many(resource_samples, rows)
 
     async def metric(self, stage_run_id: uuid.UUID, name: str, values: list[float]) -> None:
         """The values of one metric at the steps 0, 1, 2..."""
-        async with self._engine.connect() as connection:
+        async with self._transaction() as connection:
             run_id = await connection.scalar(
                 sa.select(stage_runs.c.pipeline_run_id).where(stage_runs.c.id == stage_run_id)
             )
-        rows = [
-            {
-                "run_id": run_id,
-                "seq": next(self._metric_numbers),
-                "stage_run_id": stage_run_id,
-                "attempt": 1,
-                "name": name,
-                "step": step,
-                "value": value,
-            }
-            for step, value in enumerate(values)
-        ]
+        numbered = [(next(self._metric_numbers), step, value) for step, value in enumerate(values)]
+        await self.metric_points(run_id, stage_run_id, name, numbered)
+
+    async def metric_points(
+        self,
+        run_id: uuid.UUID,
+        stage_run_id: uuid.UUID,
+        name: str,
+        numbered: Sequence[tuple[int, int, float]],
+    ) -> None:
+        """Points (seq, step, value) of one metric."""
+        of_stage = {"run_id": run_id, "stage_run_id": stage_run_id, "attempt": 1, "name": name}
+        rows = [{**of_stage, "seq": seq, "step": step, "value": value} for seq, step, value in numbered]
         await self._insert_many(metric_points, rows)
 
     async def event(self, run_id: uuid.UUID, seq: int, kind: str, **values: Any) -> None:
@@ -218,11 +244,19 @@ class Factory:
         return row_id
 
     async def _insert(self, table: sa.Table, **values: Any) -> None:
-        if self._held_back is not None:
-            self._held_back.setdefault((table, frozenset(values)), []).append(values)
+        if self._postponed is not None:
+            self._postponed.setdefault((table, frozenset(values)), []).append(values)
         else:
             await self._insert_many(table, [values])
 
     async def _insert_many(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-        async with self._engine.begin() as connection:
+        async with self._transaction() as connection:
             await connection.execute(sa.insert(table), rows)
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        if isinstance(self._target, AsyncConnection):
+            yield self._target
+        else:
+            async with self._target.begin() as connection:
+                yield connection

@@ -35,7 +35,7 @@ from app.graphql.shared.ids import global_id
 from app.notifications.topics import run_topic
 from app.postgres.server import EmbeddedPostgres
 from tests.connected_notifier import connected_notifier
-from tests.hand_made_run import HandMadeRun
+from tests.live_run import LiveRun
 
 QUERY = """subscription ($runId: ID!) { runEvents(runId: $runId) {
     cursor events { seq at kind ... on StageProgress { stageStatus attempt stageRun { name } } } } }"""
@@ -79,7 +79,7 @@ async def measure_server(load: Load) -> Outcome:
         engine = create_engine(url)
         stack.push_async_callback(engine.dispose)
         await migrations.upgrade(engine)
-        run = await HandMadeRun.insert(engine)
+        run = await LiveRun.insert(engine)
         await run.record(EventKind.RUN_STARTED)
         notifier = await stack.enter_async_context(connected_notifier(url))
 

@@ -8,7 +8,7 @@ import json
 import signal
 import subprocess
 
-from hand_made_run import HandMadeRun
+from live_run import LiveRun
 from sqlalchemy.ext.asyncio import AsyncEngine
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -25,7 +25,7 @@ EVENTS = "subscription ($id: ID!) { runEvents(runId: $id) { cursor events { seq 
 async def test_a_server_with_many_subscribers_ends_in_good_order(
     mlp: Mlp, engine: AsyncEngine, database_url: str
 ) -> None:
-    run = await HandMadeRun.insert(engine)
+    run = await LiveRun.insert(engine)
     await run.record(EventKind.RUN_STARTED)
     running = start_with_few_files(mlp, DATABASE_URL=database_url)
     try:
@@ -67,7 +67,7 @@ def start_with_few_files(mlp: Mlp, **env: str) -> Running:
     return Running(process)
 
 
-async def subscribe(subscriber: ClientConnection, run: HandMadeRun) -> None:
+async def subscribe(subscriber: ClientConnection, run: LiveRun) -> None:
     payload = {"query": EVENTS, "variables": {"id": str(run.run_id)}}
     init = {"type": "connection_init", "payload": {"authorization": f"Bearer {TOKEN}"}}
     await subscriber.send(json.dumps(init))

@@ -1,4 +1,4 @@
-"""The real engine inside of the test's event loop: real database, real processes, real files."""
+"""The real engine with processes, in the event loop of the test. To make a run by hand, see tests/factories.py."""
 
 from __future__ import annotations
 

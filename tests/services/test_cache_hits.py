@@ -22,7 +22,7 @@ from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode
 from app.services.run_records import delete_run
 from app.services.state.cache_hits import note_miss, reuse_result, withdraw_key
-from tests.services.conftest import LOST, ByHand, output, stage, waiters
+from tests.moved_runs import LOST, ByHand, output, stage, waiters
 
 KEY = {"params": {"lr": 0.1}, "files": {"train.py": "1" * 64}}
 DIGEST = digest_of(KEY)

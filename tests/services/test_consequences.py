@@ -22,7 +22,7 @@ from app.domain.vocabulary import FinishReason, Phase, RunStatus
 from app.errors import DomainError
 from app.services.pipelines import update_pipeline
 from app.services.state import stop_requests
-from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, draft, key_of, stage
+from tests.moved_runs import EXIT_3, LOST, STOPPED, ByHand, draft, key_of, stage
 
 DIAMOND = (stage("a"), stage("b", ["a"]), stage("c", ["a"]), stage("d", ["b", "c"]))
 TIMED_OUT = AttemptOutcome(FinishReason.TIMED_OUT)

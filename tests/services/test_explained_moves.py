@@ -16,7 +16,7 @@ from app.domain.retry import LOST_LIMIT
 from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
 from app.services.runs import cancel_run
 from app.services.state import stop_requests
-from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, output, stage
+from tests.moved_runs import EXIT_3, LOST, STOPPED, ByHand, output, stage
 
 EVIDENCE = {"peakProcessCount": 2}
 

@@ -21,7 +21,7 @@ from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.execution import worker
 from app.services.samples import Offsets, Report, store_reports
 from app.services.state import claims, losses, unschedulable
-from tests.services.conftest import ByHand, key_of, output, stage
+from tests.moved_runs import ByHand, key_of, output, stage
 
 LOST_AFTER_SECONDS = 600.0
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hand_made_run import HandMadeRun
+from live_run import LiveRun
 from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -29,8 +29,8 @@ async def database_url(postgres_url: str, migrated_template: str) -> AsyncIterat
 
 
 @pytest.fixture
-async def run(engine: AsyncEngine) -> HandMadeRun:
-    return await HandMadeRun.insert(engine)
+async def run(engine: AsyncEngine) -> LiveRun:
+    return await LiveRun.insert(engine)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def reader(tmp_path: Path, store: LocalStore, engine: AsyncEngine) -> LogReader:
 
 
 @pytest.fixture
-def live_log(tmp_path: Path, run: HandMadeRun) -> Path:
+def live_log(tmp_path: Path, run: LiveRun) -> Path:
     """The log in the folder of the first attempt."""
     folder = tmp_path / "attempts" / f"{run.stage_run_id}.1"
     folder.mkdir(parents=True)
@@ -53,9 +53,7 @@ def live_log(tmp_path: Path, run: HandMadeRun) -> Path:
     return path
 
 
-async def put_log(
-    store: LocalStore, run: HandMadeRun, tmp_path: Path, content: bytes, attempt: int = 1
-) -> None:
+async def put_log(store: LocalStore, run: LiveRun, tmp_path: Path, content: bytes, attempt: int = 1) -> None:
     path = tmp_path / "to be stored"
     path.write_bytes(content)
     blob = await put_file(store, path)
@@ -65,7 +63,7 @@ async def put_log(
 
 
 async def test_a_live_log_is_read_in_pieces_and_never_final(
-    reader: LogReader, run: HandMadeRun, live_log: Path
+    reader: LogReader, run: LiveRun, live_log: Path
 ) -> None:
     first = await reader.read(run.stage_run_id, None, 10)
     assert first == LogSlice(attempt=1, offset=0, next_offset=10, data=TEXT[:10], final=False)
@@ -74,7 +72,7 @@ async def test_a_live_log_is_read_in_pieces_and_never_final(
 
 
 async def test_a_log_is_final_with_its_last_byte_once_the_attempt_is_over(
-    reader: LogReader, run: HandMadeRun, live_log: Path
+    reader: LogReader, run: LiveRun, live_log: Path
 ) -> None:
     await run.finish_stage_run()
     assert not (await reader.read(run.stage_run_id, 0, len(TEXT) - 1)).final
@@ -83,7 +81,7 @@ async def test_a_log_is_final_with_its_last_byte_once_the_attempt_is_over(
 
 
 async def test_an_attempt_which_failed_is_over_while_the_stage_run_waits_for_the_next(
-    reader: LogReader, run: HandMadeRun, live_log: Path
+    reader: LogReader, run: LiveRun, live_log: Path
 ) -> None:
     await run.update_stage_run(phase=Phase.READY, status=StageStatus.PENDING)
     assert (await reader.read(run.stage_run_id, None, 1000)).final
@@ -93,7 +91,7 @@ async def test_an_attempt_which_failed_is_over_while_the_stage_run_waits_for_the
 
 
 async def test_offsets_outside_of_the_log_are_moved_into_it(
-    reader: LogReader, run: HandMadeRun, live_log: Path
+    reader: LogReader, run: LiveRun, live_log: Path
 ) -> None:
     beyond = await reader.read(run.stage_run_id, 10_000, 10)
     assert (beyond.offset, beyond.data) == (len(TEXT), b"")
@@ -102,7 +100,7 @@ async def test_offsets_outside_of_the_log_are_moved_into_it(
 
 
 async def test_without_its_folder_the_log_comes_from_the_store(
-    reader: LogReader, store: LocalStore, run: HandMadeRun, tmp_path: Path
+    reader: LogReader, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     await put_log(store, run, tmp_path, TEXT)
     await run.finish_stage_run()
@@ -115,7 +113,7 @@ async def test_what_is_known_of_a_log_spares_the_statements(
     engine: AsyncEngine,
     reader: LogReader,
     store: LocalStore,
-    run: HandMadeRun,
+    run: LiveRun,
     live_log: Path,
     tmp_path: Path,
 ) -> None:
@@ -133,7 +131,7 @@ async def test_what_is_known_of_a_log_spares_the_statements(
 
 
 async def test_an_output_which_is_called_like_the_log_is_not_the_log(
-    reader: LogReader, store: LocalStore, run: HandMadeRun, tmp_path: Path
+    reader: LogReader, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     path = tmp_path / "to be stored"
     path.write_bytes(b"not what was printed")
@@ -142,7 +140,7 @@ async def test_an_output_which_is_called_like_the_log_is_not_the_log(
 
 
 async def test_each_attempt_has_its_own_stored_log(
-    reader: LogReader, store: LocalStore, run: HandMadeRun, tmp_path: Path
+    reader: LogReader, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     await put_log(store, run, tmp_path, b"first", attempt=1)
     await put_log(store, run, tmp_path, b"second", attempt=2)
@@ -151,14 +149,14 @@ async def test_each_attempt_has_its_own_stored_log(
     assert (await reader.read(run.stage_run_id, None, 100)).data == b"second"
 
 
-async def test_an_attempt_which_was_not_made_has_no_log(reader: LogReader, run: HandMadeRun) -> None:
+async def test_an_attempt_which_was_not_made_has_no_log(reader: LogReader, run: LiveRun) -> None:
     for attempt in (0, 2):
         with pytest.raises(DomainError, match=f"attempt {attempt} has not been made"):
             await reader.read(run.stage_run_id, None, 100, attempt=attempt)
 
 
 async def test_a_stage_run_without_attempts_has_an_empty_log(engine: AsyncEngine, reader: LogReader) -> None:
-    run = await HandMadeRun.insert(engine, attempt=0)
+    run = await LiveRun.insert(engine, attempt=0)
     assert await reader.read(run.stage_run_id, None, 100) == LogSlice(0, 0, 0, b"", final=False)
     await run.finish_stage_run()
     assert await reader.read(run.stage_run_id, None, 100) == LogSlice(0, 0, 0, b"", final=True)
@@ -170,7 +168,7 @@ async def test_an_unknown_stage_run_is_not_found(reader: LogReader) -> None:
 
 
 async def test_a_link_or_pipe_in_place_of_the_log_is_not_followed(
-    reader: LogReader, run: HandMadeRun, live_log: Path
+    reader: LogReader, run: LiveRun, live_log: Path
 ) -> None:
     live_log.unlink()
     live_log.symlink_to("/etc/passwd")

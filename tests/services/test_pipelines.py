@@ -27,7 +27,7 @@ from app.domain.artifacts import OUTPUTS_PATH, DatasetFacts, ModelFacts
 from app.domain.vocabulary import RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode, InvalidInput, NotFound
 from app.services.pipelines import create_pipeline, delete_pipeline, update_pipeline
-from tests.services.conftest import ByHand, draft, output, stage, waiters
+from tests.moved_runs import ByHand, draft, output, stage, waiters
 
 
 async def names(by_hand: ByHand, pipeline_id: uuid.UUID) -> list[str]:

@@ -17,7 +17,7 @@ from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.domain.vocabulary import ArtifactStatus, RunStatus, StageStatus
 from app.services.state.outputs import StoredFile
 from app.storage.base import StorageUnavailable
-from tests.services.conftest import EXIT_3, ByHand, output, stage
+from tests.moved_runs import EXIT_3, ByHand, output, stage
 
 LOG = output("output.log", is_captured_log=True)
 

@@ -17,7 +17,7 @@ from app.domain.vocabulary import FinishReason, RunStatus
 from app.errors import Conflict, InvalidInput
 from app.execution import worker
 from app.services.state import stop_requests
-from tests.services.conftest import ByHand, stage, waiters
+from tests.moved_runs import ByHand, stage, waiters
 
 
 async def test_a_run_that_waits_longer_than_it_may_fails_and_says_so(by_hand: ByHand) -> None:

@@ -17,7 +17,7 @@ from app.database.tables import resource_samples
 from app.execution import reports
 from app.execution.reports import ReportWriter
 from app.services.samples import Offsets, Report, Sample
-from tests.services.conftest import ByHand, key_of, stage
+from tests.moved_runs import ByHand, key_of, stage
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 UNSTORABLE = 2**40

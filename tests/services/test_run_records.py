@@ -13,7 +13,7 @@ from app.domain.vocabulary import RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode, NotFound
 from app.services.run_records import delete_run, update_run
 from app.services.runs import retry_run
-from tests.services.conftest import ByHand, output, stage, waiters
+from tests.moved_runs import ByHand, output, stage, waiters
 
 OF_A_RUN = ("pipeline_runs", "stage_runs", "stage_attempts", "artifacts", "run_events")
 

@@ -15,7 +15,7 @@ from app.domain.stage_reports import MetricPoint
 from app.execution import worker
 from app.services.samples import Offsets, Report, Sample, store_reports
 from app.services.state import attempt_reports
-from tests.services.conftest import ByHand, key_of, stage
+from tests.moved_runs import ByHand, key_of, stage
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SAMPLE = Sample(NOON, cpu_percent=50.0, memory_bytes=2**40, process_count=1)

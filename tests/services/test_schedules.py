@@ -20,7 +20,7 @@ from app.services.pipelines import delete_pipeline, update_pipeline
 from app.services.run_records import delete_run
 from app.services.schedules import create_schedule, delete_schedule, update_schedule
 from app.services.state.run_transaction import run_transaction
-from tests.services.conftest import ByHand, stage, waiters
+from tests.moved_runs import ByHand, stage, waiters
 
 MINUTE = dt.timedelta(minutes=1)
 NIGHTLY = {"name": "nightly", "cron": "30 2 * * *", "timeZone": "Europe/Berlin"}

@@ -14,7 +14,7 @@ from app.database.tables import pipeline_runs
 from app.domain.vocabulary import Phase, RunStatus, StageStatus, TriggerType
 from app.errors import DomainError, ErrorCode, InvalidInput, NotFound
 from app.services.runs import cancel_run
-from tests.services.conftest import ByHand, stage
+from tests.moved_runs import ByHand, stage
 
 
 async def test_a_run_is_written_down_with_all_that_was_asked_for(by_hand: ByHand) -> None:

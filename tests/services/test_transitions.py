@@ -20,7 +20,7 @@ from app.errors import DomainError, ErrorCode
 from app.execution import worker
 from app.services.state import attempt_reports, stop_requests
 from app.services.state.run_transaction import RunTransaction, lock_run, run_transaction
-from tests.services.conftest import EXIT_3, LOST, STOPPED, ByHand, key_of, output, stage
+from tests.moved_runs import EXIT_3, LOST, STOPPED, ByHand, key_of, output, stage
 
 STARTED = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from hand_made_run import HandMadeRun
+from live_run import LiveRun
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from web_server import client_of
@@ -38,8 +38,8 @@ async def client(engine: AsyncEngine, store: LocalStore) -> AsyncIterator[aiohtt
 
 
 @pytest.fixture
-async def run(engine: AsyncEngine) -> HandMadeRun:
-    return await HandMadeRun.insert(engine)
+async def run(engine: AsyncEngine) -> LiveRun:
+    return await LiveRun.insert(engine)
 
 
 async def stored(store: LocalStore, folder: Path, content: bytes) -> StoredBlob:
@@ -67,7 +67,7 @@ async def unpacked(client: aiohttp.ClientSession, stage_run_id: uuid.UUID) -> di
 
 
 async def test_the_archive_holds_every_output_of_the_last_attempt_and_nothing_else(
-    client: aiohttp.ClientSession, store: LocalStore, run: HandMadeRun, tmp_path: Path
+    client: aiohttp.ClientSession, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     contents = {"models/model.bin": bytes(range(256)) * 9000, "empty.txt": b"", LONG: b"penguin"}
     for path, content in contents.items():
@@ -83,13 +83,13 @@ async def test_the_archive_holds_every_output_of_the_last_attempt_and_nothing_el
 
 
 async def test_a_stage_run_without_outputs_has_an_empty_archive(
-    client: aiohttp.ClientSession, run: HandMadeRun
+    client: aiohttp.ClientSession, run: LiveRun
 ) -> None:
     assert await unpacked(client, run.stage_run_id) == {}
 
 
 async def test_the_head_of_an_archive_tells_its_length(
-    client: aiohttp.ClientSession, store: LocalStore, run: HandMadeRun, tmp_path: Path
+    client: aiohttp.ClientSession, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     await run.add_artifact(await stored(store, tmp_path, b"x" * 1000), "a.txt")
     async with client.head(OUTPUTS_PATH % run.stage_run_id) as head:
@@ -99,7 +99,7 @@ async def test_the_head_of_an_archive_tells_its_length(
 
 
 async def test_what_does_not_exist_or_can_not_be_read_is_refused_before_anything_is_sent(
-    client: aiohttp.ClientSession, store: LocalStore, run: HandMadeRun, tmp_path: Path
+    client: aiohttp.ClientSession, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     async with client.get(OUTPUTS_PATH % new_id()) as response:
         assert response.status == 404
@@ -112,7 +112,7 @@ async def test_what_does_not_exist_or_can_not_be_read_is_refused_before_anything
 
 
 async def test_an_archive_with_damaged_bytes_never_becomes_whole(
-    client: aiohttp.ClientSession, store: LocalStore, run: HandMadeRun, tmp_path: Path
+    client: aiohttp.ClientSession, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     blob = await stored(store, tmp_path, b"x" * 3_000_000)
     await run.add_artifact(blob, "damaged.bin")

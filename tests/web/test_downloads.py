@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from hand_made_run import HandMadeRun
+from live_run import LiveRun
 from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
@@ -53,7 +53,7 @@ async def client(engine: AsyncEngine, store: LocalStore) -> AsyncIterator[aiohtt
 @pytest.fixture
 async def put(engine: AsyncEngine, store: LocalStore, tmp_path: Path) -> Put:
     """Stores content as an artifact and gives the path of its download."""
-    run = await HandMadeRun.insert(engine)
+    run = await LiveRun.insert(engine)
 
     async def put(content: bytes = CONTENT, path: str = "models/model.bin", **values: Any) -> str:
         file = tmp_path / "to be stored"

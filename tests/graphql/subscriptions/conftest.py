@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from connected_notifier import connected_notifier
 from graph_client import Graph, graph_over
-from hand_made_run import HandMadeRun
+from live_run import LiveRun
 from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -43,5 +43,5 @@ async def graph(schema: Schema, engine: AsyncEngine, notifier: PostgresNotifier,
 
 
 @pytest.fixture
-async def run(engine: AsyncEngine) -> HandMadeRun:
-    return await HandMadeRun.insert(engine)
+async def run(engine: AsyncEngine) -> LiveRun:
+    return await LiveRun.insert(engine)

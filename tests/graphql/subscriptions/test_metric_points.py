@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from graph_client import Graph
-from hand_made_run import HandMadeRun
+from live_run import LiveRun
 
 from app.graphql.shared.ids import global_id
 from app.notifications.postgres import PostgresNotifier
@@ -21,7 +21,7 @@ def values(*batches: dict[str, Any]) -> list[Any]:
 
 
 async def test_points_arrive_as_they_are_recorded_and_end_with_the_run(
-    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier
+    graph: Graph, run: LiveRun, notifier: PostgresNotifier
 ) -> None:
     await run.add_metrics(3.5, float("nan"))
     async with graph.subscribe(METRICS, id=str(run.run_id)) as subscriber:
@@ -45,7 +45,7 @@ async def test_points_arrive_as_they_are_recorded_and_end_with_the_run(
         assert values(await waiting, *await subscriber.rest()) == [1.5]
 
 
-async def test_points_go_on_from_a_cursor_in_bounded_batches(graph: Graph, run: HandMadeRun) -> None:
+async def test_points_go_on_from_a_cursor_in_bounded_batches(graph: Graph, run: LiveRun) -> None:
     await run.add_metrics(*map(float, range(1, BATCH_ROWS + 6)))
     await run.finish()
     first, second = await graph.messages(METRICS, id=str(run.run_id), after="3")
@@ -54,6 +54,6 @@ async def test_points_go_on_from_a_cursor_in_bounded_batches(graph: Graph, run: 
     assert await graph.messages(METRICS, id=str(run.run_id), after=second["cursor"]) == []
 
 
-async def test_a_malformed_cursor_is_a_typed_error(graph: Graph, run: HandMadeRun) -> None:
+async def test_a_malformed_cursor_is_a_typed_error(graph: Graph, run: LiveRun) -> None:
     error = await graph.error(METRICS, id=str(run.run_id), after="yesterday")
     assert (error["code"], error["argumentPath"]) == ("BAD_INPUT", ["after"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from graph_client import PATIENCE_SECONDS, Graph
-from hand_made_run import HandMadeRun, let_time_pass
+from live_run import LiveRun, let_time_pass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.events import EventKind
@@ -55,7 +55,7 @@ async def in_parts(graph: Graph, query: str, variables: dict[str, Any], count: i
 @pytest.mark.parametrize("field", NUMBERED)
 @pytest.mark.parametrize("after", [None, "2"])
 async def test_numbered_rows(
-    graph: Graph, run: HandMadeRun, monkeypatch: pytest.MonkeyPatch, field: str, after: str | None
+    graph: Graph, run: LiveRun, monkeypatch: pytest.MonkeyPatch, field: str, after: str | None
 ) -> None:
     monkeypatch.setattr(streams, "BATCH_ROWS", 3)
     await run.record(*[EventKind.STAGE_READIED] * 20)
@@ -72,7 +72,7 @@ async def test_numbered_rows(
 
 @pytest.mark.parametrize("start", [{}, {"from": 4, "attempt": 1}, {"from": -3}])
 async def test_the_log_of_several_attempts(
-    graph: Graph, run: HandMadeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: dict[str, int]
+    graph: Graph, run: LiveRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: dict[str, int]
 ) -> None:
     monkeypatch.setattr(streams, "LOG_CHUNK_BYTES", 4)
     for attempt, text in enumerate(("one two three", "", "four fünf"), start=1):
@@ -92,7 +92,7 @@ async def test_the_log_of_several_attempts(
 async def test_changed_runs(graph: Graph, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "_RUNS_PER_BATCH", 2)
     query = "subscription { runsChanged { runs { notes } } }"
-    runs = [await HandMadeRun.insert(engine) for _ in range(6)]
+    runs = [await LiveRun.insert(engine) for _ in range(6)]
     await let_time_pass(engine)
     place = Position()
     for number, run in enumerate(runs):
@@ -108,7 +108,7 @@ async def test_changed_runs(graph: Graph, engine: AsyncEngine, monkeypatch: pyte
     assert len(notes) == len(set(notes)), "nothing was told twice"
 
 
-async def test_every_subscription_moves_its_place(graph: Graph, schema: Schema, run: HandMadeRun) -> None:
+async def test_every_subscription_moves_its_place(graph: Graph, schema: Schema, run: LiveRun) -> None:
     """Without that its subscribers could not share: here are all there are."""
     fields = set(schema._schema.subscription_type.fields)  # type: ignore[union-attr]
     assert fields == {*NUMBERED, "stageLog", "runsChanged", "systemSamples"}

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from graph_client import Graph
-from hand_made_run import HandMadeRun
+from live_run import LiveRun
 
 from app.notifications.postgres import PostgresNotifier
 from app.services.streams import BATCH_ROWS
@@ -21,7 +21,7 @@ def memory(*batches: dict[str, Any]) -> list[float]:
 
 
 async def test_samples_arrive_as_they_are_taken_and_end_with_the_run(
-    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier
+    graph: Graph, run: LiveRun, notifier: PostgresNotifier
 ) -> None:
     await run.add_samples(2)
     async with graph.subscribe(SAMPLES, id=str(run.run_id)) as subscriber:
@@ -30,7 +30,7 @@ async def test_samples_arrive_as_they_are_taken_and_end_with_the_run(
         await run.add_samples(1)
         notifier.publish_local(f"samples:{run.run_id}")
         (sample,) = (await waiting)["samples"]
-        assert sample["cpuPercent"] == 53.0
+        assert sample["cpuPercent"] == 3.0
         assert sample["at"] == "2026-11-23T12:00:03+00:00"
         assert (sample["attempt"], sample["processCount"], sample["readBytes"]) == (1, 1, None)
         waiting = asyncio.create_task(subscriber.next())
@@ -40,7 +40,7 @@ async def test_samples_arrive_as_they_are_taken_and_end_with_the_run(
         assert memory(await waiting, *await subscriber.rest()) == [4]
 
 
-async def test_samples_go_on_from_a_cursor_in_bounded_batches(graph: Graph, run: HandMadeRun) -> None:
+async def test_samples_go_on_from_a_cursor_in_bounded_batches(graph: Graph, run: LiveRun) -> None:
     await run.add_samples(BATCH_ROWS + 5)
     await run.finish()
     first, second = await graph.messages(SAMPLES, id=str(run.run_id), after="3")
@@ -49,6 +49,6 @@ async def test_samples_go_on_from_a_cursor_in_bounded_batches(graph: Graph, run:
     assert await graph.messages(SAMPLES, id=str(run.run_id), after=second["cursor"]) == []
 
 
-async def test_a_malformed_cursor_is_a_typed_error(graph: Graph, run: HandMadeRun) -> None:
+async def test_a_malformed_cursor_is_a_typed_error(graph: Graph, run: LiveRun) -> None:
     error = await graph.error(SAMPLES, id=str(run.run_id), after="yesterday")
     assert (error["code"], error["argumentPath"]) == ("BAD_INPUT", ["after"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from graph_client import Graph, graph_over
-from hand_made_run import HandMadeRun
+from live_run import LiveRun
 from postgres_proxy import PostgresProxy
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -32,7 +32,7 @@ def numbers(*batches: dict[str, Any]) -> list[int]:
 
 
 async def test_a_finished_run_is_told_from_the_start_and_the_stream_completes(
-    graph: Graph, run: HandMadeRun
+    graph: Graph, run: LiveRun
 ) -> None:
     await run.record(EventKind.RUN_QUEUED, EventKind.RUN_STARTED)
     await run.finish()
@@ -40,7 +40,7 @@ async def test_a_finished_run_is_told_from_the_start_and_the_stream_completes(
     assert batch == {"cursor": "3", "events": [{"seq": 1}, {"seq": 2}, {"seq": 3}]}
 
 
-async def test_from_any_cursor_the_rest_is_told(graph: Graph, run: HandMadeRun) -> None:
+async def test_from_any_cursor_the_rest_is_told(graph: Graph, run: LiveRun) -> None:
     await run.record(*[EventKind.STAGE_READIED] * 9)
     await run.finish()
     for after in range(11):
@@ -49,7 +49,7 @@ async def test_from_any_cursor_the_rest_is_told(graph: Graph, run: HandMadeRun) 
 
 
 async def test_an_event_arrives_by_its_hint_while_the_run_goes_on(
-    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier
+    graph: Graph, run: LiveRun, notifier: PostgresNotifier
 ) -> None:
     async with graph.subscribe(EVENTS, id=str(run.run_id)) as subscriber:
         waiting = asyncio.create_task(subscriber.next())
@@ -63,7 +63,7 @@ async def test_an_event_arrives_by_its_hint_while_the_run_goes_on(
         assert numbers(await waiting, *await subscriber.rest()) == [4]
 
 
-async def test_a_long_history_comes_in_bounded_batches(graph: Graph, run: HandMadeRun) -> None:
+async def test_a_long_history_comes_in_bounded_batches(graph: Graph, run: LiveRun) -> None:
     await run.record(*[EventKind.STAGE_READIED] * (2 * BATCH_ROWS))
     await run.finish()
     batches = await graph.messages(EVENTS, id=str(run.run_id))
@@ -72,7 +72,7 @@ async def test_a_long_history_comes_in_bounded_batches(graph: Graph, run: HandMa
 
 
 async def test_no_event_is_lost_or_repeated_while_a_writer_commits_and_readers_come_and_go(
-    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier
+    graph: Graph, run: LiveRun, notifier: PostgresNotifier
 ) -> None:
     chance = random.Random(20261123)
 
@@ -108,7 +108,7 @@ async def test_no_event_is_lost_or_repeated_while_a_writer_commits_and_readers_c
 
 
 async def test_a_killed_hint_connection_loses_nothing(
-    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, engine: AsyncEngine
+    graph: Graph, run: LiveRun, notifier: PostgresNotifier, engine: AsyncEngine
 ) -> None:
     async with graph.subscribe(EVENTS, id=str(run.run_id)) as subscriber:
         await run.record(EventKind.RUN_QUEUED)
@@ -125,7 +125,7 @@ async def test_a_killed_hint_connection_loses_nothing(
 
 
 async def test_a_hint_which_never_comes_costs_only_the_poll(
-    schema: Schema, engine: AsyncEngine, database_url: str, logs: LogReader, run: HandMadeRun
+    schema: Schema, engine: AsyncEngine, database_url: str, logs: LogReader, run: LiveRun
 ) -> None:
     async with PostgresNotifier(database_url, poll_seconds=0.1) as notifier:
         graph = graph_over(schema, engine, notifier, logs)
@@ -136,7 +136,7 @@ async def test_a_hint_which_never_comes_costs_only_the_poll(
 
 
 async def test_subscribers_wait_for_a_database_which_is_away(
-    schema: Schema, database_url: str, logs: LogReader, run: HandMadeRun
+    schema: Schema, database_url: str, logs: LogReader, run: LiveRun
 ) -> None:
     async with (
         PostgresProxy(database_url) as proxy,
@@ -159,7 +159,7 @@ async def test_subscribers_wait_for_a_database_which_is_away(
 
 
 async def test_no_connection_is_held_while_subscribers_wait(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine, notifier: PostgresNotifier
+    graph: Graph, run: LiveRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     async with waiting_subscribers(graph, run, 50) as waiting:
         assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
@@ -169,7 +169,7 @@ async def test_no_connection_is_held_while_subscribers_wait(
 
 
 async def test_subscribers_at_the_same_place_share_their_reads(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine, notifier: PostgresNotifier
+    graph: Graph, run: LiveRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     async with waiting_subscribers(graph, run, 50) as waiting:
         await run.record(EventKind.RUN_STARTED)
@@ -181,7 +181,7 @@ async def test_subscribers_at_the_same_place_share_their_reads(
 
 @contextlib.asynccontextmanager
 async def waiting_subscribers(
-    graph: Graph, run: HandMadeRun, count: int
+    graph: Graph, run: LiveRun, count: int
 ) -> AsyncIterator[list[asyncio.Task[dict[str, Any]]]]:
     """That many subscribers of a run which have its first event and wait for the next."""
     await run.record(EventKind.RUN_QUEUED)
@@ -207,30 +207,30 @@ class CheckoutCounter:
 
 
 async def test_history_which_retention_removed_is_named_and_the_rest_is_told(
-    graph: Graph, run: HandMadeRun
+    graph: Graph, run: LiveRun
 ) -> None:
     document = """subscription ($id: ID!, $after: String) { runEvents(runId: $id, after: $after) {
         cursor resyncRequired { missedFrom missedTo } events { seq } } }"""
     await run.record(*[EventKind.STAGE_READIED] * 9)
     await run.finish()
-    await run.forget_events_up_to(4)
+    await run.remove_events_up_to(4)
     (batch,) = await graph.messages(document, id=str(run.run_id), after="2")
     assert batch["resyncRequired"] == {"missedFrom": 3, "missedTo": 4}
     assert numbers(batch) == [5, 6, 7, 8, 9, 10]
     (batch,) = await graph.messages(document, id=str(run.run_id), after="4")
     assert batch["resyncRequired"] is None
-    await run.forget_events_up_to(10)
+    await run.remove_events_up_to(10)
     (batch,) = await graph.messages(document, id=str(run.run_id), after="7")
     assert batch == {"cursor": "10", "resyncRequired": {"missedFrom": 8, "missedTo": 10}, "events": []}
 
 
 @pytest.mark.parametrize("after", ["", "x", "-1", "1.5", "١", "9" * 19])
-async def test_a_malformed_cursor_is_a_typed_error(graph: Graph, run: HandMadeRun, after: str) -> None:
+async def test_a_malformed_cursor_is_a_typed_error(graph: Graph, run: LiveRun, after: str) -> None:
     error = await graph.error(EVENTS, id=str(run.run_id), after=after)
     assert (error["code"], error["argumentPath"]) == ("BAD_INPUT", ["after"])
 
 
-async def test_a_cursor_of_another_run_is_a_typed_error(graph: Graph, run: HandMadeRun) -> None:
+async def test_a_cursor_of_another_run_is_a_typed_error(graph: Graph, run: LiveRun) -> None:
     await run.record(EventKind.RUN_QUEUED)
     error = await graph.error(EVENTS, id=str(run.run_id), after="2")
     assert (error["code"], error["argumentPath"]) == ("BAD_INPUT", ["after"])
@@ -242,7 +242,7 @@ async def test_a_run_which_does_not_exist_is_a_typed_error(graph: Graph, run_id:
     assert (error["code"], error["argumentPath"]) == ("NOT_FOUND", ["runId"])
 
 
-async def test_every_kind_of_event_has_its_type_with_its_payload(graph: Graph, run: HandMadeRun) -> None:
+async def test_every_kind_of_event_has_its_type_with_its_payload(graph: Graph, run: LiveRun) -> None:
     artifact_id, worker_id = uuid.uuid4(), uuid.uuid4()
     await run.record(EventKind.RUN_QUEUED, status="PENDING", actor="ada")
     await run.record(
@@ -287,7 +287,7 @@ async def test_every_kind_of_event_has_its_type_with_its_payload(graph: Graph, r
 
 
 async def test_edges_of_each_batch_show_the_rows_as_they_are_then(
-    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier
+    graph: Graph, run: LiveRun, notifier: PostgresNotifier
 ) -> None:
     document = "subscription ($id: ID!) { runEvents(runId: $id) { events { run { notes } } } }"
     async with graph.subscribe(document, id=str(run.run_id)) as subscriber:
@@ -299,7 +299,7 @@ async def test_edges_of_each_batch_show_the_rows_as_they_are_then(
 
 
 async def test_an_error_of_the_stream_names_the_field_as_that_of_a_query_does(
-    graph: Graph, run: HandMadeRun
+    graph: Graph, run: LiveRun
 ) -> None:
     aliased = (
         "subscription ($id: ID!, $after: String) {\n  told: runEvents(runId: $id, after: $after) { cursor } }"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from graph_client import Graph, Subscriber, graph_over
-from hand_made_run import HandMadeRun, let_time_pass
+from live_run import LiveRun, let_time_pass
 from postgres_proxy import PostgresProxy
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -35,19 +35,19 @@ async def quiet_past(engine: AsyncEngine) -> None:
     await let_time_pass(engine)
 
 
-async def ended_run(engine: AsyncEngine) -> HandMadeRun:
+async def ended_run(engine: AsyncEngine) -> LiveRun:
     """A run which ended long ago."""
-    run = await HandMadeRun.insert(engine)
+    run = await LiveRun.insert(engine)
     await run.finish()
     await let_time_pass(engine)
     return run
 
 
-def run_gid(run: HandMadeRun) -> str:
+def run_gid(run: LiveRun) -> str:
     return global_id("Run", run.run_id)
 
 
-def deletion_of(*runs: HandMadeRun) -> dict[str, Any]:
+def deletion_of(*runs: LiveRun) -> dict[str, Any]:
     """The message which tells that these runs are gone, and nothing else."""
     return {"runs": [], "otherRunIds": [], "deletedRunIds": [run_gid(run) for run in runs]}
 
@@ -65,7 +65,7 @@ async def test_a_new_run_and_its_changes_are_told(
 ) -> None:
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
-        run = await HandMadeRun.insert(engine)
+        run = await LiveRun.insert(engine)
         notifier.publish("runs")
         told = {"id": run_gid(run), "status": "RUNNING", "notes": None}
         assert await waiting == {"runs": [told], "otherRunIds": [], "deletedRunIds": []}
@@ -76,7 +76,7 @@ async def test_a_new_run_and_its_changes_are_told(
 
 
 async def test_what_was_there_long_before_is_not_told(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine, notifier: PostgresNotifier
+    graph: Graph, run: LiveRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     await let_time_pass(engine)
     async with graph.subscribe(RUNS) as subscriber:
@@ -92,7 +92,7 @@ async def test_what_was_there_long_before_is_not_told(
 async def test_many_changes_of_many_runs_become_few_messages(
     graph: Graph, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
-    runs = [await HandMadeRun.insert(engine) for _ in range(5)]
+    runs = [await LiveRun.insert(engine) for _ in range(5)]
     await let_time_pass(engine)
     messages: list[dict[str, Any]] = []
     async with graph.subscribe(RUNS) as subscriber:
@@ -114,8 +114,8 @@ async def test_many_changes_of_many_runs_become_few_messages(
 async def test_a_run_which_no_longer_matches_is_named_so_that_a_list_can_drop_it(
     graph: Graph, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
-    run = await HandMadeRun.insert(engine, environment="test")
-    other = await HandMadeRun.insert(engine)
+    run = await LiveRun.insert(engine, environment="test")
+    other = await LiveRun.insert(engine)
     await let_time_pass(engine)
     wanted = {"status": ["RUNNING"], "pipelineId": str(run.pipeline_id)}
     async with graph.subscribe(RUNS, filter=wanted) as subscriber:
@@ -131,10 +131,10 @@ async def test_a_run_which_no_longer_matches_is_named_so_that_a_list_can_drop_it
 
 
 async def test_a_transaction_which_commits_late_is_not_missed(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine, notifier: PostgresNotifier
+    graph: Graph, run: LiveRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     """Its ``updated_at`` is older than rows which were read before it became visible."""
-    later = await HandMadeRun.insert(engine)
+    later = await LiveRun.insert(engine)
     await let_time_pass(engine)
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
@@ -153,7 +153,7 @@ async def test_a_transaction_which_commits_late_is_not_missed(
 
 
 async def test_a_change_between_the_answer_of_a_query_and_the_first_read_is_told(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine
+    graph: Graph, run: LiveRun, engine: AsyncEngine
 ) -> None:
     deleted = await ended_run(engine)
     async with graph.subscribe(RUNS) as subscriber:
@@ -166,7 +166,7 @@ async def test_a_change_between_the_answer_of_a_query_and_the_first_read_is_told
 
 async def test_a_transaction_which_was_open_at_the_first_read_is_not_missed(
     graph: Graph,
-    run: HandMadeRun,
+    run: LiveRun,
     engine: AsyncEngine,
     notifier: PostgresNotifier,
     monkeypatch: pytest.MonkeyPatch,
@@ -186,7 +186,7 @@ async def test_a_transaction_which_was_open_at_the_first_read_is_not_missed(
 
 
 async def test_a_change_is_told_although_the_first_read_had_to_wait_for_the_database(
-    schema: Schema, database_url: str, logs: LogReader, run: HandMadeRun, monkeypatch: pytest.MonkeyPatch
+    schema: Schema, database_url: str, logs: LogReader, run: LiveRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await let_time_pass(run.engine)
     for name in ("_BEGINS_BEFORE", "_LONGEST_TRANSACTION"):
@@ -207,16 +207,16 @@ async def test_a_change_is_told_although_the_first_read_had_to_wait_for_the_data
         await engine.dispose()
 
 
-async def delete_by_hand(run: HandMadeRun) -> None:
+async def delete_by_hand(run: LiveRun) -> None:
     async with run.engine.begin() as connection:
         await connection.execute(sa.delete(pipeline_runs).where(pipeline_runs.c.id == run.run_id))
 
 
-async def delete_the_run(run: HandMadeRun, notifier: PostgresNotifier) -> None:
+async def delete_the_run(run: LiveRun, notifier: PostgresNotifier) -> None:
     await delete_run(run.engine, notifier, run.run_id)
 
 
-async def delete_the_pipeline(run: HandMadeRun, notifier: PostgresNotifier) -> None:
+async def delete_the_pipeline(run: LiveRun, notifier: PostgresNotifier) -> None:
     await delete_pipeline(run.engine, notifier, run.pipeline_id, delete_runs=True)
 
 
@@ -225,7 +225,7 @@ async def test_a_deleted_run_is_told_at_once_and_once(
     graph: Graph,
     engine: AsyncEngine,
     notifier: PostgresNotifier,
-    delete: Callable[[HandMadeRun, PostgresNotifier], Awaitable[None]],
+    delete: Callable[[LiveRun, PostgresNotifier], Awaitable[None]],
 ) -> None:
     run, other = await ended_run(engine), await ended_run(engine)
     async with graph.subscribe(RUNS) as subscriber:
@@ -307,7 +307,7 @@ async def test_of_a_deleted_run_only_the_pipeline_is_compared_with_the_filter(
 
 
 async def test_all_runs_of_a_deleted_pipeline_are_told_in_several_messages(
-    graph: Graph, run: HandMadeRun, engine: AsyncEngine, notifier: PostgresNotifier
+    graph: Graph, run: LiveRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     await run.finish()
     run_ids = {run.run_id, *(new_id() for _ in range(249))}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from graph_client import PATIENCE_SECONDS, Graph
-from hand_made_run import HandMadeRun
+from live_run import LiveRun
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import PlainTextResponse
 from web_server import serving
@@ -127,9 +127,7 @@ async def served(view: GraphQLView) -> AsyncIterator[Served]:
 
 
 @contextlib.asynccontextmanager
-async def followers(
-    served: Served, run: HandMadeRun, cursors: list[str | None]
-) -> AsyncIterator[list[Socket]]:
+async def followers(served: Served, run: LiveRun, cursors: list[str | None]) -> AsyncIterator[list[Socket]]:
     """One socket for each cursor, all with the run's history behind them."""
     async with contextlib.AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(served.socket()) for _ in cursors]
@@ -164,7 +162,7 @@ async def alone(graph: Graph, query: str, variables: dict[str, Any], name: str |
 
 
 async def test_an_event_is_executed_once_and_everybody_gets_the_same_text(
-    served: Served, run: HandMadeRun, notifier: PostgresNotifier, engine: AsyncEngine
+    served: Served, run: LiveRun, notifier: PostgresNotifier, engine: AsyncEngine
 ) -> None:
     await run.record(*[EventKind.STAGE_READIED] * 6)
     async with followers(served, run, [None, "0", "1", "2", "3", "4", "5"] * 4) as sockets:
@@ -187,7 +185,7 @@ async def test_an_event_is_executed_once_and_everybody_gets_the_same_text(
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_each_subscriber_gets_what_it_would_get_alone(
-    served: Served, graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, seed: int
+    served: Served, graph: Graph, run: LiveRun, notifier: PostgresNotifier, seed: int
 ) -> None:
     chance = random.Random(seed)
 
@@ -224,7 +222,7 @@ async def test_each_subscriber_gets_what_it_would_get_alone(
 
 
 async def test_who_comes_late_is_told_all_and_then_shares(
-    served: Served, run: HandMadeRun, notifier: PostgresNotifier
+    served: Served, run: LiveRun, notifier: PostgresNotifier
 ) -> None:
     await run.record(*[EventKind.STAGE_READIED] * (BATCH_ROWS + 10))
     async with followers(served, run, [str(BATCH_ROWS)]) as [early], served.socket() as late:
@@ -240,7 +238,7 @@ async def test_who_comes_late_is_told_all_and_then_shares(
 
 async def test_who_stops_reading_is_cut_off_and_harms_nobody(
     served: Served,
-    run: HandMadeRun,
+    run: LiveRun,
     notifier: PostgresNotifier,
     engine: AsyncEngine,
     caplog: pytest.LogCaptureFixture,
@@ -276,7 +274,7 @@ async def test_who_stops_reading_is_cut_off_and_harms_nobody(
 
 
 async def test_one_operation_of_a_socket_ends_without_the_others(
-    served: Served, run: HandMadeRun, notifier: PostgresNotifier
+    served: Served, run: LiveRun, notifier: PostgresNotifier
 ) -> None:
     await run.record(EventKind.RUN_STARTED)
     async with served.socket() as socket:

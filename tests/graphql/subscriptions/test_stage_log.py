@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from graph_client import Graph
-from hand_made_run import HandMadeRun
+from live_run import LiveRun
 
 from app.domain.vocabulary import Phase, StageStatus
 from app.notifications.postgres import PostgresNotifier
@@ -26,7 +26,7 @@ RESUMED = """subscription ($id: ID!, $after: String, $offset: BigInt, $attempt: 
 class LogFile:
     """The log of one attempt, as the runner writes it."""
 
-    def __init__(self, attempts: Path, run: HandMadeRun, attempt: int = 1) -> None:
+    def __init__(self, attempts: Path, run: LiveRun, attempt: int = 1) -> None:
         self.path = attempts / f"{run.stage_run_id}.{attempt}" / "output.log"
         self.path.parent.mkdir(parents=True)
         self.path.touch()
@@ -49,7 +49,7 @@ def joined(pieces: list[dict[str, Any]]) -> str:
 
 
 async def test_a_log_is_followed_while_it_grows_and_ends_with_the_stage_run(
-    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, attempts: Path
+    graph: Graph, run: LiveRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     log = LogFile(attempts, run)
     async with graph.subscribe(LOG, id=str(run.stage_run_id)) as subscriber:
@@ -69,7 +69,7 @@ async def test_a_log_is_followed_while_it_grows_and_ends_with_the_stage_run(
         assert [piece["final"] for piece in rest] == [*[False] * (len(rest) - 1), True]
 
 
-async def test_growth_is_noticed_without_any_hint(graph: Graph, run: HandMadeRun, attempts: Path) -> None:
+async def test_growth_is_noticed_without_any_hint(graph: Graph, run: LiveRun, attempts: Path) -> None:
     log = LogFile(attempts, run)
     async with graph.subscribe(LOG, id=str(run.stage_run_id)) as subscriber:
         waiting = asyncio.create_task(subscriber.next())
@@ -79,7 +79,7 @@ async def test_growth_is_noticed_without_any_hint(graph: Graph, run: HandMadeRun
 
 
 async def test_no_character_is_cut_in_two_however_the_bytes_arrive(
-    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, attempts: Path
+    graph: Graph, run: LiveRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     log = LogFile(attempts, run)
     text = "é漢🙂 plain \N{COMBINING ACUTE ACCENT}" * 40
@@ -105,7 +105,7 @@ async def test_no_character_is_cut_in_two_however_the_bytes_arrive(
 
 
 async def test_half_a_character_at_the_end_is_told_only_when_nothing_follows(
-    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, attempts: Path
+    graph: Graph, run: LiveRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     log = LogFile(attempts, run)
     log.write(b"ok \xf0\x9f")
@@ -119,14 +119,14 @@ async def test_half_a_character_at_the_end_is_told_only_when_nothing_follows(
         assert await waiting == {"attempt": 1, "offset": 3, "nextOffset": 5, "text": "�", "final": True}
 
 
-async def test_bytes_which_are_no_text_are_replaced(graph: Graph, run: HandMadeRun, attempts: Path) -> None:
+async def test_bytes_which_are_no_text_are_replaced(graph: Graph, run: LiveRun, attempts: Path) -> None:
     LogFile(attempts, run).write(b"a\xff\0z")
     await run.finish_stage_run()
     (piece,) = await graph.messages(LOG, id=str(run.stage_run_id))
     assert (piece["text"], piece["nextOffset"]) == ("a��z", 4)
 
 
-async def test_a_long_log_comes_in_pieces(graph: Graph, run: HandMadeRun, attempts: Path) -> None:
+async def test_a_long_log_comes_in_pieces(graph: Graph, run: LiveRun, attempts: Path) -> None:
     text = "".join(f"line {number}\n" for number in range(20_000))
     LogFile(attempts, run).write(text.encode())
     await run.finish_stage_run()
@@ -135,7 +135,7 @@ async def test_a_long_log_comes_in_pieces(graph: Graph, run: HandMadeRun, attemp
     assert max(len(piece["text"]) for piece in pieces) <= 64 * 1024
 
 
-async def test_reading_goes_on_from_an_offset(graph: Graph, run: HandMadeRun, attempts: Path) -> None:
+async def test_reading_goes_on_from_an_offset(graph: Graph, run: LiveRun, attempts: Path) -> None:
     LogFile(attempts, run).write(b"one\ntwo\n")
     await run.finish_stage_run()
     for after, text in ((4, "two\n"), (-4, "two\n"), (8, ""), (99, "")):
@@ -144,7 +144,7 @@ async def test_reading_goes_on_from_an_offset(graph: Graph, run: HandMadeRun, at
 
 
 async def test_a_retry_begins_at_offset_0_of_the_next_attempt(
-    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, attempts: Path
+    graph: Graph, run: LiveRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     LogFile(attempts, run, attempt=1).write(b"failed")
     async with graph.subscribe(LOG, id=str(run.stage_run_id)) as subscriber:
@@ -162,7 +162,7 @@ async def test_a_retry_begins_at_offset_0_of_the_next_attempt(
 
 
 async def test_an_earlier_attempt_is_finished_before_the_later_ones(
-    graph: Graph, run: HandMadeRun, attempts: Path
+    graph: Graph, run: LiveRun, attempts: Path
 ) -> None:
     for attempt, text in ((1, b"first"), (2, b"second")):
         LogFile(attempts, run, attempt).write(text)
@@ -174,7 +174,7 @@ async def test_an_earlier_attempt_is_finished_before_the_later_ones(
 
 
 async def test_a_stage_run_which_has_not_started_is_waited_for(
-    graph: Graph, run: HandMadeRun, notifier: PostgresNotifier, attempts: Path
+    graph: Graph, run: LiveRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     await run.update_stage_run(attempt_number=0, phase=Phase.READY, status=StageStatus.PENDING)
     async with graph.subscribe(LOG, id=str(run.stage_run_id)) as subscriber:
@@ -187,14 +187,14 @@ async def test_a_stage_run_which_has_not_started_is_waited_for(
         assert (await waiting)["text"] == "here"
 
 
-async def test_a_stage_which_is_skipped_has_an_empty_log(graph: Graph, run: HandMadeRun) -> None:
+async def test_a_stage_which_is_skipped_has_an_empty_log(graph: Graph, run: LiveRun) -> None:
     await run.update_stage_run(attempt_number=0, phase=Phase.FINAL, status=StageStatus.SKIPPED)
     assert await graph.messages(LOG, id=str(run.stage_run_id)) == [
         {"attempt": 0, "offset": 0, "nextOffset": 0, "text": "", "final": True}
     ]
 
 
-async def test_what_does_not_exist_is_a_typed_error(graph: Graph, run: HandMadeRun) -> None:
+async def test_what_does_not_exist_is_a_typed_error(graph: Graph, run: LiveRun) -> None:
     error = await graph.error(LOG, id=str(uuid.uuid4()))
     assert (error["code"], error["argumentPath"]) == ("NOT_FOUND", ["stageRunId"])
     error = await graph.error(LOG, id=str(run.stage_run_id), attempt=2)
@@ -202,7 +202,7 @@ async def test_what_does_not_exist_is_a_typed_error(graph: Graph, run: HandMadeR
 
 
 async def test_reading_goes_on_after_any_cursor_without_gap_or_repeat(
-    graph: Graph, run: HandMadeRun, attempts: Path
+    graph: Graph, run: LiveRun, attempts: Path
 ) -> None:
     for attempt in (1, 2):
         LogFile(attempts, run, attempt).write(f"{attempt} \N{PENGUIN}\n".encode() * 20_000)
@@ -217,7 +217,7 @@ async def test_reading_goes_on_after_any_cursor_without_gap_or_repeat(
 
 
 async def test_a_cursor_of_before_the_first_attempt_leads_to_the_first_attempt(
-    graph: Graph, run: HandMadeRun, attempts: Path
+    graph: Graph, run: LiveRun, attempts: Path
 ) -> None:
     await run.update_stage_run(attempt_number=0, phase=Phase.READY, status=StageStatus.PENDING)
     query = "query ($id: ID!) { stageRun(id: $id) { log { cursor } } }"
@@ -232,7 +232,7 @@ async def test_a_cursor_of_before_the_first_attempt_leads_to_the_first_attempt(
     assert [piece["text"] for piece in pieces] == ["1", "2"]
 
 
-async def test_a_cursor_of_something_else_is_refused(graph: Graph, run: HandMadeRun) -> None:
+async def test_a_cursor_of_something_else_is_refused(graph: Graph, run: LiveRun) -> None:
     for cursor in ("2:0", "x", ""):
         error = await graph.error(RESUMED, id=str(run.stage_run_id), after=cursor)
         assert (error["code"], error["argumentPath"]) == ("BAD_INPUT", ["after"])
