@@ -1,4 +1,4 @@
-"""A client that wants an answer: it asks again, another server or the same, until there is one."""
+"""A client that repeats each request, alternating between the servers, until it has an answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CANCEL = """mutation Cancel($input: CancelRunInput!) {
 
 @dataclass
 class Promises:
-    """What servers have answered: from then on it must hold. ``broken`` says what did not, in words."""
+    """What servers have acknowledged, which must hold from then on. ``broken`` describes what did not."""
 
     runs: dict[str, uuid.UUID] = field(default_factory=dict)
     """By idempotency key."""
@@ -36,11 +36,11 @@ class Promises:
     unanswered: int = 0
     broken: list[str] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
-    """Why requests had to be sent again."""
+    """Why requests were repeated: error codes and exceptions."""
 
 
 class Client:
-    """Speaks to all servers in turn and writes down what they promise."""
+    """Sends requests to all servers in turn and records what they acknowledge."""
 
     def __init__(self, session: aiohttp.ClientSession, urls: Sequence[str]) -> None:
         self._session = session
@@ -52,7 +52,7 @@ class Client:
         return pipeline_id
 
     async def start_run(self, pipeline_id: str, key: str) -> str:
-        """The id of the run of this key, always the same."""
+        """Start a run; returns its id, which depends on the idempotency key only."""
         answer = await self._ask(START, {"pipelineId": pipeline_id, "idempotencyKey": key})
         run_id: str = answer["run"]["id"]
         row_id = required_key(run_id, "Run")
@@ -68,7 +68,7 @@ class Client:
     async def _ask(
         self, document: str, values: Mapping[str, Any], expected: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """The payload of a mutation that was carried out, or refused for an expected reason."""
+        """The payload of a mutation that was executed, or refused with an expected code."""
         body = {"query": document, "variables": {"input": values}}
         self.promises.unanswered += 1
         while True:
@@ -98,5 +98,5 @@ class Client:
 
 
 def session() -> aiohttp.ClientSession:
-    """One whose requests do not wait for a server that stands still."""
+    """A session whose requests do not wait for a frozen server."""
     return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS))

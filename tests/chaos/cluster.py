@@ -23,14 +23,14 @@ RUNNER_PATIENCE_SECONDS = 3.0
 
 
 class Cluster:
-    """All homes are below one folder, the store is shared; what ended by itself is started again."""
+    """All homes are below one folder and share a store. A process that ends by itself is started again."""
 
     def __init__(self, folder: Path, database: Database) -> None:
         self.folder = folder
         self.store = folder / "artifacts"
         self._database = database
         self._restarting = anyio.Lock()
-        self.done: Counter[str] = Counter()
+        self.injected: Counter[str] = Counter()
         self.unexpected: list[str] = []
         self.store.mkdir()
         ports = [free_port(), free_port()]
@@ -59,7 +59,7 @@ class Cluster:
         }
 
     def keep_traces(self) -> Path:
-        """Copies the ledger and what everybody logged to a folder that stays."""
+        """Copy the ledger and all logs to a folder that outlives the test."""
         kept = Path(tempfile.mkdtemp(prefix="mlp-chaos-failed-"))
         for path in self.folder.iterdir():
             if path.is_file():
@@ -72,7 +72,7 @@ class Cluster:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """All four run during the block and are stopped in good order at its end."""
+        """Run all four processes during the block, and stop them by SIGTERM at its end."""
         for target in self.targets:
             target.start()
         try:
@@ -87,11 +87,9 @@ class Cluster:
         for target in self.targets:
             target.begin_stop()
         for target in self.targets:
-            if (code := target.end_stop()) not in (
-                0,
-                -signal.SIGTERM,
-            ):  # the latter before it has any handler
-                self.unexpected.append(f"{target.home.name} ended with {code} when it was told to stop")
+            # SIGTERM itself ends a process that has not installed its handler yet.
+            if (code := target.end_stop()) not in (0, -signal.SIGTERM):
+                self.unexpected.append(f"{target.home.name} ended with {code} after SIGTERM")
 
     async def _keep_running(self) -> None:
         while True:
@@ -100,46 +98,46 @@ class Cluster:
             await anyio.sleep(REVIVE_SECONDS)
 
     def _revive(self, target: Target) -> None:
-        """What an init system does: starts it again if it ended by itself, which it should not."""
+        """Start a process again that has ended by itself, as an init system does. None should."""
         code = target.process.poll()
         if code is None:
             return
         if code == WRONG_SETTINGS:
-            self.done["start without a database"] += 1
+            self.injected["start without a database"] += 1
         else:
             self.unexpected.append(f"{target.home.name} ended by itself with {code}")
         target.start()
 
-    async def rage(self, faults: Sequence[Fault]) -> None:
-        """Every fault at its time; when this returns, nothing stands still any more."""
+    async def inject(self, faults: Sequence[Fault]) -> None:
+        """Inject every fault at its time; returns when no process is frozen any more."""
         began = anyio.current_time()
         async with anyio.create_task_group() as tasks:
             for fault in faults:
                 await anyio.sleep_until(began + fault.at_seconds)
-                tasks.start_soon(self._happen, fault)
+                tasks.start_soon(self._inject, fault)
 
-    async def _happen(self, fault: Fault) -> None:
-        side = (
+    async def _inject(self, fault: Fault) -> None:
+        candidates = (
             self.servers if fault.kind in (FaultKind.KILL_SERVER, FaultKind.FREEZE_SERVER) else self.workers
         )
-        target = side[int(fault.lot * len(side))]
+        target = candidates[int(fault.lot * len(candidates))]
         match fault.kind:
             case FaultKind.KILL_SERVER | FaultKind.KILL_WORKER:
                 self._revive(target)
                 target.kill()
                 target.start()
-                happened = True
+                injected = True
             case FaultKind.FREEZE_SERVER | FaultKind.FREEZE_WORKER:
-                happened = await _freeze(target, fault.seconds)
+                injected = await _freeze(target, fault.seconds)
             case FaultKind.KILL_RUNNER:
-                happened = await self._signal_runner(fault, signal.SIGKILL)
+                injected = await self._signal_runner(fault, signal.SIGKILL)
             case FaultKind.KILL_SHIM:
-                happened = await self._signal_runner(fault, signal.SIGKILL, and_guardian=True)
+                injected = await self._signal_runner(fault, signal.SIGKILL, and_guardian=True)
             case FaultKind.FREEZE_RUNNER:
-                happened = await self._signal_runner(fault, signal.SIGSTOP)
+                injected = await self._signal_runner(fault, signal.SIGSTOP)
             case FaultKind.CUT_ALL | FaultKind.RESTART_FAST | FaultKind.RESTART_IMMEDIATE:
-                happened = await self._disturb_database(fault)
-        self.done[fault.kind.value] += happened
+                injected = await self._disturb_database(fault)
+        self.injected[fault.kind.value] += injected
 
     async def _signal_runner(
         self, fault: Fault, number: signal.Signals, *, and_guardian: bool = False
@@ -158,7 +156,7 @@ class Cluster:
         return True
 
     async def _disturb_database(self, fault: Fault) -> bool:
-        """One at a time: a database that is away can't be disturbed."""
+        """One fault at a time: a database that is down can't be disturbed."""
         try:
             self._restarting.acquire_nowait()
         except anyio.WouldBlock:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the test's own, which may be stopped the hard way."""
+"""A PostgreSQL server of the test's own, which the test restarts and whose connections it terminates."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Database:
         self._server_url = await self._owners.enter_async_context(EmbeddedPostgres(self._folder))
 
     async def cut_all(self) -> None:
-        """Every connection to the database is closed by the server."""
+        """Terminate every connection to the database."""
         connection = await connect(self._server_url)
         try:
             await connection.execute(TERMINATE_ALL, NAME)
@@ -52,7 +52,7 @@ class Database:
             await connection.close()
 
     async def restart(self, how: signal.Signals, seconds: float) -> None:
-        """SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one: the next start has to recover."""
+        """Restart the server. SIGINT is a fast shutdown; SIGQUIT an immediate one, after which the start recovers."""
         postmaster = find_postmaster(self._folder / "postgres" / "data")
         assert postmaster is not None
         postmaster.process.send_signal(how)

@@ -1,4 +1,4 @@
-"""All rows of one chaos run, read at once, and what was seen of them while they changed."""
+"""All rows after one chaos run, and what was observed of them while they changed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Row = sa.Row[Any]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the database says in the end."""
+    """All rows at the end."""
 
     pipelines: Sequence[Row]
     pipeline_stages: Sequence[Row]
@@ -40,7 +40,7 @@ class Evidence:
     artifacts: Mapping[uuid.UUID, Sequence[Row]]
     """By stage run."""
     events: Mapping[uuid.UUID, Sequence[Row]]
-    """By run, in the order of their numbers."""
+    """By run, ordered by sequence number."""
 
     def stages_of(self, run_id: uuid.UUID) -> list[Row]:
         return [row for row in self.stages.values() if row.pipeline_run_id == run_id]
@@ -83,56 +83,56 @@ async def _all(connection: AsyncConnection, table: sa.Table, order: sa.Column[An
 
 @dataclass
 class Watch:
-    """Looks at the rows again and again: at limits that must hold at any moment, and at ends that must be final."""
+    """Samples the rows: limits must hold at any moment, and final rows must not change."""
 
     concurrent_runs: int
     concurrent_stages: int
-    """On one host."""
+    """Per host."""
     broken: set[str] = field(default_factory=set)
-    looks: int = 0
+    samples: int = 0
     unfinished: int = 0
-    """Runs that were not final at the last look."""
+    """Runs that were not final in the last sample."""
     events: int = 0
-    """How many there were at the last look."""
+    """The number of events in the last sample."""
     most_running: int = 0
     most_active: int = 0
     _final: dict[uuid.UUID, Row] = field(default_factory=dict)
 
-    async def look(self, engine: AsyncEngine) -> None:
+    async def sample(self, engine: AsyncEngine) -> None:
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             runs = await _all(connection, pipeline_runs, pipeline_runs.c.id)
             stages = await _all(connection, stage_runs, stage_runs.c.id)
             active = sa.select(stage_runs.c.pipeline_run_id, stage_attempts.c.host_id)
             active = active.join(stage_attempts, IS_CURRENT).where(stage_runs.c.phase.in_(ACTIVE_PHASES))
-            at_work = (await connection.execute(active)).all()
-        self.looks += 1
-        self.check(runs, stages, at_work)
+            active_stages = (await connection.execute(active)).all()
+        self.samples += 1
+        self.check(runs, stages, active_stages)
         self.unfinished = sum(row.status not in RUN_FINAL for row in runs)
         self.events = sum(row.last_event_seq for row in runs)
 
-    def check(self, runs: Sequence[Row], stages: Sequence[Row], at_work: Sequence[Row]) -> None:
-        """Rows of the same moment; ``at_work`` has the run and the host of each stage run that is in hand."""
+    def check(self, runs: Sequence[Row], stages: Sequence[Row], active_stages: Sequence[Row]) -> None:
+        """Check rows of the same moment; ``active_stages`` has the run and the host of each active stage run."""
         self._check_ends([*runs, *stages])
-        self._check_limits(runs, at_work)
+        self._check_limits(runs, active_stages)
 
     def _check_ends(self, rows: Sequence[Row]) -> None:
         for row in rows:
             if row.status in RUN_FINAL | STAGE_FINAL and self._final.setdefault(row.id, row) != row:
                 self.broken.add(f"{self._final[row.id]} was final and became {row}")
 
-    def _check_limits(self, runs: Sequence[Row], at_work: Sequence[Row]) -> None:
+    def _check_limits(self, runs: Sequence[Row], active_stages: Sequence[Row]) -> None:
         running = [row for row in runs if row.status is RunStatus.RUNNING]
         self.most_running = max(self.most_running, len(running))
         if len(running) > self.concurrent_runs:
             self.broken.add(f"{len(running)} runs were RUNNING at the same time")
         keys = Counter(row.concurrency_key for row in running if row.concurrency_key is not None)
         self.broken.update(f"{count} runs of {key} were RUNNING" for key, count in keys.items() if count > 1)
-        of_host = Counter(row.host_id for row in at_work)
+        of_host = Counter(row.host_id for row in active_stages)
         self.most_active = max([self.most_active, *of_host.values()])
         if self.most_active > self.concurrent_stages:
-            self.broken.add(f"{self.most_active} stages were at work on one host")
-        of_run = Counter(row.pipeline_run_id for row in at_work)
+            self.broken.add(f"{self.most_active} stages were active on one host")
+        of_run = Counter(row.pipeline_run_id for row in active_stages)
         for row in runs:
             if row.max_concurrent_stages is not None and of_run[row.id] > row.max_concurrent_stages:
-                self.broken.add(f"{of_run[row.id]} stages of run {row.id} were at work")
+                self.broken.add(f"{of_run[row.id]} stages of run {row.id} were active")

@@ -1,4 +1,4 @@
-"""What must hold after any faults, beside what the ledger and the events say."""
+"""What must hold after any faults, besides the checks of the ledger and the events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.chaos.stage_program import OUTPUT
 
 
 def unkept(promises: Promises, evidence: Evidence) -> Iterator[str]:
-    """Promises of the servers that the rows do not keep."""
+    """Acknowledged requests whose effect is not in the rows."""
     yield from promises.broken
     if promises.unanswered:
         yield f"{promises.unanswered} requests were never answered"
@@ -25,7 +25,7 @@ def unkept(promises: Promises, evidence: Evidence) -> Iterator[str]:
         if known.get(key) != run_id:
             yield f"run {run_id} of key {key} was acknowledged and is lost"
     if unknown := known.keys() - promises.runs.keys():
-        yield f"nobody asked for the runs {unknown}"
+        yield f"no client asked for the runs {unknown}"
     for run_id in promises.cancelled:
         kinds = [event.kind for event in evidence.events[run_id]]
         if evidence.runs[run_id].cancel_requested_at is None or EventKind.RUN_CANCEL_REQUESTED not in kinds:
@@ -42,7 +42,7 @@ def unfinished(evidence: Evidence) -> Iterator[str]:
 
 
 def miscounted(evidence: Evidence) -> Iterator[str]:
-    """Counters and mirrors that are not what they count and mirror."""
+    """Counters that differ from the rows they count, and mirrored columns that differ from their source."""
     for run in evidence.runs.values():
         stages = evidence.stages_of(run.id)
         counted = tuple(
@@ -69,16 +69,16 @@ def _shown(row: Row) -> tuple[object, ...]:
 
 
 def _outcome(run: Row, stages: list[Row]) -> Iterator[str]:
-    """A run failed if and only if a stage did that may not, and is cancelled only when somebody asked for it."""
+    """A run is FAILED exactly if a stage without allowFailure is, and CANCELLED only after a request."""
     failed = any(row.status is StageStatus.FAILED and not row.allow_failure for row in stages)
     if run.status in RUN_FINAL and (run.status is RunStatus.FAILED) != failed:
         yield f"run {run.id} is {run.status}, its stages are {[str(row.status) for row in stages]}"
     if run.status is RunStatus.CANCELLED and run.cancel_requested_at is None:
-        yield f"run {run.id} is CANCELLED and nobody asked for it"
+        yield f"run {run.id} is CANCELLED without a request"
 
 
 def mispublished(evidence: Evidence, store: Path) -> Iterator[str]:
-    """A completed stage has the output of the attempt that counts, whole and readable; no other stage has any."""
+    """A completed stage has the complete output of its last attempt; any other stage has none."""
     for stage in evidence.stages.values():
         outputs = [row for row in evidence.artifacts.get(stage.id, []) if not row.is_captured_log]
         found = [(row.relative_path, row.attempt_number) for row in outputs]

@@ -1,4 +1,4 @@
-"""What the stages themselves wrote down, and whether the rows agree with it."""
+"""The ledger that the stages write themselves, and whether the rows agree with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.chaos.evidence import Evidence, Row
 
 @dataclass
 class Entry:
-    """One attempt in its own words; times in monotonic nanoseconds."""
+    """The lines of one attempt; times in monotonic nanoseconds."""
 
     key: str
     begins: list[int] = field(default_factory=list)
@@ -22,7 +22,7 @@ class Entry:
     home: str = ""
     exit_code: int | None = None
     saw: dict[str, str] = field(default_factory=dict)
-    """Which attempt the outputs of a dependency were of."""
+    """By dependency: the attempt whose output this one has read."""
 
 
 def read_ledger(path: Path) -> dict[str, Entry]:
@@ -46,7 +46,7 @@ def read_ledger(path: Path) -> dict[str, Entry]:
 def contradictions(
     evidence: Evidence, ledger: Mapping[str, Entry], hosts: Mapping[str, uuid.UUID]
 ) -> Iterator[str]:
-    """Where rows and ledger do not tell the same story; ``hosts`` are the ids of the homes by name."""
+    """Contradictions between rows and ledger. ``hosts`` are the host ids by the names of the homes."""
     for key, entry in ledger.items():
         yield from _entry_alone(entry)
         attempt = evidence.attempts.get(key)
@@ -93,7 +93,7 @@ def _stage(stage: Row, evidence: Evidence, ledger: Mapping[str, Entry]) -> Itera
 
 
 def _order(stage: Row, entry: Entry, evidence: Evidence, ledger: Mapping[str, Entry]) -> Iterator[str]:
-    """A stage begins after its dependencies, with the outputs of the attempts that count and of no others."""
+    """A stage begins after its dependencies have ended, with the outputs of their last attempts only."""
     completed = {}
     for row in map(evidence.stages.__getitem__, stage.depends_on):
         if row.status is StageStatus.COMPLETED:
@@ -105,9 +105,9 @@ def _order(stage: Row, entry: Entry, evidence: Evidence, ledger: Mapping[str, En
 
 
 def crowds(evidence: Evidence, ledger: Mapping[str, Entry], per_host: int) -> Iterator[str]:
-    """Where the processes themselves exceeded a limit: per host, per run, per concurrency key.
+    """Groups of processes that exceeded a limit: per host, per run, per concurrency key.
 
-    Of attempts that were given up nothing is said: whoever gave them up could not reach them.
+    Only attempts that exited count: those that were given up as lost could not be stopped at that moment.
     """
     groups: dict[tuple[str, Hashable], tuple[int, list[Entry]]] = {}
     for key, entry in ledger.items():
@@ -125,7 +125,7 @@ def crowds(evidence: Evidence, ledger: Mapping[str, Entry], per_host: int) -> It
                 groups.setdefault(group, (limit, []))[1].append(entry)
     for group, (limit, entries) in groups.items():
         if (most := _most_at_once(entries)) > limit:
-            yield f"{most} stages of {group} were at work at the same time, not {limit}"
+            yield f"{most} stages of {group} were active at the same time, not {limit}"
 
 
 def _most_at_once(entries: list[Entry]) -> int:

@@ -1,4 +1,4 @@
-"""The pipelines that run under faults: fan-out, retries, failures of all kinds, runs that exclude each other."""
+"""The pipelines that run under faults: fan-out, retries, failures of all kinds, runs that may not overlap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 PROGRAM = Path(__file__).with_name("stage_program.py")
 STAGES_OF_FAN = 2
-"""How many stages of one run of ``fan`` may be at work at the same time."""
+"""How many stages of one run of ``fan`` may be active at the same time."""
 
 RETRIES = {"limit": 2, "delay": 0.1, "jitter": False}
 

@@ -1,4 +1,4 @@
-"""What a seed stands for: which faults and which requests come when. Nothing here depends on the machine."""
+"""The faults and requests of a seed, and their times. Nothing here depends on the machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WEIGHTS = {
 
 @dataclass(frozen=True)
 class Fault:
-    """``lot`` in [0, 1) picks among those whom it may hit, ``seconds`` is how long they stand still."""
+    """``lot`` in [0, 1) selects one of the possible targets; ``seconds`` is how long a freeze or an outage lasts."""
 
     at_seconds: float
     kind: FaultKind
@@ -50,7 +50,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """Start a run of a pipeline, perhaps cancel it some time after the answer, perhaps ask for it once more."""
+    """Start a run of a pipeline; optionally cancel it some time after the answer, or send the request again."""
 
     at_seconds: float
     pipeline: str
@@ -61,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is done within ``seconds``, in the order of time."""
+    """All faults and requests within ``seconds``, in order of time."""
 
     seed: int
     seconds: float

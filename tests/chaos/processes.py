@@ -1,4 +1,4 @@
-"""The processes under test, as real as in production, and what can be done to them."""
+"""The processes under test, started as in production, and the signals sent to them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LEASE_SECONDS = 1.5
 LOST_AFTER_SECONDS = 1.0
 STOP_SECONDS = 30.0
 WRONG_SETTINGS = 78
-"""Also the exit code of who starts while the database is away."""
+"""Exit code for invalid settings, and for a start while the database is down."""
 
 
 @dataclass
 class Target:
-    """``mlp`` with some arguments and a home of its own; started again, it is another process on the same host."""
+    """``mlp`` with some arguments and a home of its own. When restarted, it is a new process of the same host."""
 
     home: Path
     database_url: str
@@ -59,24 +59,24 @@ class Target:
         self.process.wait()
 
     def freeze(self) -> subprocess.Popen[bytes]:
-        """As if the host stood still: connections stay open, leases run out, and it does not know."""
+        """Suspend the process as if its host were: connections stay open and leases expire without it noticing."""
         self.process.send_signal(signal.SIGSTOP)
         self.is_frozen = True
         return self.process
 
     def thaw(self, frozen: subprocess.Popen[bytes]) -> None:
-        """Unless it was killed meanwhile, and is another process now."""
+        """Resume the process, unless it was killed meanwhile and replaced by another."""
         if self.process is frozen:
             self.process.send_signal(signal.SIGCONT)
             self.is_frozen = False
 
     def begin_stop(self) -> None:
-        """In good order."""
+        """Send SIGTERM."""
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
 
     def end_stop(self) -> int:
-        """The exit code, that of SIGKILL if it does not end by itself."""
+        """Wait for the end, by SIGKILL after ``STOP_SECONDS``; returns the exit code."""
         try:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -85,14 +85,14 @@ class Target:
 
 
 class Runner:
-    """Processes of the shim of one attempt, held by pidfds: whoever gets their pids later is not hit."""
+    """The runner of one attempt, and maybe its guardian, held by pidfds: a signal never reaches a reused pid."""
 
     def __init__(self, *pids: int) -> None:
         self.pids = pids
         self._pidfds = [os.pidfd_open(pid) for pid in pids]
 
     def are_of(self, folder: Path) -> bool:
-        """Whether the processes that were opened are those of the attempt in this folder."""
+        """Whether the opened processes belong to the attempt in this folder."""
         return all(str(folder) in Path(f"/proc/{pid}/cmdline").read_text() for pid in self.pids)
 
     def send(self, number: signal.Signals) -> None:
@@ -106,10 +106,10 @@ class Runner:
 
 
 def some_runner(homes: list[Path], lot: float, *, and_guardian: bool = False) -> Runner | None:
-    """One of the runners that are at work below these homes, behind its guardian if asked for; else None."""
+    """One of the active runners below these homes, with its guardian if ``and_guardian``; None if there is none."""
     locks = sorted(lock for home in homes for lock in home.glob("attempts/*/lock"))
-    turn = int(lot * len(locks))
-    for lock in locks[turn:] + locks[:turn]:
+    first = int(lot * len(locks))
+    for lock in locks[first:] + locks[:first]:
         with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
             pid = json.loads(lock.read_text())["pid"]
             runner = Runner(psutil.Process(pid).ppid(), pid) if and_guardian else Runner(pid)
@@ -120,7 +120,7 @@ def some_runner(homes: list[Path], lot: float, *, and_guardian: bool = False) ->
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Command lines of every process that has to do with this folder, by its arguments or its environment."""
+    """Command lines of every process that has this folder in its arguments or its environment."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

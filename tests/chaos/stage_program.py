@@ -1,7 +1,7 @@
-"""What every stage of the load runs: it says in the ledger what it did, so that nobody has to be believed.
+"""The program of every stage of the load. It records in the ledger what it does, independently of the product.
 
-A line is ``<monotonic ns> <what> <stage run>.<attempt> ...``; it is on the disk before the next step is taken.
-Started by path, without the site packages, so that hundreds of them cost little.
+A line is ``<monotonic ns> <what> <stage run>.<attempt> ...``; it is flushed to the disk before the next step.
+Started by path, without site-packages, so that hundreds of them start fast.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ FAILURE = 3
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("ledger")
-    parser.add_argument("--seconds", type=float, default=1.0, help="at most")
+    parser.add_argument("--seconds", type=float, default=1.0, help="longest duration")
     parser.add_argument("--fails", choices=("never", "first", "always"), default="never")
-    parser.add_argument(
-        "--child", action="store_true", help="with a process that has left its group and session"
-    )
+    parser.add_argument("--child", action="store_true", help="start a process in a session of its own")
     options = parser.parse_args()
     ledger = os.open(options.ledger, os.O_WRONLY | os.O_APPEND)
     output_folder = Path(os.environ["MLP_OUTPUT_DIR"])
@@ -48,7 +46,7 @@ def own_name() -> str:
 
 
 def fails(mode: str) -> bool:
-    """``first``: every odd attempt, so that an attempt that got lost in between does not matter."""
+    """``first`` fails every odd attempt, so that an attempt lost in between does not matter."""
     return mode == "always" or (mode == "first" and int(os.environ["MLP_ATTEMPT"]) % 2 == 1)
 
 

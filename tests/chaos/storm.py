@@ -1,4 +1,4 @@
-"""One seed at work: the load and the faults of its plan, then the time in which everything must come to its end."""
+"""One seed: the load and the faults of its plan, then the wait until every run is final."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tests.chaos.processes import processes_of
 
 PATIENCE_SECONDS = 60.0
 STANDSTILL_SECONDS = 30.0
-"""Without any event while runs are not final: no machine is that slow."""
+"""Longest time without an event while runs are not final: no machine is that slow."""
 
 BACKLOG_LIMIT = 8
-"""Runs that are not final; more would only make the end slower."""
+"""Longest backlog of runs that are not final: more would only delay the end of the test."""
 
-LOOK_SECONDS = 0.5
+SAMPLE_SECONDS = 0.5
 
 
 @dataclass
 class Storm:
-    """``ledger`` is the file the stages write to; ``watch`` and ``client.promises`` hold what was seen."""
+    """``ledger`` is the file that the stages write; ``watch`` and ``client.promises`` hold the observations."""
 
     plan: Plan
     engine: AsyncEngine
@@ -45,20 +45,20 @@ class Storm:
     """Runs that were not final ``PATIENCE_SECONDS`` after the last fault."""
     drained_seconds: float = 0.0
     longest_pause_seconds: float = 0.0
-    """In which no event came although runs were not final and the faults were over."""
+    """Longest time without an event after the last fault while runs were not final."""
     left: list[str] = field(default_factory=list)
-    """Processes of attempts that were still there when they should have gone."""
+    """Processes of attempts that still existed after all runs were final."""
     _pipelines: dict[str, str] = field(default_factory=dict)
     _keys: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
-    async def rage(self) -> None:
+    async def run(self) -> None:
         self.ledger.touch()
         await self._make_ready()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._keep_looking)
+            tasks.start_soon(self._keep_sampling)
             async with anyio.create_task_group() as requests:
                 requests.start_soon(self._send_requests, requests)
-                await self.cluster.rage(self.plan.faults)
+                await self.cluster.inject(self.plan.faults)
                 ended = time.monotonic()
                 requests.cancel_scope.deadline = anyio.current_time() + PATIENCE_SECONDS
             await self._drain(ended)
@@ -66,20 +66,20 @@ class Storm:
         await self._wait_for_processes()
 
     async def _make_ready(self) -> None:
-        """Faults of processes that are still starting would prove little."""
+        """Wait until all processes work: faults during the start would prove little."""
         with anyio.fail_after(2 * PATIENCE_SECONDS):
-            while not await self._all_work():  # noqa: ASYNC110 (other processes)
+            while not await self._all_workers_registered():  # noqa: ASYNC110 (other processes)
                 await anyio.sleep(0.1)
             for name in PIPELINES:
                 self._pipelines[name] = await self.client.create_pipeline(draft(name, self.ledger))
 
-    async def _all_work(self) -> bool:
+    async def _all_workers_registered(self) -> bool:
         try:
             async with self.engine.connect() as connection:
                 hosts = await connection.execute(sa.select(workers_table.c.host_id).distinct())
                 return len(hosts.all()) == len(self.cluster.workers)
         except sa.exc.DBAPIError:
-            return False  # the tables are still being made
+            return False  # the tables are still being created
 
     async def _send_requests(self, tasks: TaskGroup) -> None:
         began = anyio.current_time()
@@ -97,16 +97,16 @@ class Storm:
         if request.is_sent_again:
             await self.client.start_run(pipeline_id, key)
 
-    async def _keep_looking(self) -> None:
+    async def _keep_sampling(self) -> None:
         while True:
-            with contextlib.suppress(sa.exc.DBAPIError, OSError):  # the database is away
-                await self.watch.look(self.engine)
-            await anyio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(sa.exc.DBAPIError, OSError):  # the database is down
+                await self.watch.sample(self.engine)
+            await anyio.sleep(SAMPLE_SECONDS)
 
     async def _drain(self, ended: float) -> None:
-        """Until every run is final, or nothing has happened for a long time."""
-        looks, events, moved_at = self.watch.looks, self.watch.events, time.monotonic()
-        while self.watch.looks <= looks + 1 or self.watch.unfinished:
+        """Wait until every run is final, or no event has come for ``STANDSTILL_SECONDS``."""
+        samples, events, moved_at = self.watch.samples, self.watch.events, time.monotonic()
+        while self.watch.samples <= samples + 1 or self.watch.unfinished:
             now = time.monotonic()
             self.longest_pause_seconds = max(self.longest_pause_seconds, now - moved_at)
             if self.watch.events != events:
@@ -119,7 +119,7 @@ class Storm:
         self.drained_seconds = time.monotonic() - ended
 
     async def _wait_for_processes(self) -> None:
-        """Nothing but servers and workers may stay."""
+        """Wait until no processes but the servers and the workers are left."""
         allowed = len(self.cluster.targets)
         with anyio.move_on_after(PATIENCE_SECONDS):
             while len(processes_of(self.cluster.folder)) > allowed:  # noqa: ASYNC110 (they can't signal us)

@@ -1,4 +1,4 @@
-"""Whether the events of a run tell a story that is possible, without gap, from its beginning to its end."""
+"""Whether the events of a run are a possible sequence, without a gap, from its start to its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEFORE: dict[EventKind, frozenset[str]] = {
     EventKind.STAGE_FINISHED: frozenset({"waiting", "ready", "claimed", "running", "collecting"}),
     EventKind.ARTIFACT_STORED: frozenset({"claimed", "running", "collecting"}),
 }
-"""Where a stage may stand when something happens to it."""
+"""The states of a stage in which an event may come."""
 
 AFTER = {
     EventKind.STAGE_READIED: "ready",
@@ -30,32 +30,32 @@ AFTER = {
     EventKind.STAGE_RETRY_SCHEDULED: "ready",
     EventKind.STAGE_FINISHED: "final",
 }
-"""Where it stands then, unless it stays where it was."""
+"""The state after the event, for events that change it."""
 
 
 @dataclass
 class Stage:
-    """One stage run, as far as the events have told of it."""
+    """One stage run, as its events describe it so far."""
 
-    place: str = "waiting"
+    state: str = "waiting"
     status: str = "PENDING"
     attempt: int = 0
     is_stopped: bool = False
 
 
 def illegal(evidence: Evidence) -> Iterator[str]:
-    """Every event that can't have come when it came, in words."""
+    """Descriptions of events that were impossible when they came."""
     for run_id, run in evidence.runs.items():
         events = evidence.events.get(run_id, [])
         numbers = [event.seq for event in events]
         if numbers != list(range(1, run.last_event_seq + 1)):
             yield f"the events of run {run_id} have gaps: {numbers}"
-        yield from (f"run {run_id}: {problem}" for problem in _Story(events).problems())
+        yield from (f"run {run_id}: {problem}" for problem in _Sequence(events).problems())
         yield from _ends(run, evidence.stages_of(run_id), events)
 
 
 def _ends(run: Row, stages: Sequence[Row], events: Sequence[Row]) -> Iterator[str]:
-    """What the events say last is what the rows say."""
+    """The last statuses in the events are those of the rows."""
     said = {
         event.stage_run_id: event.payload["status"]
         for event in events
@@ -68,8 +68,8 @@ def _ends(run: Row, stages: Sequence[Row], events: Sequence[Row]) -> Iterator[st
         yield f"run {run.id} is {run.status}, its last event says {events[-1].payload['status']}"
 
 
-class _Story:
-    """Goes through the events of one run in their order."""
+class _Sequence:
+    """Checks the events of one run in their order."""
 
     def __init__(self, events: Sequence[Row]) -> None:
         self._events = events
@@ -99,7 +99,7 @@ class _Story:
                 was_cancelled, self._is_cancelled = self._is_cancelled, True
                 return "cancelled again" if was_cancelled else None
             case EventKind.RUN_FINISHED:
-                left = [id_ for id_, stage in self._stages.items() if stage.place != "final"]
+                left = [id_ for id_, stage in self._stages.items() if stage.state != "final"]
                 return f"these stages are not final: {left}" if left else None
         return "unknown"
 
@@ -107,8 +107,8 @@ class _Story:
         kind = EventKind(event.kind)
         if self._run_status not in ("PENDING", "RUNNING"):
             return "after the end of the run"
-        if stage.place not in BEFORE[kind]:
-            return f"the stage was {stage.place}"
+        if stage.state not in BEFORE[kind]:
+            return f"the stage was {stage.state}"
         if event.payload.get("previousStatus", stage.status) != stage.status:
             return f"the stage was {stage.status}"
         expected = stage.attempt + (kind is EventKind.STAGE_CLAIMED)
@@ -119,6 +119,6 @@ class _Story:
             return "it was to end"
         stage.is_stopped |= kind is EventKind.STAGE_STOP_REQUESTED
         stage.attempt = expected
-        stage.place = AFTER.get(kind, stage.place)
+        stage.state = AFTER.get(kind, stage.state)
         stage.status = event.payload.get("status", stage.status)
         return None

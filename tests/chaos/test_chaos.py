@@ -1,8 +1,8 @@
-"""Seeded faults under load, judged against what the stages wrote down themselves.
+"""Seeded faults under load, checked against the ledger that the stages write themselves.
 
-Two API servers and two workers on one PostgreSQL: processes are killed and frozen, connections cut, the database
-stopped in good order and without. ``MLP_CHAOS_SEEDS`` (such as ``1,2,3`` or ``1-20``) and ``MLP_CHAOS_SECONDS`` make
-it longer; ``-n 0 -s`` shows the figures.
+Two API servers and two workers on one PostgreSQL: processes are killed and frozen, connections terminated, the database
+restarted with and without an orderly shutdown. ``MLP_CHAOS_SEEDS`` (such as ``1,2,3`` or ``1-20``) and
+``MLP_CHAOS_SECONDS`` make it longer; ``-n 0 -s`` shows the figures.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.chaos.streams import illegal
 SECONDS = float(os.environ.get("MLP_CHAOS_SECONDS", "4"))
 
 SHORT_SEEDS = "4,28,399"
-"""In 4 s these have every kind of fault between them."""
+"""Together these have every kind of fault within 4 s."""
 
 
 def seeds() -> list[int]:
@@ -57,32 +57,32 @@ async def test_no_fault_loses_a_run_or_completes_a_stage_twice(seed: int, cluste
         client = Client(http, cluster.urls)
         storm = Storm(Plan.of(seed, SECONDS), engine, cluster, client, watch, cluster.folder / "ledger")
         async with cluster.running():
-            await storm.rage()
+            await storm.run()
     evidence = await read_evidence(engine)
     await engine.dispose()
-    judged = {invariant: [*found] for invariant, found in verdict(storm, evidence).items()}
-    against = [f"{len(found)} against: {invariant}" for invariant, found in judged.items()]
-    print("\n" + "\n  ".join([figures(storm, evidence), *against]))  # noqa: T201 (what a long run is for)
-    if problems := [f"{invariant}: {problem}" for invariant, found in judged.items() for problem in found]:
+    found_by = {invariant: [*found] for invariant, found in verdict(storm, evidence).items()}
+    against = [f"{len(found)} against: {invariant}" for invariant, found in found_by.items()]
+    print("\n" + "\n  ".join([figures(storm, evidence), *against]))  # noqa: T201 (the result of a long run)
+    if problems := [f"{invariant}: {problem}" for invariant, found in found_by.items() for problem in found]:
         where = cluster.keep_traces()
         pytest.fail(f"seed {seed} of {SECONDS:g} s, ledger and logs in {where}:\n" + "\n".join(problems))
 
 
 def verdict(storm: Storm, evidence: Evidence) -> dict[str, Iterable[str]]:
-    """What speaks against each invariant, in words."""
+    """The violations of each invariant, in words."""
     cluster, ledger = storm.cluster, read_ledger(storm.ledger)
     return {
-        "What a server acknowledged is kept": unkept(storm.client.promises, evidence),
-        "Every run ends": unfinished(evidence),
-        "Nothing starts or completes twice: rows and ledger agree": contradictions(
+        "What a server has acknowledged holds": unkept(storm.client.promises, evidence),
+        "Every run becomes final": unfinished(evidence),
+        "No attempt starts or completes twice: rows and ledger agree": contradictions(
             evidence, ledger, cluster.hosts()
         ),
-        "Processes keep all limits": crowds(evidence, ledger, CONCURRENT_STAGES),
-        "Rows keep all limits at any moment, and what is final stays": storm.watch.broken,
-        "Events have no gap and tell what is possible": illegal(evidence),
-        "Counters and mirrors are what they count and mirror": miscounted(evidence),
-        "Outputs are those of the attempt that counts": mispublished(evidence, cluster.store),
-        "Servers and workers end only when they are told to": cluster.unexpected,
+        "Processes respect all limits": crowds(evidence, ledger, CONCURRENT_STAGES),
+        "Rows respect all limits at any moment, and final rows do not change": storm.watch.broken,
+        "Events have no gap and are a possible sequence": illegal(evidence),
+        "Counters and mirrored columns agree with their rows": miscounted(evidence),
+        "Outputs are those of the last attempt": mispublished(evidence, cluster.store),
+        "Servers and workers end only after a signal": cluster.unexpected,
         "No process is left": storm.left or processes_of(cluster.folder),
     }
 
@@ -94,9 +94,9 @@ def figures(storm: Storm, evidence: Evidence) -> str:
         [
             f"seed {storm.plan.seed}, {storm.plan.seconds:g} s: {evidence.figures()}",
             f"acknowledged {len(promises.runs)} runs, {len(promises.cancelled)} cancels, "
-            f"{len(promises.too_late)} too late; sent again {dict(promises.failures)}",
-            f"faults {dict(sorted(storm.cluster.done.items()))}",
-            f"at most {watch.most_running} runs, {watch.most_active} stages per host in {watch.looks} looks",
+            f"{len(promises.too_late)} too late; repeated {dict(promises.failures)}",
+            f"faults {dict(sorted(storm.cluster.injected.items()))}",
+            f"at most {watch.most_running} runs, {watch.most_active} stages per host in {watch.samples} samples",
             f"all final after {storm.drained_seconds:.1f} s, {storm.late} not after {PATIENCE_SECONDS:g} s, "
             f"longest pause {storm.longest_pause_seconds:.1f} s",
             f"load {load:.1f}",

@@ -1,4 +1,4 @@
-"""The judges of the chaos test find nothing in an honest story, and find each single lie."""
+"""The checks of the chaos test accept a consistent history, and find each single contradiction."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SHOWN = {"started_at": 1, "completed_at": 2, "execution_time": 3.0}
 
 
 @dataclass
-class Story:
-    """A run of two stages, the first of which was tried twice: what rows, events, ledger and client say of it."""
+class History:
+    """The rows, events, ledger and acknowledgements of a run of two stages, the first of which has two attempts."""
 
     evidence: Evidence
     ledger: dict[str, Entry]
@@ -58,7 +58,7 @@ class Story:
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Story:
+def history(tmp_path: Path) -> History:
     ledger = {
         f"{FIRST}.1": Entry(f"{FIRST}.1", [10], [], "home"),
         f"{FIRST}.2": Entry(f"{FIRST}.2", [20], [30], "home", 0),
@@ -110,7 +110,7 @@ def story(tmp_path: Path) -> Story:
         artifacts=artifacts,
         events={RUN: _events()},
     )
-    return Story(evidence, ledger, Promises(runs={"key": RUN}), tmp_path)
+    return History(evidence, ledger, Promises(runs={"key": RUN}), tmp_path)
 
 
 def _stage(stage_id: uuid.UUID, name: str, attempt: int, depends_on: list[uuid.UUID]) -> Row:
@@ -134,7 +134,7 @@ def _attempt(stage_id: uuid.UUID, number: int, reason: FinishReason) -> Row:
 
 
 def _events() -> list[Row]:
-    told = [
+    events = [
         ("RUN_QUEUED", None, "PENDING", None),
         ("RUN_STARTED", None, "RUNNING", None),
         ("STAGE_CLAIMED", FIRST, "PENDING", 1),
@@ -155,72 +155,72 @@ def _events() -> list[Row]:
             stage_run_id=stage,
             payload={"status": status, **({"attempt": n} if n else {})},
         )
-        for seq, (kind, stage, status, n) in enumerate(told, 1)
+        for seq, (kind, stage, status, n) in enumerate(events, 1)
     ]
 
 
-def test_an_honest_story_is_believed(story: Story) -> None:
-    assert [*story.found()] == []
+def test_a_consistent_history_is_accepted(history: History) -> None:
+    assert [*history.found()] == []
 
 
-LIES: dict[str, Callable[[Story], object]] = {
-    "was started 2 times": lambda story: story.entry(FIRST, 2).begins.append(21),
-    "ended 2 times": lambda story: story.entry(FIRST, 2).ends.append(31),
-    "began and has no row": lambda story: story.ledger.update({f"{FIRST}.7": Entry(f"{FIRST}.7", [60])}),
-    "not the host of its row": lambda story: setattr(story.attempt(FIRST), "host_id", uuid.uuid4()),
-    "attempts [1, 2] of 2 completed": lambda story: vars(story.attempt(FIRST)).update(
+CONTRADICTIONS: dict[str, Callable[[History], object]] = {
+    "was started 2 times": lambda history: history.entry(FIRST, 2).begins.append(21),
+    "ended 2 times": lambda history: history.entry(FIRST, 2).ends.append(31),
+    "began and has no row": lambda history: history.ledger.update({f"{FIRST}.7": Entry(f"{FIRST}.7", [60])}),
+    "not the host of its row": lambda history: setattr(history.attempt(FIRST), "host_id", uuid.uuid4()),
+    "attempts [1, 2] of 2 completed": lambda history: vars(history.attempt(FIRST)).update(
         finish_reason=FinishReason.EXITED, exit_code=0
     ),
-    "its ledger says None": lambda story: setattr(story.entry(SECOND), "exit_code", None),
-    "has no end": lambda story: setattr(story.attempt(FIRST), "finish_reason", None),
-    "began before first had ended": lambda story: story.entry(SECOND).begins.__setitem__(0, 25),
-    "saw the outputs of": lambda story: story.entry(SECOND).saw.update(first=f"{FIRST}.1"),
-    "2 stages of ('host', 'home')": lambda story: story.entry(SECOND).begins.__setitem__(0, 25),
-    "2 stages of ('key', 'k')": lambda story: (
-        setattr(story.run, "concurrency_key", "k"),
-        story.entry(SECOND).begins.__setitem__(0, 25),
+    "its ledger says None": lambda history: setattr(history.entry(SECOND), "exit_code", None),
+    "has no end": lambda history: setattr(history.attempt(FIRST), "finish_reason", None),
+    "began before first had ended": lambda history: history.entry(SECOND).begins.__setitem__(0, 25),
+    "saw the outputs of": lambda history: history.entry(SECOND).saw.update(first=f"{FIRST}.1"),
+    "2 stages of ('host', 'home')": lambda history: history.entry(SECOND).begins.__setitem__(0, 25),
+    "2 stages of ('key', 'k')": lambda history: (
+        setattr(history.run, "concurrency_key", "k"),
+        history.entry(SECOND).begins.__setitem__(0, 25),
     ),
-    "have gaps": lambda story: story.events.pop(3),
-    "the stage was final": lambda story: setattr(story.events[8], "stage_run_id", FIRST),
-    "the attempt is 2": lambda story: story.events[5].payload.update(attempt=1),
-    "are not final": lambda story: story.events.__setitem__(slice(10, 12), story.events[11:9:-1]),
-    "its events say FAILED": lambda story: story.events[10].payload.update(status="FAILED"),
-    "its last event says FAILED": lambda story: story.events[11].payload.update(status="FAILED"),
-    "it was to end": lambda story: setattr(story.events[3], "kind", "STAGE_STOP_REQUESTED"),
-    "was acknowledged and is lost": lambda story: story.promises.runs.update(other=uuid.uuid4()),
-    "nobody asked for the runs": lambda story: story.promises.runs.clear(),
-    "the cancel of run": lambda story: story.promises.cancelled.add(RUN),
-    "were never answered": lambda story: setattr(story.promises, "unanswered", 1),
-    "is still RUNNING": lambda story: setattr(story.run, "status", RunStatus.RUNNING),
-    "counts 1 and 0": lambda story: setattr(story.run, "success_count", 1),
-    "is FAILED, its stages are": lambda story: setattr(story.run, "status", RunStatus.FAILED),
-    "nobody asked for it": lambda story: setattr(story.run, "status", RunStatus.CANCELLED),
-    "pipeline p shows": lambda story: setattr(story.evidence.pipelines[0], "started_at", 9),
-    "stage second shows": lambda story: setattr(story.evidence.pipeline_stages[0], "started_at", 9),
-    "has the outputs [('who.txt', 1)]": lambda story: setattr(
-        story.evidence.artifacts[FIRST][0], "attempt_number", 1
+    "have gaps": lambda history: history.events.pop(3),
+    "the stage was final": lambda history: setattr(history.events[8], "stage_run_id", FIRST),
+    "the attempt is 2": lambda history: history.events[5].payload.update(attempt=1),
+    "are not final": lambda history: history.events.__setitem__(slice(10, 12), history.events[11:9:-1]),
+    "its events say FAILED": lambda history: history.events[10].payload.update(status="FAILED"),
+    "its last event says FAILED": lambda history: history.events[11].payload.update(status="FAILED"),
+    "it was to end": lambda history: setattr(history.events[3], "kind", "STAGE_STOP_REQUESTED"),
+    "was acknowledged and is lost": lambda history: history.promises.runs.update(other=uuid.uuid4()),
+    "no client asked for the runs": lambda history: history.promises.runs.clear(),
+    "the cancel of run": lambda history: history.promises.cancelled.add(RUN),
+    "were never answered": lambda history: setattr(history.promises, "unanswered", 1),
+    "is still RUNNING": lambda history: setattr(history.run, "status", RunStatus.RUNNING),
+    "counts 1 and 0": lambda history: setattr(history.run, "success_count", 1),
+    "is FAILED, its stages are": lambda history: setattr(history.run, "status", RunStatus.FAILED),
+    "is CANCELLED without a request": lambda history: setattr(history.run, "status", RunStatus.CANCELLED),
+    "pipeline p shows": lambda history: setattr(history.evidence.pipelines[0], "started_at", 9),
+    "stage second shows": lambda history: setattr(history.evidence.pipeline_stages[0], "started_at", 9),
+    "has the outputs [('who.txt', 1)]": lambda history: setattr(
+        history.evidence.artifacts[FIRST][0], "attempt_number", 1
     ),
-    "is not what its attempt wrote": lambda story: [
-        path.unlink() for path in story.store.rglob("*") if path.is_file()
+    "is not what its attempt wrote": lambda history: [
+        path.unlink() for path in history.store.rglob("*") if path.is_file()
     ],
 }
-"""What a judge says, and what makes it say so."""
+"""The message of a check, by the change that causes it."""
 
 
-@pytest.mark.parametrize("words", LIES)
-def test_a_lie_is_found(story: Story, words: str) -> None:
-    LIES[words](story)
-    assert any(words in problem for problem in story.found()), [*story.found()]
+@pytest.mark.parametrize("words", CONTRADICTIONS)
+def test_a_contradiction_is_found(history: History, words: str) -> None:
+    CONTRADICTIONS[words](history)
+    assert any(words in problem for problem in history.found()), [*history.found()]
 
 
-def test_a_limit_that_was_exceeded_at_any_look_is_remembered() -> None:
+def test_a_limit_exceeded_in_any_sample_is_reported() -> None:
     watch = Watch(concurrent_runs=1, concurrent_stages=1)
     runs = [
         Row(id=number, status=RunStatus.RUNNING, concurrency_key="k", max_concurrent_stages=1)
         for number in (1, 2)
     ]
-    at_work = [Row(pipeline_run_id=1, host_id=HOST), Row(pipeline_run_id=1, host_id=HOST)]
-    watch.check(runs, [], at_work)
+    active_stages = [Row(pipeline_run_id=1, host_id=HOST), Row(pipeline_run_id=1, host_id=HOST)]
+    watch.check(runs, [], active_stages)
     watch.check(
         [Row(id=1, status=RunStatus.COMPLETED, concurrency_key=None, max_concurrent_stages=1)], [], []
     )
@@ -228,7 +228,7 @@ def test_a_limit_that_was_exceeded_at_any_look_is_remembered() -> None:
     assert sorted(watch.broken)[:4] == [
         "2 runs of k were RUNNING",
         "2 runs were RUNNING at the same time",
-        "2 stages of run 1 were at work",
-        "2 stages were at work on one host",
+        "2 stages of run 1 were active",
+        "2 stages were active on one host",
     ]
     assert any("was final and became" in problem for problem in watch.broken)
