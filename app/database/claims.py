@@ -167,7 +167,7 @@ IS_CURRENT = sa.and_(
 """Joins a stage run to its latest attempt."""
 
 
-def heard_of_within(seconds: float) -> sa.ColumnElement[bool]:
+def was_alive_within(seconds: float) -> sa.ColumnElement[bool]:
     """Of a worker: its lease is live, or ran out no longer than this ago, so that it may still come back."""
     return workers.c.lease_until > sa.func.now() - timedelta(seconds=seconds)
 
@@ -175,24 +175,24 @@ def heard_of_within(seconds: float) -> sa.ColumnElement[bool]:
 def is_lost(lost_after_seconds: float) -> sa.ColumnElement[bool]:
     """Of an attempt in hand: no worker of its host has been heard of for that long."""
     alive = sa.select(sa.literal(1)).where(
-        workers.c.host_id == stage_attempts.c.host_id, heard_of_within(lost_after_seconds)
+        workers.c.host_id == stage_attempts.c.host_id, was_alive_within(lost_after_seconds)
     )
     # Without this, an attempt would be lost as soon as somebody removed the rows of old workers.
     claimed = stage_attempts.c.claimed_at < sa.func.now() - timedelta(seconds=lost_after_seconds)
     return sa.and_(claimed, ~sa.exists(alive.correlate(stage_attempts)))
 
 
-def fits_nobody(lost_after_seconds: float) -> sa.ColumnElement[bool]:
+def is_unschedulable(lost_after_seconds: float) -> sa.ColumnElement[bool]:
     """Of a stage run: no worker that lives or may come back is large enough, even when it is idle."""
     large_enough = sa.select(sa.literal(1)).where(
-        heard_of_within(lost_after_seconds),
+        was_alive_within(lost_after_seconds),
         workers.c.cpus >= stage_runs.c.cpus,
         sa.func.coalesce(workers.c.memory_mb >= stage_runs.c.memory_mb, sa.true()),
     )
     return ~sa.exists(large_enough.correlate(stage_runs))
 
 
-async def may_judge(connection: AsyncConnection, worker_id: uuid.UUID, lease_seconds: float) -> bool:
+async def may_declare_losses(connection: AsyncConnection, worker_id: uuid.UUID, lease_seconds: float) -> bool:
     """Whether the worker may say that others are lost: its lease is live and it has held it for a while.
 
     After an outage of the database all leases have run out: everybody gets the time to come back.
@@ -206,16 +206,16 @@ async def may_judge(connection: AsyncConnection, worker_id: uuid.UUID, lease_sec
 
 
 @dataclass(frozen=True)
-class Work:
+class PendingWork:
     """What a supervisor has to look after, read in one statement so that an idle one costs next to nothing."""
 
     pending_runs: bool
     overdue_runs: bool
     ready_stages: bool
-    unfit_stages: bool
+    unschedulable_stages: bool
     stages_to_stop: bool
     lost_attempts: bool
-    attempts_in_hand: AbstractSet[str]
+    active_attempts: AbstractSet[str]
     """Ids of the attempts whose files are on the worker's host."""
     seconds_to_next_retry: float | None
 
@@ -234,17 +234,19 @@ def is_overdue() -> sa.ColumnElement[bool]:
     )
 
 
-async def work_at_hand(connection: AsyncConnection, host_id: uuid.UUID, lost_after_seconds: float) -> Work:
+async def pending_work(
+    connection: AsyncConnection, host_id: uuid.UUID, lost_after_seconds: float
+) -> PendingWork:
     """Whether there may be something to do; the claims themselves decide."""
-    statement = _work_at_hand(lost_after_seconds)
+    statement = _pending_work(lost_after_seconds)
     row = (await connection.execute(statement, {"host_id": host_id})).one()
     pending, overdue, ready, unfit, stop, lost, attempt_ids, seconds = row
     wait_seconds = None if seconds is None else float(seconds)
-    return Work(pending, overdue, ready, unfit, stop, lost, frozenset(attempt_ids or ()), wait_seconds)
+    return PendingWork(pending, overdue, ready, unfit, stop, lost, frozenset(attempt_ids or ()), wait_seconds)
 
 
 @cache
-def _work_at_hand(lost_after_seconds: float) -> sa.Select[Any]:
+def _pending_work(lost_after_seconds: float) -> sa.Select[Any]:
     now = sa.func.now()
     runs, stages = pipeline_runs.c, stage_runs.c
     wait = sa.extract("epoch", sa.func.min(stages.not_before) - now)
@@ -260,7 +262,7 @@ def _work_at_hand(lost_after_seconds: float) -> sa.Select[Any]:
             due,
             stages.pipeline_run_id == runs.id,
             runs.status == RunStatus.RUNNING,
-            fits_nobody(lost_after_seconds),
+            is_unschedulable(lost_after_seconds),
         ),
         sa.exists().where(
             of_host, stages.phase.in_((Phase.CLAIMED, Phase.RUNNING)), stages.stop_requested_at.is_not(None)

@@ -34,17 +34,17 @@ from app.domain.vocabulary import StorageType
 JANITOR_LOCK = 0x6D6C70_02
 
 
-class AnotherJanitor(Exception):
+class JanitorLockTaken(Exception):
     """Another process is cleaning this database up at the moment."""
 
 
 @contextlib.asynccontextmanager
-async def turn(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A transaction of the only janitor of the database; raises ``AnotherJanitor`` at once if there is one."""
+async def janitor_lock(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction of the only janitor of the database; raises ``JanitorLockTaken`` at once if there is one."""
     async with engine.begin() as connection:
         is_ours = sa.select(sa.func.pg_try_advisory_xact_lock(JANITOR_LOCK))
         if not (await connection.execute(is_ours)).scalar_one():
-            raise AnotherJanitor
+            raise JanitorLockTaken
         yield connection
 
 
@@ -84,7 +84,7 @@ class Age:
 OLDEST = Age(dt.datetime.min.replace(tzinfo=dt.UTC), UUID(int=0))
 
 
-async def moment_before(connection: AsyncConnection, days: float) -> dt.datetime:
+async def days_ago(connection: AsyncConnection, days: float) -> dt.datetime:
     """That many days ago, on the database's clock."""
     statement = sa.select(sa.func.now() - dt.timedelta(days=days))
     moment: dt.datetime = (await connection.execute(statement)).scalar_one()
@@ -198,7 +198,7 @@ async def remove_retired_stages(connection: AsyncConnection, limit: int) -> int:
     return (await connection.execute(statement)).rowcount
 
 
-async def forget_deleted_runs(connection: AsyncConnection, deleted_for: dt.timedelta, limit: int) -> int:
+async def remove_deletion_records(connection: AsyncConnection, deleted_for: dt.timedelta, limit: int) -> int:
     """Removes notes of runs that were deleted that long ago."""
     notes = deleted_runs.c
     old = sa.select(notes.run_id).where(notes.deleted_at < sa.func.now() - deleted_for).limit(limit)

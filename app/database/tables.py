@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.database.columns import choice, id_column, instant, json_column, reference, timestamps
-from app.database.deleted_runs import DELETED_RUNS_RECORD
-from app.database.triggers import STATUS_GUARD
+from app.database.triggers import DELETED_RUNS_RECORD, STATUS_GUARD
 from app.domain.events import EventKind
 from app.domain.vocabulary import (
     ArtifactStatus,

@@ -1,7 +1,9 @@
-"""The legal moves as triggers: whatever writes to the database, no row leaves the way the domain allows.
+"""Triggers: they hold for every writer of the database, whatever program it is.
 
-The tests of the pairs are part of the triggers' WHEN clauses, so a legal move never enters the function: it only
-raises. They run AFTER the update, as BEFORE would make PostgreSQL lock each row once more.
+- ``STATUS_GUARD`` refuses every illegal move of a run or a stage run. The test of the move is part of the trigger's
+  WHEN clause, so the function is called for illegal moves only, and only raises. AFTER UPDATE, because a BEFORE trigger
+  would make PostgreSQL lock each row once more.
+- ``DELETED_RUNS_RECORD`` inserts a row into ``deleted_runs`` for every deleted run, so that ``runsChanged`` reports it.
 """
 
 from __future__ import annotations
@@ -20,12 +22,28 @@ BEGIN
         USING ERRCODE = 'check_violation', CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME;
 END $$"""
 
+# ON CONFLICT: a run that was restored from a backup may be deleted a second time.
+# The default of deleted_at is clock_timestamp(), not now(): the transaction may have waited for locks since it began,
+# and a reader that looks back a few seconds would miss a deletion dated to that beginning.
+_RECORD_DELETED_RUNS = """\
+CREATE FUNCTION note_deleted_runs() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO deleted_runs (run_id, pipeline_id) SELECT id, pipeline_id FROM gone
+        ON CONFLICT (run_id) DO UPDATE SET deleted_at = excluded.deleted_at;
+    RETURN NULL;
+END $$"""
+
+# FOR EACH STATEMENT: one call, however many runs a statement deletes.
+_AFTER_DELETE = """\
+CREATE TRIGGER note_deleted_runs AFTER DELETE ON pipeline_runs
+REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note_deleted_runs()"""
+
 
 def _legal(moves: Mapping[Any, frozenset[Any]]) -> str:
-    """``'{A>B,A>C}'``: the moves that may be made, in the order of the vocabulary.
+    """``'{A>B,A>C}'``: the legal moves as one array constant, in the order of the vocabulary.
 
-    One constant: PostgreSQL reads the clause anew for every statement, and a list of pairs takes it half as long as
-    the update itself.
+    PostgreSQL parses the WHEN clause for every statement. One constant parses much faster than a list of pairs, which
+    took half as long as the update itself.
     """
     order = list(moves)
     legal = [f"{before}>{after}" for before in order for after in order if after in moves[before]]
@@ -47,7 +65,8 @@ STATUS_GUARD = (
         "status",
         f"OLD.status <> NEW.status\nAND OLD.status || '>' || NEW.status <> ALL ({_legal(LEGAL_RUN_MOVES)})",
     ),
-    # Of one phase there is one status, but for the final phase: that one's must not change any more.
+    # Every phase but the final one has exactly one status. A final row may not change its status either: the legal
+    # moves have none from final to final, and the first line makes that a move.
     _trigger(
         "legal_stage_move",
         "stage_runs",
@@ -56,4 +75,5 @@ STATUS_GUARD = (
         f"AND OLD.phase || '>' || NEW.phase <> ALL ({_legal(LEGAL_STAGE_MOVES)})",
     ),
 )
-"""Statements that make the triggers, once the tables are there."""
+
+DELETED_RUNS_RECORD = (_RECORD_DELETED_RUNS, _AFTER_DELETE)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.engine import without_transactions
 from app.database.outages import is_outage
-from app.database.reads.attempts import Attempt, attempt_in_hand
+from app.database.reads.attempts import Attempt, active_attempt
 from app.domain.outcomes import UNREADABLE_LINES, AttemptOutcome
 from app.domain.vocabulary import FinishReason, Phase
 from app.errors import InvalidInput, NotFound
@@ -90,7 +90,7 @@ class AttemptDriver:
     async def _in_hand(self, attempt_id: str) -> Attempt | None:
         """Read anew at each beginning: others may have stopped it, and some of its reports may be stored."""
         async with self._reads.connect() as connection:
-            attempt = await attempt_in_hand(connection, attempt_id)
+            attempt = await active_attempt(connection, attempt_id)
         if attempt is not None:
             bind_log_ids(**attempt.key.log_ids)
         return attempt

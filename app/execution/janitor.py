@@ -16,7 +16,7 @@ import anyio
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database import retention
-from app.database.retention import EVENTS, LOGS, OLDEST, POINTS, SAMPLES, Age, AnotherJanitor, History
+from app.database.retention import EVENTS, LOGS, OLDEST, POINTS, SAMPLES, Age, History, JanitorLockTaken
 from app.errors import DomainError
 from app.execution.failures import log_failure
 from app.execution.leftovers import Leftovers
@@ -95,8 +95,8 @@ class Janitor:
     async def _remove_history(self, history: History, days: float | None, removed: Counter[str]) -> None:
         """Goes on where the pass before ended: an ended run gets no more rows."""
         while days is not None:
-            async with retention.turn(self._engine) as connection:
-                until = await retention.moment_before(connection, days)
+            async with retention.janitor_lock(self._engine) as connection:
+                until = await retention.days_ago(connection, days)
                 place = self._visited.get(history.name, OLDEST)
                 runs = await retention.ended_runs(connection, place, until, RUNS_PER_READ)
             if not runs:
@@ -115,8 +115,8 @@ class Janitor:
     async def _remove_runs(self, removed: Counter[str]) -> None:
         place = OLDEST
         while self._keep.runs is not None:
-            async with retention.turn(self._engine) as connection:
-                until = await retention.moment_before(connection, self._keep.runs)
+            async with retention.janitor_lock(self._engine) as connection:
+                until = await retention.days_ago(connection, self._keep.runs)
                 runs = await retention.expired_runs(connection, place, until, RUNS_PER_READ)
             if not runs:
                 return
@@ -130,7 +130,7 @@ class Janitor:
         await self._empty(SAMPLES, [run], removed)
         await self._empty(POINTS, [run], removed)
         await self._empty(EVENTS, [run], removed)
-        async with retention.turn(self._engine):
+        async with retention.janitor_lock(self._engine):
             try:
                 await delete_run(self._engine, self._notifier, run.run_id)
                 removed["runs"] += 1
@@ -145,7 +145,7 @@ class Janitor:
             return await retention.remove_retired_stages(connection, ROWS_PER_BATCH)
 
         async def notes(connection: AsyncConnection) -> int:
-            return await retention.forget_deleted_runs(connection, DELETED_RUN_NOTES_KEPT, ROWS_PER_BATCH)
+            return await retention.remove_deletion_records(connection, DELETED_RUN_NOTES_KEPT, ROWS_PER_BATCH)
 
         await self._until_all_are_gone(workers, WORKERS_PER_BATCH, "workers", removed)
         await self._until_all_are_gone(stages, ROWS_PER_BATCH, "retired stages", removed)
@@ -160,7 +160,7 @@ class Janitor:
     ) -> None:
         """Repeats a step, each time in a transaction of its own, until it finds less than a whole batch."""
         while True:
-            async with retention.turn(self._engine) as connection:
+            async with retention.janitor_lock(self._engine) as connection:
                 count = await step(connection)
             removed[what] += count
             if count < batch_size:
@@ -177,13 +177,13 @@ async def _repeat(clean: Callable[[], Awaitable[Counter[str]]], interval_seconds
 
 
 async def _all_of(*steps: _Step) -> Counter[str]:
-    """What the steps removed; one that fails, or finds another janitor at work, is left to the next pass."""
+    """What the steps removed; one that fails, or finds the janitor lock taken, is left to the next pass."""
     removed: Counter[str] = Counter()
     for step in steps:
         try:
             await step(removed)
-        except AnotherJanitor:
-            logger.debug("another janitor is at work")
+        except JanitorLockTaken:
+            logger.debug("another process holds the janitor lock")
         except Exception as error:
             log_failure(logger, "clean up", error)
     return +removed

@@ -43,7 +43,7 @@ class Leftovers:
     async def remove_unused_blobs(self, removed: Counter[str]) -> None:
         """Blobs no artifact refers to: rows of the whole database, files of this home."""
         while True:
-            async with retention.turn(self.engine) as connection:
+            async with retention.janitor_lock(self.engine) as connection:
                 digests = await retention.remove_unused_blobs(
                     connection, self.store.storage_type, BLOB_GRACE, BLOBS_PER_BATCH
                 )

@@ -17,9 +17,9 @@ import anyio
 from anyio.abc import TaskGroup
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.claims import Work, work_at_hand
+from app.database.claims import PendingWork, pending_work
 from app.database.engine import without_transactions
-from app.database.reads.attempts import Attempt, attempts_to_stop, lost_attempts, unfit_stages
+from app.database.reads.attempts import Attempt, attempts_to_stop, lost_attempts, unschedulable_stages
 from app.domain.attempts import AttemptKey
 from app.execution import worker
 from app.execution.adopt import adopt_attempts, clear_leftover, leftovers
@@ -167,7 +167,7 @@ class Supervisor:
         if self._adopted_as != self._id:
             await self._take_over()
         async with self._reads.connect() as connection:
-            work = await work_at_hand(connection, self._home.host_id(), self._limits.lost_after_seconds)
+            work = await pending_work(connection, self._home.host_id(), self._limits.lost_after_seconds)
         await self._reconcile(tasks, work)
         if work.overdue_runs:
             await self._stop_overdue_runs()
@@ -178,7 +178,7 @@ class Supervisor:
         has_room = self._has_room()
         if work.pending_runs and has_room:
             await self._start_runs()
-        if work.unfit_stages:
+        if work.unschedulable_stages:
             await self._fail_unschedulable_stages()
         if has_room and (work.ready_stages or work.pending_runs):
             await self._claim_stages(tasks)
@@ -186,17 +186,17 @@ class Supervisor:
         self._pause_seconds = POLL_SECONDS if retry is None else max(0.01, min(retry, POLL_SECONDS))
         self._last_pass_at = anyio.current_time()
 
-    async def _reconcile(self, tasks: TaskGroup, work: Work) -> None:
+    async def _reconcile(self, tasks: TaskGroup, work: PendingWork) -> None:
         """Ends what runs here although it no longer counts, and drives what nobody drives.
 
         The first happens to a host that was silent for too long, the second when the answer to a claim got lost.
         """
         executor = self._driver.executor
-        for attempt_id in self._driven.difference(work.attempts_in_hand):
+        for attempt_id in self._driven.difference(work.active_attempts):
             # Not RUNNING: its driver is about to finish, and may be removing the folder right now.
             if await executor.state(attempt_id) is AttemptState.RUNNING:
                 await self._cancel(attempt_id)
-        for attempt_id in work.attempts_in_hand - self._driven:
+        for attempt_id in work.active_attempts - self._driven:
             self._start_driving(tasks, attempt_id)
 
     def _has_room(self) -> bool:
@@ -257,7 +257,7 @@ class Supervisor:
     async def _fail_unschedulable_stages(self) -> None:
         lost_after_seconds = self._limits.lost_after_seconds
         async with self._engine.connect() as connection:
-            found = await unfit_stages(connection, lost_after_seconds)
+            found = await unschedulable_stages(connection, lost_after_seconds)
         for run_id, stage_run_id in found:
             with isolated(
                 logger, f"refuse stage run {stage_run_id}", run_id=run_id, stage_run_id=stage_run_id

@@ -26,12 +26,12 @@ from app.database.reads.streams import (
     Rows,
     database_clock,
     events_after,
+    matches_by_run,
     metrics_after,
     run_changes_since,
     run_tail,
     samples_after,
     stage_run_tail,
-    which_match,
 )
 from app.domain.moves import RUN_FINAL
 from app.domain.vocabulary import Phase
@@ -241,7 +241,7 @@ class Streams:
 
         async def read() -> dict[UUID, bool]:
             async with self._engine.connect() as connection:
-                return await which_match(connection, written, wanted.matching, wanted.candidates)
+                return await matches_by_run(connection, written, wanted.matching, wanted.candidates)
 
         matches = await _patiently(read) if written else {}
         return ChangedRuns(

@@ -342,7 +342,7 @@ async def test_several_janitors_remove_everything_once(site: Site) -> None:
 
 async def test_a_janitor_leaves_the_database_to_another_one(site: Site) -> None:
     await site.ended_run(31)
-    async with retention.turn(site.engine):
+    async with retention.janitor_lock(site.engine):
         with anyio.fail_after(5):
             assert await site.janitor(**vars(EVERYTHING)).clean_database() == Counter()
     assert (await site.janitor(**vars(EVERYTHING)).clean_database())["runs"] == 1

@@ -299,6 +299,6 @@ async def test_retention_sees_that_a_run_is_still_needed(cached: Cached) -> None
     row = await cached.claim()
     await cached.reuse_result(row)
     async with cached.by_hand.engine.begin() as connection:
-        until = await retention.moment_before(connection, -1)
+        until = await retention.days_ago(connection, -1)
         expired = await retention.expired_runs(connection, retention.OLDEST, until, 10)
     assert source.pipeline_run_id not in {age.run_id for age in expired}

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from app.database.engine import create_engine
-from app.database.reads.attempts import attempt_in_hand
+from app.database.reads.attempts import active_attempt
 from app.database.tables import pipeline_runs, stage_runs
 from app.domain.moves import RUN_FINAL, STAGE_FINAL
 from app.domain.outcomes import AttemptOutcome
@@ -132,7 +132,7 @@ async def test_a_driver_of_what_is_collected_sees_that_the_time_of_the_run_is_ov
     await by_hand.expire(run_id)
     assert await stop_requests.stop_overdue_run(by_hand.engine, by_hand.notifier, run_id)
     async with by_hand.engine.connect() as connection:
-        attempt = await attempt_in_hand(connection, str(key_of(a)))
+        attempt = await active_attempt(connection, str(key_of(a)))
     assert attempt is not None
     assert attempt.is_asked_to_stop
     await by_hand.fail(a, STOPPED)

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from app.database.claims import take_claims_lock, work_at_hand
+from app.database.claims import pending_work, take_claims_lock
 from app.database.columns import new_id
 from app.database.engine import create_engine
-from app.database.reads.attempts import lost_attempts, unfit_stages
+from app.database.reads.attempts import lost_attempts, unschedulable_stages
 from app.database.tables import stage_attempts, workers
 from app.domain.attempts import AttemptKey
 from app.domain.retry import LOST_LIMIT
@@ -175,9 +175,9 @@ async def test_work_at_hand_tells_a_host_its_own_attempts(by_hand: ByHand) -> No
     await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
     async with by_hand.engine.connect() as connection:
-        mine = await work_at_hand(connection, by_hand.host_id, LOST_AFTER_SECONDS)
-        others = await work_at_hand(connection, new_id(), LOST_AFTER_SECONDS)
-    assert (mine.attempts_in_hand, others.attempts_in_hand) == ({f"{row.id}.1"}, set())
+        mine = await pending_work(connection, by_hand.host_id, LOST_AFTER_SECONDS)
+        others = await pending_work(connection, new_id(), LOST_AFTER_SECONDS)
+    assert (mine.active_attempts, others.active_attempts) == ({f"{row.id}.1"}, set())
 
 
 async def test_stages_claim_cpus_and_memory_of_their_worker(by_hand: ByHand) -> None:
@@ -205,7 +205,7 @@ async def host_of(by_hand: ByHand, worker_id: uuid.UUID) -> uuid.UUID:
 
 async def fail_unschedulable(by_hand: ByHand) -> list[bool]:
     async with by_hand.engine.connect() as connection:
-        found = await unfit_stages(connection, LOST_AFTER_SECONDS)
+        found = await unschedulable_stages(connection, LOST_AFTER_SECONDS)
     limits = (by_hand.worker_id, LOST_AFTER_SECONDS)
     return [
         await unschedulable.fail_unschedulable_stage(

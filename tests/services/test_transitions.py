@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from app.database.reads.attempts import attempt_in_hand
+from app.database.reads.attempts import active_attempt
 from app.database.tables import pipeline_runs, stage_attempts, stage_runs, workers
 from app.domain.moves import LEGAL_RUN_MOVES, LEGAL_STAGE_MOVES
 from app.domain.outcomes import AttemptOutcome
@@ -90,7 +90,7 @@ async def test_an_attempt_knows_what_is_left_of_its_runs_time_on_the_databases_c
     await by_hand.begin(timeout_seconds=3600)
     key = key_of(await by_hand.claimed("a"))
     async with by_hand.engine.connect() as connection:
-        attempt = await attempt_in_hand(connection, str(key))
+        attempt = await active_attempt(connection, str(key))
     assert attempt is not None
     assert attempt.seconds_to_deadline is not None
     assert 3000 < attempt.seconds_to_deadline <= 3600

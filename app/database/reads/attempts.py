@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.claims import IS_CURRENT, fits_nobody, is_lost
+from app.database.claims import IS_CURRENT, is_lost, is_unschedulable
 from app.database.tables import artifacts, pipeline_runs, stage_attempts, stage_runs, workers
 from app.domain.attempts import AttemptKey
 from app.domain.keys import from_json
@@ -88,16 +88,16 @@ def _in_hand() -> sa.Select[Any]:
     )
 
 
-async def attempt_in_hand(connection: AsyncConnection, attempt_id: str) -> Attempt | None:
+async def active_attempt(connection: AsyncConnection, attempt_id: str) -> Attempt | None:
     """The attempt, as long as what it does counts: it is not over, and no other took its place."""
     stage_run_id, _, number = attempt_id.partition(".")
     this = {"stage_run_id": uuid.UUID(stage_run_id), "number": int(number)}
-    row = (await connection.execute(_attempt_in_hand(), this)).one_or_none()
+    row = (await connection.execute(_active_attempt(), this)).one_or_none()
     return None if row is None else Attempt(*row)
 
 
 @cache
-def _attempt_in_hand() -> sa.Select[Any]:
+def _active_attempt() -> sa.Select[Any]:
     return _in_hand().where(
         stage_runs.c.id == sa.bindparam("stage_run_id"), stage_runs.c.attempt_number == sa.bindparam("number")
     )
@@ -133,7 +133,7 @@ async def lost_attempts(connection: AsyncConnection, lost_after_seconds: float) 
     return [AttemptKey(*row) for row in await connection.execute(statement)]
 
 
-async def last_sign_of(
+async def evidence_of_loss(
     connection: AsyncConnection, key: AttemptKey, lost_after_seconds: float
 ) -> dict[str, Any] | None:
     """Who had the attempt and until when its host was alive, as evidence; None when the host is not silent."""
@@ -167,7 +167,7 @@ async def last_sign_of(
     }
 
 
-async def unfit_stages(
+async def unschedulable_stages(
     connection: AsyncConnection, lost_after_seconds: float
 ) -> list[tuple[uuid.UUID, uuid.UUID]]:
     """(run, stage run) of ready stages that no worker which lives or may come back is large enough for."""
@@ -179,7 +179,7 @@ async def unfit_stages(
             pipeline_runs.c.status == RunStatus.RUNNING,
             stage_runs.c.phase == Phase.READY,
             sa.func.coalesce(stage_runs.c.not_before, now) <= now,
-            fits_nobody(lost_after_seconds),
+            is_unschedulable(lost_after_seconds),
         )
     )
     return [(row[0], row[1]) for row in await connection.execute(statement)]

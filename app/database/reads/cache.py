@@ -93,7 +93,7 @@ async def key_of(connection: AsyncConnection, stage_run_id: uuid.UUID) -> dict[s
     return key
 
 
-async def hold_execution(
+async def lock_execution(
     connection: AsyncConnection, stage_run_id: uuid.UUID, digest: str
 ) -> sa.Row[Any] | None:
     """What is taken over from an execution, which nobody can delete until the commit.

@@ -72,11 +72,11 @@ def page_per_parent(
     LATERAL reads only ``limit`` rows per parent from the index, where a window function would read them all.
     """
     is_frequent = window.position is None and not conditions
-    make = kept_page_per_parent if is_frequent else made_page_per_parent
+    make = _cached_page_per_parent if is_frequent else _build_page_per_parent
     return make(selection, parent, window, conditions, source)
 
 
-def made_page_per_parent(
+def _build_page_per_parent(
     selection: Selection,
     parent: sa.Column[Any],
     window: Window,
@@ -99,7 +99,7 @@ def made_page_per_parent(
     )
 
 
-kept_page_per_parent = lru_cache(KEPT_STATEMENTS)(made_page_per_parent)
+_cached_page_per_parent = lru_cache(KEPT_STATEMENTS)(_build_page_per_parent)
 
 
 def count_per_parent(

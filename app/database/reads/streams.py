@@ -85,7 +85,7 @@ async def run_changes_since(connection: AsyncConnection, since: dt.datetime) -> 
     return (await connection.execute(written.union_all(deleted).order_by("at", "run_id"))).all()
 
 
-async def which_match(
+async def matches_by_run(
     connection: AsyncConnection, run_ids: Sequence[UUID], matching: Conditions, candidates: Conditions
 ) -> dict[UUID, bool]:
     """Of the runs among ``candidates``: whether each is ``matching`` too."""

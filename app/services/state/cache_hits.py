@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.reads.cache import hold_execution
+from app.database.reads.cache import lock_execution
 from app.database.tables import stage_runs
 from app.domain.attempts import AttemptKey
 from app.domain.cache.keys import digest_of
@@ -36,7 +36,7 @@ async def reuse_result(
         stage = await _about_to_start(transaction, attempt)
         if stage is None:
             return False
-        source = await hold_execution(transaction.connection, source_id, digest)
+        source = await lock_execution(transaction.connection, source_id, digest)
         if source is None:
             return False
         # It has neither a start nor a reason for its end: there was no process.

@@ -6,8 +6,8 @@ import uuid
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.claims import may_judge
-from app.database.reads.attempts import last_sign_of
+from app.database.claims import may_declare_losses
+from app.database.reads.attempts import evidence_of_loss
 from app.domain import messages
 from app.domain.attempts import AttemptKey
 from app.domain.moves import ACTIVE_PHASES
@@ -35,11 +35,11 @@ async def declare_lost(
     run there: their reports are refused from now on, and their host ends them when it comes back.
     """
     async with claims_transaction(engine) as connection:
-        if not await may_judge(connection, worker_id, lease_seconds):
+        if not await may_declare_losses(connection, worker_id, lease_seconds):
             return False
         transaction = await lock_run(connection, key.run_id)
         stage = await transaction.stage(key.stage_run_id, key.number, ACTIVE_PHASES)
-        sign = await last_sign_of(connection, key, lost_after_seconds)
+        sign = await evidence_of_loss(connection, key, lost_after_seconds)
         if stage is None or sign is None:
             return False
         error = messages.host_is_silent(sign["hostName"], lost_after_seconds)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.database.claims import fits_nobody, heard_of_within, lease_is_live
+from app.database.claims import is_unschedulable, lease_is_live, was_alive_within
 from app.database.tables import stage_runs, workers
 from app.domain import messages
 from app.domain.specs import readable_config
@@ -55,7 +55,7 @@ async def _is_unschedulable(
     connection: AsyncConnection, stage_run_id: uuid.UUID, lost_after_seconds: float
 ) -> bool:
     statement = sa.select(stage_runs.c.id).where(
-        stage_runs.c.id == stage_run_id, fits_nobody(lost_after_seconds)
+        stage_runs.c.id == stage_run_id, is_unschedulable(lost_after_seconds)
     )
     return (await connection.execute(statement)).first() is not None
 
@@ -63,7 +63,7 @@ async def _is_unschedulable(
 async def _largest_worker(connection: AsyncConnection, lost_after_seconds: float) -> str:
     statement = (
         sa.select(workers.c.cpus, workers.c.memory_mb)
-        .where(heard_of_within(lost_after_seconds))
+        .where(was_alive_within(lost_after_seconds))
         .order_by(workers.c.cpus.desc(), workers.c.memory_mb.desc().nulls_first())
         .limit(1)
     )
