@@ -1,4 +1,4 @@
-"""The server as a whole: what the settings promise holds at its surface."""
+"""The server as a whole, with its settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.clients.conftest import ask, server, start, worker_home
 __all__ = ["server", "worker_home"]
 
 
-async def test_a_run_that_states_no_environment_takes_the_server_s(server: RunningServer) -> None:
+async def test_a_run_without_an_environment_gets_the_one_of_the_server(server: RunningServer) -> None:
     run_id = await start(server, ["true"])
     answer = await ask(server, "query ($id: ID!) { run(id: $id) { environment } }", id=run_id)
     assert answer == {"run": {"environment": "development"}}
@@ -28,7 +28,7 @@ async def test_a_request_for_another_host_is_refused(server: RunningServer) -> N
         assert response.status == 400
 
 
-def test_a_port_in_use_is_one_clear_line() -> None:
+def test_a_port_in_use_is_reported_in_one_line() -> None:
     with listening_socket("127.0.0.1", 0) as taken:
         taken.listen()
         again = listening_socket("127.0.0.1", taken.getsockname()[1])
@@ -36,6 +36,6 @@ def test_a_port_in_use_is_one_clear_line() -> None:
             again.__enter__()
 
 
-def test_a_wildcard_address_is_no_name_of_the_server() -> None:
+def test_a_wildcard_address_is_not_an_allowed_host() -> None:
     settings = load_settings(host="0.0.0.0", api_token="t" * 32, allowed_hosts=("ml.example",))
     assert allowed_hosts(settings) == ["localhost", "127.0.0.1", "::1", "ml.example"]

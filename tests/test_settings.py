@@ -1,4 +1,4 @@
-"""Settings: read from the environment, checked at once, never shown with their secrets."""
+"""Settings are read from the environment and checked at once; their secrets are never printed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_defaults_suit_a_laptop() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root's home differs from a user's")
-def test_root_keeps_its_data_in_var_lib() -> None:
+def test_root_stores_its_data_in_var_lib() -> None:
     assert load_settings().home == Path("/var/lib/ml-pipeline-thing")
 
 
@@ -116,7 +116,7 @@ def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
     assert (load_settings().database_url, load_settings().port) == (None, 9095)
 
 
-def test_override_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_override_takes_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "1234")
     assert load_settings(port=0).port == 0
 
@@ -144,7 +144,7 @@ def test_override_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         ),
     ],
 )
-def test_wrong_value_is_one_line_which_names_the_variable_but_repeats_no_secret(
+def test_a_wrong_value_is_reported_in_one_line_with_its_variable_and_without_secrets(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -158,7 +158,7 @@ def test_wrong_value_is_one_line_which_names_the_variable_but_repeats_no_secret(
     assert refusal.value.__suppress_context__
 
 
-def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_wrong_values_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "x")
     monkeypatch.setenv("MLP_GRACE_SECONDS", "-1")
     with pytest.raises(StartupError, match=r"PORT: .*; MLP_GRACE_SECONDS: "):
@@ -177,7 +177,7 @@ def test_loopback_address_needs_no_token(host: str) -> None:
     assert load_settings(host=host).host == host
 
 
-def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(api_token=TOKEN, database_url="postgresql://u:geheim@h/d")
     assert TOKEN not in f"{settings!r} {settings}"
     assert "geheim" not in f"{settings!r} {settings}"

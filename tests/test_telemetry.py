@@ -29,7 +29,7 @@ Start = Callable[..., io.StringIO]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Configures logging into a text, and puts the loggers back afterwards."""
+    """Configures logging into a text, and restores the loggers afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
@@ -87,7 +87,7 @@ def test_a_secret_is_in_no_part_of_a_line(start: Start, form: str) -> None:
     assert "ValueError" in text
 
 
-def test_uvicorn_writes_through_us_and_without_query_strings(start: Start) -> None:
+def test_uvicorn_logs_by_our_handler_and_without_query_strings(start: Start) -> None:
     stream = start()
     access, error = logging.getLogger("uvicorn.access"), logging.getLogger("uvicorn.error")
     access.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:5", "GET", "/graphql?query={a}", "1.1", 200)
@@ -97,7 +97,7 @@ def test_uvicorn_writes_through_us_and_without_query_strings(start: Start) -> No
     assert second.endswith('"WebSocket /graphql" [accepted]')
 
 
-def test_the_level_holds_and_warnings_are_logged(start: Start) -> None:
+def test_the_level_applies_and_warnings_are_logged(start: Start) -> None:
     stream = start(level="WARNING")
     logging.getLogger("app.x").info("not this")
     with warnings.catch_warnings():
@@ -142,7 +142,7 @@ async def test_bound_ids_reach_the_tasks_of_a_task_and_no_other_task(start: Star
 
 
 async def lines_with(stream: io.StringIO, text: str, number: int) -> list[dict[str, Any]]:
-    """The first lines whose message contains the text, once there are as many."""
+    """The first ``number`` lines whose message contains the text, as soon as there are that many."""
     with anyio.fail_after(30):
         while True:
             lines = map(json.loads, stream.getvalue().splitlines())

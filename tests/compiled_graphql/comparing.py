@@ -38,7 +38,7 @@ def nulled_positions(result: ExecutionResult) -> set[Position]:
 
 
 def nulled_position(data: Any, path: Sequence[str | int]) -> Position:
-    """The first null on the way along ``path``."""
+    """The first null along ``path``."""
     for depth, key in enumerate(path):
         if data is None:
             return tuple(path[:depth])

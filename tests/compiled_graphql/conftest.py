@@ -1,4 +1,4 @@
-"""The graph of the product, as the tests of the graph have it."""
+"""The fixtures of the graph's tests."""
 
 from tests.graphql.conftest import contexts, graph, make
 

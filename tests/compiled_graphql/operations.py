@@ -1,4 +1,4 @@
-"""Random operations that are valid for any schema, the same for the same seed."""
+"""Makes random valid operations for any schema; the same seed makes the same operation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from graphql import (
 )
 
 Literals = Mapping[str, Callable[[random.Random], str]]
-"""What to write for a scalar, by its name."""
+"""Functions that make a literal of a scalar, by its name."""
 
 LITERALS: Literals = {
     "Int": lambda chance: str(chance.choice([0, 1, 2, 3, 7])),

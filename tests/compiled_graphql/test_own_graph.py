@@ -59,7 +59,7 @@ async def test_random_queries_are_answered_alike(
 
 
 async def fill(make: Factory) -> None:
-    """Two runs of each of two pipelines, with some of everything."""
+    """Make two runs of each of two pipelines, with an example of everything."""
     for number in range(2):
         pipeline = await make.pipeline(f"pipeline {number}")
         stages = [await make.stage(pipeline, f"stage {place}", order=place) for place in range(2)]
@@ -82,7 +82,7 @@ async def add_stage_run(make: Factory, run: uuid.UUID, stage: uuid.UUID, place: 
 
 
 async def literals_of(engine: AsyncEngine) -> dict[str, Callable[[random.Random], str]]:
-    """Ids that exist, ids that do not, and texts that are no ids."""
+    """Ids of existing objects, an id of none, and a text that is not an id."""
     ids = ["nonsense", global_id("Run", uuid.UUID(int=1))]
     async with engine.connect() as connection:
         for name, table in TABLES.items():

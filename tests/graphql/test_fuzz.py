@@ -1,7 +1,7 @@
-"""Thousands of generated operations on a real server with real data: none of them is its fault.
+"""Thousands of generated operations on a real server with real data: none causes an internal error.
 
-``MLP_FUZZ_EXAMPLES=2000 pytest tests/graphql/test_fuzz.py -s`` generates more, new ones each time, and shows what came
-of them.
+``MLP_FUZZ_EXAMPLES=2000 pytest tests/graphql/test_fuzz.py -s`` generates more, different ones each time, and prints
+how many of each outcome there were.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.shared_database import shared_database
 SDL = (Path(__file__).parents[2] / "schema.graphql").read_text()
 SCHEMA = graphql.build_schema(SDL)
 EXAMPLES = int(os.environ.get("MLP_FUZZ_EXAMPLES", "300"))
-"""In all: documents with literals, queries and mutations, and calls with variables."""
+"""In total: documents with literals, queries and mutations, and calls with variables."""
 
 PATIENCE_SECONDS = 60
 WORK = (
@@ -48,7 +48,7 @@ ACTIVE_RUNS = "{ runs(filter: {status: [PENDING, RUNNING]}) { nodes { id } } }"
 
 @dataclass
 class Target:
-    """A server to be asked anything. Whatever it answers must be an answer."""
+    """A server that must give a valid response to every operation."""
 
     address: str
     running: Running
@@ -57,7 +57,7 @@ class Target:
     slowest_seconds: float = 0.0
 
     def ask(self, query: str, variables: object = None) -> Any:
-        """The answer, which must be strict JSON and no failure of the server."""
+        """The response, which must be strict JSON without an internal error."""
         body = json.dumps({"query": query, "variables": variables})
         headers = {
             "content-type": "application/json",
@@ -123,7 +123,7 @@ def print_figures(target: Target) -> None:
 
 
 def fill(target: Target) -> None:
-    """Runs which completed, failed and go on, with all that stages leave behind; a schedule and a webhook."""
+    """Completed, failed and active runs, with everything that stages make; a schedule and a webhook."""
     good = create(target, "good", {"make": WORK, "use": "cp -r $MLP_INPUTS/make $MLP_OUTPUT_DIR/models.pt"})
     bad = create(target, "bad", {"fail": "echo no >&2; exit 3", "never": "true"})
     endless = create(target, "endless", {"sleep": "sleep 600"})
@@ -140,7 +140,7 @@ def fill(target: Target) -> None:
 
 
 def cancelled(target: Target) -> list[Any]:
-    """The runs which are not over; told to end, since their processes would outlive the server."""
+    """Cancels the active runs, whose processes would outlive the server, and returns them."""
     active: list[Any] = target.data(ACTIVE_RUNS)["runs"]["nodes"]
     for run in active:
         target.data(
@@ -187,7 +187,7 @@ def ids_in(value: Any) -> list[str]:
 
 
 def examples(share: float) -> settings:
-    """The same ones each time, so that nobody's change fails for what it did not do."""
+    """The same operations each time, so that a change fails only for its own faults."""
     return settings(
         max_examples=max(1, int(EXAMPLES * share)),
         derandomize="MLP_FUZZ_EXAMPLES" not in os.environ,

@@ -1,4 +1,4 @@
-"""The HTTP endpoint as clients meet it, browsers and broken ones included."""
+"""The HTTP endpoint, with API clients, browsers and faulty clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWER = {"systemStatus": {"pendingRuns": 0}}
 
 
 class Client:
-    """Talks to ``/graphql`` of a server."""
+    """Sends requests to ``/graphql`` of a server."""
 
     def __init__(self, session: aiohttp.ClientSession, address: str) -> None:
         self._session = session
@@ -76,7 +76,7 @@ async def test_a_query_may_come_by_get_but_a_mutation_may_not(client: Client) ->
 @pytest.mark.parametrize(
     "accept", [JSON, GRAPHQL, "*/*", "text/event-stream", 'multipart/mixed;boundary="-"']
 )
-async def test_a_subscription_is_told_to_use_a_websocket(
+async def test_a_subscription_over_http_is_refused_with_a_reason(
     client: Client, caplog: pytest.LogCaptureFixture, accept: str
 ) -> None:
     request = {"query": "subscription { systemSamples { cpuPercent } }"}
@@ -98,7 +98,7 @@ async def test_a_subscription_is_told_to_use_a_websocket(
     assert caplog.text == ""
 
 
-async def test_a_browser_gets_the_page_and_nobody_else_does(client: Client) -> None:
+async def test_only_a_browser_gets_the_page(client: Client) -> None:
     status, media_type, text = await client.send("GET", content_type="", accept="text/html,*/*;q=0.8")
     assert (status, media_type, text) == (200, "text/plain", "the page for browsers")
     status, _, body = await client.send("GET", content_type="", accept="*/*")
@@ -162,7 +162,7 @@ async def test_parameters_of_the_content_type_do_not_matter(client: Client) -> N
         assert (status, answer["data"]) == (200, ANSWER), content_type
 
 
-async def test_other_methods_are_told_which_ones_there_are(server: str) -> None:
+async def test_other_methods_are_refused_with_the_list_of_allowed_ones(server: str) -> None:
     async with aiohttp.ClientSession() as session, session.put(f"http://{server}/graphql") as response:
         assert (response.status, response.headers["allow"]) == (405, "GET, POST")
 
@@ -183,7 +183,7 @@ async def test_a_partly_failed_query_keeps_its_data(client: Client, make: Factor
     assert (status, body["data"]) == (200, {"pipelines": {"totalCount": 1}, "run": None, "stageRun": None})
 
 
-async def test_variables_and_the_name_of_the_operation_count(client: Client) -> None:
+async def test_variables_and_the_operation_name_are_used(client: Client) -> None:
     request = {
         "query": "query one { __typename } query two($id: ID!) { run(id: $id) { id } }",
         "operationName": "two",

@@ -1,4 +1,4 @@
-"""Queries that cost too much are refused before any work, and quickly."""
+"""Queries that exceed a limit are refused quickly, before any statement."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_a_query_as_deep_as_allowed_passes_and_one_level_more_is_refused(g
 
 
 def query_of_depth(depth: int) -> str:
-    """A query whose innermost field is at that level."""
+    """A query whose innermost field is at this level."""
     fields = ["runs(first: 1)", "nodes", *("pipeline", "latestRun") * depth][: depth - 1]
     return "{ " + " { ".join([*fields, "id"]) + " }" * depth
 
@@ -102,7 +102,7 @@ async def test_hostile_documents_are_refused(graph: Graph, query: str, message: 
     assert message in result.errors[0].message
 
 
-async def test_fragments_which_double_with_each_level_are_refused_at_once(graph: Graph) -> None:
+async def test_fragments_that_double_with_each_level_are_refused_at_once(graph: Graph) -> None:
     levels = 90
     bomb = "{ ...f0 } " + " ".join(
         f"fragment f{n} on Query {{ ...f{n + 1} ...f{n + 1} }}" for n in range(levels)
@@ -113,12 +113,12 @@ async def test_fragments_which_double_with_each_level_are_refused_at_once(graph:
     assert time.perf_counter() - started < 1
 
 
-async def test_the_introspection_of_graphiql_passes(graph: Graph) -> None:
+async def test_the_introspection_of_graphiql_is_within_the_limits(graph: Graph) -> None:
     data = await graph.data(get_introspection_query(input_value_deprecation=True))
     assert data["__schema"]["queryType"]["name"] == "Query"
 
 
-async def test_a_query_that_takes_too_long_is_given_up(
+async def test_a_query_that_takes_too_long_times_out(
     graph: Graph, make: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation, "TIMEOUT_SECONDS", 0.05)

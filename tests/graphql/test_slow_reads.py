@@ -1,4 +1,4 @@
-"""A database that does not come to an answer: the client is told in time, and nothing of it stays behind."""
+"""A statement that takes too long: the client gets an error in time, and no connection or statement stays behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STUCK = (
 
 @contextlib.asynccontextmanager
 async def locked(engine: AsyncEngine, table: str = "pipeline_runs") -> AsyncIterator[None]:
-    """Nobody can read the table within the block."""
+    """Locks a table, so that no statement can read it within the block."""
     connection = await connect(engine.url)
     transaction = connection.transaction()
     await transaction.start()
@@ -42,7 +42,7 @@ async def locked(engine: AsyncEngine, table: str = "pipeline_runs") -> AsyncIter
 
 @pytest.fixture
 async def impatient(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """The engine for reads of a server which waits a moment only."""
+    """The engine for reads of a server with a short statement timeout."""
     engine = create_engine(database_url, pool_size=READ_SLOTS, max_overflow=0, statement_timeout_seconds=0.2)
     yield engine
     await engine.dispose()
@@ -63,14 +63,14 @@ async def until_nothing_is_stuck(engine: AsyncEngine) -> None:
 
 
 async def answer_in_the_end(graph: Graph, query: str) -> Any:
-    """The data of a query whose server is impatient: on a busy machine also what nobody locks may take too long."""
+    """The data of a query, repeated after a timeout: on a busy machine an unlocked table may time out too."""
     async with asyncio.timeout(30):
         while (result := await graph.result(query)).errors:
             assert [error.extensions for error in result.errors] == [{"code": "TIMEOUT"}]
         return result.data
 
 
-async def test_reads_have_connections_of_their_own_which_wait_eight_seconds(
+async def test_reads_have_connections_of_their_own_with_a_timeout_of_eight_seconds(
     database_url: str, mlp_home: object
 ) -> None:
     settings = load_settings(database_url=database_url, home=mlp_home, database_pool_size=4)
@@ -99,7 +99,7 @@ async def test_a_statement_that_takes_too_long_fails_its_field_only(
     }
 
 
-async def test_the_pool_is_whole_after_many_timeouts(
+async def test_the_pool_is_complete_after_many_timeouts(
     graph: Graph, make: Factory, engine: AsyncEngine, impatient: AsyncEngine
 ) -> None:
     await make.pipeline()
@@ -113,7 +113,7 @@ async def test_the_pool_is_whole_after_many_timeouts(
     assert answers == [{"runs": {"nodes": []}, "pipelines": {"nodes": [{"name": "penguins"}]}}] * len(answers)
 
 
-async def test_an_operation_given_up_leaves_no_statement_behind(
+async def test_an_operation_that_timed_out_leaves_no_statement_behind(
     graph: Graph, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation, "TIMEOUT_SECONDS", 0.3)

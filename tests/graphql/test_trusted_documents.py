@@ -1,4 +1,4 @@
-"""With a list of trusted documents the server executes these and nothing else, on HTTP and websockets alike."""
+"""A server with a list of trusted documents executes only these, over HTTP and websockets."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write(folder: Path, entries: object) -> Path:
 
 @pytest.fixture
 async def trusting(contexts: ContextFactory, tmp_path: Path, make: Factory) -> AsyncIterator[str]:
-    """The address of a server which trusts a few documents; its database holds a pipeline."""
+    """The address of a server that trusts a few documents; its database contains a pipeline."""
     await make.pipeline()
     entries = {"sha256:" + sha256(text): text for text in (PIPELINES, TICKS, DELETE, LONG)}
     schema = configured_schema(write(tmp_path, entries))
@@ -87,14 +87,14 @@ async def get(address: str, **parameters: str) -> tuple[int, Any]:
     ],
     ids=lambda body: " ".join(body),
 )
-async def test_a_trusted_document_is_executed_however_it_is_named(
+async def test_a_trusted_document_is_executed_by_text_or_by_any_identifier(
     trusting: str, body: dict[str, Any]
 ) -> None:
     status, answer = await post(trusting, **body)
     assert (status, answer["data"]) == (200, ANSWER)
 
 
-async def test_a_trusted_document_may_be_named_in_the_address(trusting: str) -> None:
+async def test_a_trusted_document_may_be_named_in_the_url(trusting: str) -> None:
     by_hash = await get(trusting, documentId=sha256(PIPELINES), variables='{"first": 1}')
     by_extension = await get(trusting, extensions=json.dumps(persisted(PIPELINES)))
     assert by_hash[1]["data"] == by_extension[1]["data"] == ANSWER
@@ -119,7 +119,7 @@ async def test_a_trusted_document_may_be_named_in_the_address(trusting: str) -> 
     ],
     ids=lambda body: " ".join(body),
 )
-async def test_anything_else_is_refused_before_it_is_parsed(
+async def test_any_other_document_is_refused_before_it_is_parsed(
     trusting: str, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     parsed: list[str] = []
@@ -137,7 +137,7 @@ async def test_anything_else_is_refused_before_it_is_parsed(
     assert caplog.records == []
 
 
-async def test_older_clients_get_their_refusal_with_status_200(trusting: str) -> None:
+async def test_clients_of_plain_json_get_the_refusal_with_status_200(trusting: str) -> None:
     status, answer = await post(trusting, accept="application/json", query="{ __typename }")
     assert (status, answer["errors"][0]["extensions"]["code"]) == (200, "DOCUMENT_NOT_TRUSTED")
 
@@ -145,7 +145,9 @@ async def test_older_clients_get_their_refusal_with_status_200(trusting: str) ->
 @pytest.mark.parametrize(
     "body", [{}, {"documentId": 5}, {"documentId": None}, {"extensions": {"persistedQuery": 1}}]
 )
-async def test_a_request_without_a_document_is_told_so(trusting: str, body: dict[str, Any]) -> None:
+async def test_a_request_without_a_document_is_refused_with_a_reason(
+    trusting: str, body: dict[str, Any]
+) -> None:
     status, answer = await post(trusting, **body)
     assert (status, answer["errors"][0]["message"]) == (400, "No GraphQL query found in the request")
 
@@ -186,7 +188,7 @@ async def test_a_trusted_subscription_streams(trusting: str, named: dict[str, An
         ({sha256("{ runz }"): "{ runz }"}, "Cannot query field 'runz' on type 'Query'."),
     ],
 )
-def test_a_list_with_a_mistake_is_refused_at_the_start(tmp_path: Path, entries: object, problem: str) -> None:
+def test_a_list_with_an_error_is_refused_at_the_start(tmp_path: Path, entries: object, problem: str) -> None:
     path = write(tmp_path, entries)
     with pytest.raises(StartupError) as refused:
         build_schema(path)
@@ -194,7 +196,7 @@ def test_a_list_with_a_mistake_is_refused_at_the_start(tmp_path: Path, entries: 
     assert problem in str(refused.value)
 
 
-def test_a_list_which_is_missing_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_a_missing_list_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="No such file"):
         build_schema(tmp_path / "trusted.json")
 

@@ -1,4 +1,4 @@
-"""graphql-transport-ws as clients meet it, hostile ones included."""
+"""graphql-transport-ws, with correct, faulty and hostile clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def open_socket(
     address: str, *, protocol: str = "graphql-transport-ws", **options: Any
 ) -> AsyncIterator[ClientConnection]:
     url = f"ws://{address}/graphql"
-    # Without a bound on its queue the client goes on reading, and so sees the server's answer to its close.
+    # Without a bound on its queue the client continues to read, and so receives the server's answer to its close.
     async with connect(url, subprotocols=[Subprotocol(protocol)], max_queue=None, **options) as socket:
         yield socket
 
@@ -87,7 +87,7 @@ async def test_a_later_query_on_the_same_socket_sees_later_rows(server: str, mak
 
 
 @pytest.mark.parametrize("query", ["{", "{ unknown }", "{ ...a } fragment a on Query { ...a }", "x" * 30_000])
-async def test_a_wrong_operation_harms_only_itself(server: str, query: str) -> None:
+async def test_a_wrong_operation_ends_only_itself(server: str, query: str) -> None:
     async with initialised(server) as socket:
         await subscribe(socket, TICKS, "ticks")
         assert (await receive(socket))["id"] == "ticks"
@@ -101,7 +101,7 @@ async def test_a_wrong_operation_harms_only_itself(server: str, query: str) -> N
         assert (await receive(socket))["id"] == "ticks"
 
 
-async def test_an_operation_which_can_not_be_told_from_the_document_is_no_mistake_of_the_server(
+async def test_a_document_without_the_operation_to_execute_is_not_a_server_error(
     server: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with initialised(server) as socket:
@@ -155,7 +155,7 @@ async def test_a_malformed_message_closes_the_socket_without_a_traceback(
     assert "Traceback" not in caplog.text
 
 
-async def test_a_socket_which_does_not_introduce_itself_is_closed(
+async def test_a_socket_without_connection_init_is_closed(
     schema: Schema, contexts: ContextFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert dt.timedelta(seconds=5) == view.CONNECTION_INIT_TIMEOUT
@@ -165,7 +165,7 @@ async def test_a_socket_which_does_not_introduce_itself_is_closed(
         assert await close_code(socket) == 4408
 
 
-async def test_the_order_of_the_protocol_is_kept(server: str) -> None:
+async def test_unexpected_messages_close_the_socket(server: str) -> None:
     async with open_socket(server) as socket:
         await subscribe(socket, QUERY)
         assert await close_code(socket) == 4401
@@ -214,7 +214,7 @@ async def test_pages_of_other_sites_are_refused(server: str, origin: str) -> Non
         (None, {"Authorization": f"Bearer {TOKEN}"}),
     ],
 )
-async def test_the_token_opens_the_socket(
+async def test_a_socket_with_the_token_is_accepted(
     guarded_server: str, payload: dict[str, str] | None, headers: dict[str, str]
 ) -> None:
     async with open_socket(guarded_server, additional_headers=headers) as socket:
@@ -236,7 +236,7 @@ async def test_the_token_opens_the_socket(
         {"token": TOKEN},
     ],
 )
-async def test_without_the_token_the_socket_stays_shut(
+async def test_a_socket_without_the_token_is_refused(
     guarded_server: str, payload: dict[str, Any] | None
 ) -> None:
     async with open_socket(guarded_server) as socket:

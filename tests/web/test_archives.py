@@ -1,4 +1,4 @@
-"""All outputs of a stage run as one archive: what its dependents see, and nothing else."""
+"""All outputs of a stage run as one archive: exactly the files that its dependents get."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def stored(store: LocalStore, folder: Path, content: bytes) -> StoredBlob:
 
 
 async def unpacked(client: aiohttp.ClientSession, stage_run_id: uuid.UUID) -> dict[str, bytes]:
-    """The files of the archive, which must be as long as it says."""
+    """The files of the archive, whose length must match its header."""
     async with client.get(OUTPUTS_PATH % stage_run_id) as response:
         assert response.status == 200, await response.text()
         content = await response.read()
@@ -66,7 +66,7 @@ async def unpacked(client: aiohttp.ClientSession, stage_run_id: uuid.UUID) -> di
     return files
 
 
-async def test_the_archive_holds_every_output_of_the_last_attempt_and_nothing_else(
+async def test_an_archive_contains_exactly_the_outputs_of_the_last_attempt(
     client: aiohttp.ClientSession, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     contents = {"models/model.bin": bytes(range(256)) * 9000, "empty.txt": b"", LONG: b"penguin"}
@@ -88,7 +88,7 @@ async def test_a_stage_run_without_outputs_has_an_empty_archive(
     assert await unpacked(client, run.stage_run_id) == {}
 
 
-async def test_the_head_of_an_archive_tells_its_length(
+async def test_a_head_request_for_an_archive_returns_its_length(
     client: aiohttp.ClientSession, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     await run.add_artifact(await stored(store, tmp_path, b"x" * 1000), "a.txt")
@@ -98,7 +98,7 @@ async def test_the_head_of_an_archive_tells_its_length(
         assert head.headers["Content-Length"] == str(len(await whole.read()))
 
 
-async def test_what_does_not_exist_or_can_not_be_read_is_refused_before_anything_is_sent(
+async def test_missing_and_unreadable_outputs_are_refused_before_the_response_begins(
     client: aiohttp.ClientSession, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     async with client.get(OUTPUTS_PATH % new_id()) as response:
@@ -111,7 +111,7 @@ async def test_what_does_not_exist_or_can_not_be_read_is_refused_before_anything
         assert "no longer in the store" in await response.text()
 
 
-async def test_an_archive_with_damaged_bytes_never_becomes_whole(
+async def test_an_archive_with_damaged_bytes_is_never_complete(
     client: aiohttp.ClientSession, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     blob = await stored(store, tmp_path, b"x" * 3_000_000)

@@ -1,4 +1,4 @@
-"""Artifacts over HTTP: the right bytes, and nothing a browser would run."""
+"""Downloads of artifacts: the right bytes, and nothing that a browser executes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Put = Callable[..., Awaitable[str]]
 
 @pytest.fixture(scope="module")
 async def database_url(postgres_url: str, migrated_template: str) -> AsyncIterator[str]:
-    """One for all tests here: each looks at the run which it made."""
+    """One database for all tests here: each looks at the run that it made."""
     async with shared_database(postgres_url, migrated_template) as url:
         yield url
 
@@ -85,7 +85,7 @@ async def test_a_large_artifact_and_an_empty_one_are_delivered(
             assert await response.read() == content
 
 
-async def test_the_head_of_an_artifact_has_no_body(client: aiohttp.ClientSession, put: Put) -> None:
+async def test_a_head_request_for_an_artifact_has_no_body(client: aiohttp.ClientSession, put: Put) -> None:
     async with client.head(await put()) as response:
         assert response.status == 200
         assert response.headers["Content-Length"] == str(len(CONTENT))
@@ -126,14 +126,16 @@ async def test_a_range_outside_of_the_artifact_is_refused(
     "asked",
     ["bytes=0-1,5-6", "lines=0-1", "bytes=-", "bytes=5-2", "bytes=a-b", "bytes=1", f"bytes=0-{'9' * 5000}"],
 )
-async def test_several_ranges_and_nonsense_give_the_whole(
+async def test_several_ranges_and_invalid_ranges_return_the_whole_artifact(
     client: aiohttp.ClientSession, put: Put, asked: str
 ) -> None:
     async with client.get(await put(), headers={"Range": asked}) as response:
         assert (response.status, await response.read()) == (200, CONTENT)
 
 
-async def test_a_range_of_another_version_gives_the_whole(client: aiohttp.ClientSession, put: Put) -> None:
+async def test_a_range_of_another_version_returns_the_whole_artifact(
+    client: aiohttp.ClientSession, put: Put
+) -> None:
     path = await put()
     async with client.get(path) as response:
         tag = response.headers["ETag"]
@@ -142,7 +144,7 @@ async def test_a_range_of_another_version_gives_the_whole(client: aiohttp.Client
             assert response.status == status
 
 
-async def test_what_the_client_has_is_not_sent_again(client: aiohttp.ClientSession, put: Put) -> None:
+async def test_content_that_the_client_has_is_not_sent_again(client: aiohttp.ClientSession, put: Put) -> None:
     path = await put()
     async with client.get(path) as response:
         tag = response.headers["ETag"]
@@ -168,7 +170,7 @@ async def test_what_the_client_has_is_not_sent_again(client: aiohttp.ClientSessi
         ("no extension", None, False),
     ],
 )
-async def test_only_harmless_types_are_shown_and_all_are_sandboxed(
+async def test_only_harmless_types_are_shown_inline_and_all_are_sandboxed(
     client: aiohttp.ClientSession, put: Put, name: str, media_type: str | None, shown: bool
 ) -> None:
     async with client.get(await put(b"<script>", name, media_type=media_type)) as response:
@@ -191,7 +193,7 @@ async def test_only_harmless_types_are_shown_and_all_are_sandboxed(
         ("a\r\nSet-Cookie: x.bin", "a__Set-Cookie: x.bin", "a%0D%0ASet-Cookie%3A%20x.bin"),
     ],
 )
-async def test_file_names_survive_and_break_no_header(
+async def test_any_file_name_is_encoded_in_a_valid_header(
     client: aiohttp.ClientSession, put: Put, name: str, plain: str, true: str
 ) -> None:
     async with client.get(await put(path="models/x.bin", file_name=name)) as response:
@@ -200,7 +202,7 @@ async def test_file_names_survive_and_break_no_header(
         assert "Set-Cookie" not in response.headers
 
 
-async def test_what_is_absent_or_unreadable_is_not_found(
+async def test_missing_and_unreadable_artifacts_are_not_found(
     client: aiohttp.ClientSession, put: Put, store: LocalStore
 ) -> None:
     pending = await put(b"1", "1.bin", status=ArtifactStatus.PENDING)
@@ -214,7 +216,7 @@ async def test_what_is_absent_or_unreadable_is_not_found(
             assert response.status == 404, path
 
 
-async def test_damaged_bytes_are_never_delivered_as_a_whole(
+async def test_a_download_of_damaged_bytes_is_never_complete(
     client: aiohttp.ClientSession, put: Put, store: LocalStore
 ) -> None:
     path = await put(b"x" * 3_000_000, "large.bin")

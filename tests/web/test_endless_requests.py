@@ -1,4 +1,4 @@
-"""Clients which never end what they send are dropped; those which take their time with anything else are not."""
+"""Clients that never finish a request are disconnected; clients that are slow in any other way are not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 class Echo:
-    """Answers with the length of what it was sent, after a while if the path says so."""
+    """Responds with the length of the body, after a delay if the path says so."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -60,7 +60,7 @@ class Echo:
 
 
 class Client:
-    """A connection of bytes."""
+    """A raw connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -78,12 +78,12 @@ class Client:
                     await asyncio.sleep(0)
 
     async def answer(self) -> bytes:
-        """Header and body, which is of nine bytes, of one answer."""
+        """Header and body (nine bytes) of one response."""
         header = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)
         return header + await self._reader.readexactly(9)
 
     async def rest(self) -> bytes:
-        """Everything until the server closes the connection."""
+        """All bytes until the server closes the connection."""
         with contextlib.suppress(ConnectionError):
             return await asyncio.wait_for(self._reader.read(), PATIENCE_SECONDS)
         return b""
@@ -123,7 +123,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def long_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is dropped for the time which a request takes."""
+    """Time limits that no client reaches."""
     monkeypatch.setattr(http, "HEADER_SECONDS", 1_000.0)
     monkeypatch.setattr(http, "BODY_SECONDS", 1_000.0)
 
@@ -161,7 +161,7 @@ async def test_a_header_of_more_than_64_kib_is_refused(
     ],
     ids=["a field", "fields", "an address", "a trailer", "trailers", "the name of a chunk"],
 )
-async def test_whatever_has_no_end_is_cut(
+async def test_endless_headers_and_trailers_end_the_connection(
     long_limits: None, client: Client, endless: tuple[bytes, bytes]
 ) -> None:
     start, more = endless
@@ -169,7 +169,7 @@ async def test_whatever_has_no_end_is_cut(
     await client.send_until_dropped(more * 1000)
 
 
-async def test_a_header_of_almost_64_kib_is_read_however_it_comes(client: Client, application: Echo) -> None:
+async def test_a_header_of_almost_64_kib_is_read_in_any_pieces(client: Client, application: Echo) -> None:
     header = POST + b"Content-Length: 300000\r\nX: " + b"x" * 65_000 + b"\r\n\r\n"
     client.send(header + b"b" * 300_000)
     assert (await client.answer()).endswith(b"   300000")
@@ -191,7 +191,7 @@ async def test_a_body_in_tiny_chunks_is_read(long_limits: None, client: Client) 
 
 
 @pytest.mark.parametrize("start", [b"G", GET, GET + b"X: y"])
-async def test_half_a_header_is_not_waited_for(
+async def test_an_unfinished_header_times_out(
     short_limits: None, client: Client, application: Echo, start: bytes
 ) -> None:
     client.send(start)
@@ -199,7 +199,7 @@ async def test_half_a_header_is_not_waited_for(
     assert application.calls == 0
 
 
-async def test_a_header_byte_by_byte_has_no_more_time(short_limits: None, client: Client) -> None:
+async def test_a_header_sent_byte_by_byte_has_the_same_time_limit(short_limits: None, client: Client) -> None:
     client.send(GET + b"X: ")
     dripping = asyncio.create_task(drip(client))
     assert (await client.rest()).startswith(b"HTTP/1.1 408 ")
@@ -213,14 +213,14 @@ async def drip(client: Client) -> None:
 
 
 @pytest.mark.parametrize("before", [b"", b"\r\n"])
-async def test_a_client_which_asks_for_nothing_is_dropped(
+async def test_a_client_that_sends_nothing_is_disconnected(
     short_limits: None, client: Client, before: bytes
 ) -> None:
     client.send(before)
     assert await client.rest() == b""
 
 
-async def test_line_breaks_after_an_answer_do_not_keep_a_connection(
+async def test_line_breaks_after_a_response_do_not_keep_a_connection_open(
     short_limits: None, client: Client
 ) -> None:
     client.send(GET + b"\r\n")
@@ -232,7 +232,7 @@ async def test_line_breaks_after_an_answer_do_not_keep_a_connection(
 @pytest.mark.parametrize(
     "half", [POST + b"Content-Length: 10\r\n\r\nhalf", CHUNKED + b"4\r\nhalf\r\n", CHUNKED + b"0\r\nX: y"]
 )
-async def test_half_a_body_is_not_waited_for_and_the_application_is_told(
+async def test_an_unfinished_body_times_out_and_the_application_is_notified(
     short_limits: None, client: Client, application: Echo, half: bytes
 ) -> None:
     client.send(half)
@@ -240,14 +240,14 @@ async def test_half_a_body_is_not_waited_for_and_the_application_is_told(
     await asyncio.wait_for(application.disconnected.wait(), PATIENCE_SECONDS)
 
 
-async def test_an_answer_may_take_longer_than_any_request(short_limits: None, client: Client) -> None:
+async def test_a_response_may_take_longer_than_a_request(short_limits: None, client: Client) -> None:
     for request in (b"GET /slow HTTP/1.1\r\n\r\n", b"GET /slow HTTP/1.1\r\nConnection: close\r\n\r\n\r\n"):
         client.send(request)
         assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
     assert await client.rest() == b""
 
 
-async def test_a_connection_is_kept_between_requests(short_limits: None, client: Client) -> None:
+async def test_a_connection_stays_open_between_requests(short_limits: None, client: Client) -> None:
     client.send(GET + b"\r\n")
     await client.answer()
     await asyncio.sleep(LONG_SECONDS)
@@ -255,7 +255,7 @@ async def test_a_connection_is_kept_between_requests(short_limits: None, client:
     await client.answer()
 
 
-async def test_a_request_behind_a_long_answer_is_not_blamed_for_it(
+async def test_a_request_that_waits_for_an_earlier_response_does_not_time_out(
     monkeypatch: pytest.MonkeyPatch, client: Client
 ) -> None:
     monkeypatch.setattr(http, "BODY_SECONDS", SHORT_SECONDS)
@@ -273,7 +273,7 @@ async def test_a_websocket_stays_open(short_limits: None, port: int) -> None:
         assert await socket.receive_str(timeout=PATIENCE_SECONDS) == "still here"
 
 
-async def test_the_server_reads_requests_in_this_way(server: RunningServer) -> None:
+async def test_the_server_uses_this_protocol(server: RunningServer) -> None:
     async with connected(int(server.url.rpartition(":")[2])) as client:
         client.send(b"GET /health HTTP/1.1\r\nX: " + b"x" * 70_000)
         assert (await client.rest()).startswith(b"HTTP/1.1 431 ")

@@ -1,4 +1,4 @@
-"""Health checks of a server whose database and supervisor come and go."""
+"""Health checks with and without a working database and supervisor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOWHERE = "postgresql+asyncpg://nobody:secret-password@127.0.0.1:1/nowhere"
 
 @pytest.fixture(scope="module")
 async def database_url(postgres_url: str, migrated_template: str) -> AsyncIterator[str]:
-    """One for all tests here: each looks at the run which it made."""
+    """One database for all tests here: each looks at the run that it made."""
     async with shared_database(postgres_url, migrated_template) as url:
         yield url
 
@@ -37,7 +37,7 @@ async def get(client: aiohttp.ClientSession, path: str) -> tuple[int, dict[str, 
         return response.status, await response.json()
 
 
-async def test_a_healthy_server_tells_about_itself(engine: AsyncEngine) -> None:
+async def test_a_healthy_server_describes_itself(engine: AsyncEngine) -> None:
     async with client_of(application(engine)) as client:
         status, body = await get(client, "/health")
     assert status == 200
@@ -50,7 +50,7 @@ async def test_a_healthy_server_tells_about_itself(engine: AsyncEngine) -> None:
     assert abs(age) < dt.timedelta(seconds=30)
 
 
-async def test_without_its_database_the_server_lives_but_is_not_ready() -> None:
+async def test_without_its_database_the_server_is_alive_but_not_ready() -> None:
     engine = create_async_engine(NOWHERE)
     async with client_of(application(engine)) as client:
         status, body = await get(client, "/health")
@@ -62,7 +62,7 @@ async def test_without_its_database_the_server_lives_but_is_not_ready() -> None:
     await engine.dispose()
 
 
-async def test_a_database_which_does_not_answer_is_given_up_after_two_seconds() -> None:
+async def test_a_database_that_does_not_answer_is_unreachable_after_two_seconds() -> None:
     async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await silence.wait()
         writer.close()
@@ -92,13 +92,13 @@ async def test_a_server_is_ready_when_its_database_answers_and_its_supervisor_wo
         assert (status, body["reasons"]) == (503, ["supervisor: silent for 60 s"])
 
 
-async def test_a_process_without_supervisor_is_ready_without_it(engine: AsyncEngine) -> None:
+async def test_a_process_without_a_supervisor_is_ready(engine: AsyncEngine) -> None:
     async with client_of(application(engine)) as client:
         status, body = await get(client, "/health/ready")
     assert (status, body["parts"]["supervisor"]) == (200, "not in this process")
 
 
-async def test_a_shortage_on_the_disk_is_named_while_requests_go_on_coming(engine: AsyncEngine) -> None:
+async def test_a_shortage_on_the_disk_is_named_but_the_server_stays_ready(engine: AsyncEngine) -> None:
     shortage: str | None = "low: 5 MiB are free"
     async with client_of(application(engine, disk_shortage=lambda: shortage)) as client:
         status, body = await get(client, "/health/ready")
@@ -108,7 +108,7 @@ async def test_a_shortage_on_the_disk_is_named_while_requests_go_on_coming(engin
     assert (status, body["parts"]["disk"]) == (200, "ok")
 
 
-async def test_many_questions_cost_the_database_one_answer(database_url: str) -> None:
+async def test_many_health_checks_cost_one_statement(database_url: str) -> None:
     engine = create_engine(database_url, pool_size=1, max_overflow=0, pool_timeout_seconds=0.1)
     async with client_of(application(engine)) as client:
         answers = await asyncio.gather(*(get(client, "/health/ready") for _ in range(50)))

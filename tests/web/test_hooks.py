@@ -1,4 +1,4 @@
-"""Signed calls start runs; whoever can't sign learns nothing."""
+"""Signed calls start runs; a caller that can't sign gets no information."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BODY = json.dumps({"ref": "refs/heads/main", "commits": [1, 2]}).encode()
 
 @dataclass
 class Sender:
-    """Another system, which knows the secret."""
+    """A system that calls the webhook and knows its secret."""
 
     client: aiohttp.ClientSession
     engine: AsyncEngine
@@ -90,7 +90,9 @@ async def test_a_signed_call_starts_a_run_with_its_payload(sender: Sender) -> No
     assert run.environment == "test"
 
 
-async def test_the_same_delivery_starts_one_run_and_a_call_without_id_always_one(sender: Sender) -> None:
+async def test_a_repeated_delivery_starts_no_second_run_and_a_call_without_id_always_starts_one(
+    sender: Sender,
+) -> None:
     first = await sender.send(BODY, X_Delivery_Id="one")
     assert await sender.send(BODY, X_Delivery_Id="one") == first
     assert await sender.send(BODY, X_Delivery_Id="two") != first
@@ -99,7 +101,7 @@ async def test_the_same_delivery_starts_one_run_and_a_call_without_id_always_one
     assert len(await sender.runs()) == 4
 
 
-async def test_absent_and_wrong_look_the_same(sender: Sender) -> None:
+async def test_an_unknown_webhook_and_a_wrong_signature_get_the_same_response(sender: Sender) -> None:
     good = sender.signature(BODY)
     answers = {
         await sender.post(BODY),
@@ -117,12 +119,12 @@ async def test_absent_and_wrong_look_the_same(sender: Sender) -> None:
     assert await sender.runs() == []
 
 
-async def test_a_deleted_webhook_is_gone(sender: Sender) -> None:
+async def test_a_deleted_webhook_is_not_found(sender: Sender) -> None:
     await delete_webhook(sender.engine, sender.webhook_id)
     assert await sender.send(BODY) == (404, "Not Found")
 
 
-async def test_a_dated_call_is_taken_within_five_minutes_and_once(sender: Sender) -> None:
+async def test_a_call_with_a_timestamp_is_accepted_once_and_within_five_minutes(sender: Sender) -> None:
     status, text = await sender.send_dated(BODY, "one")
     assert status == 202
     assert await sender.send_dated(BODY, "one", age_seconds=10) == (202, text)
@@ -133,7 +135,7 @@ async def test_a_dated_call_is_taken_within_five_minutes_and_once(sender: Sender
     assert len(await sender.runs()) == 1
 
 
-async def test_the_delivery_id_of_a_dated_call_can_not_be_exchanged(sender: Sender) -> None:
+async def test_the_delivery_id_of_a_call_with_a_timestamp_is_signed(sender: Sender) -> None:
     timestamp = str(int(time.time()))
     signature = sender.signature(f"one.{timestamp}.".encode() + BODY)
     answer = await sender.post(
@@ -152,7 +154,7 @@ async def test_the_delivery_id_of_a_dated_call_can_not_be_exchanged(sender: Send
         (b"\xff\xfe", "not"),
     ],
 )
-async def test_a_signed_call_which_is_no_small_object_is_told_so(
+async def test_a_signed_call_whose_body_is_not_a_small_object_is_refused_with_a_reason(
     sender: Sender, body: bytes, message: str
 ) -> None:
     status, text = await sender.send(body)
@@ -167,7 +169,7 @@ async def test_a_body_of_more_than_a_megabyte_is_not_read(sender: Sender) -> Non
         assert response.status == 413
 
 
-async def test_a_strange_host_name_is_refused_and_other_paths_ask_for_the_token(sender: Sender) -> None:
+async def test_other_host_names_are_refused_and_other_paths_require_the_token(sender: Sender) -> None:
     status, _ = await sender.send(BODY, Host="rebind.evil")
     assert status == 400
     async with sender.client.post("/graphql") as response:

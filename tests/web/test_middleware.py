@@ -1,4 +1,4 @@
-"""What a request has to pass, over real HTTP."""
+"""The middleware that requests pass, over real HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOO_LARGE = {
         }
     ]
 }
-"""What the GraphQL endpoint answers to a larger body."""
+"""The response of the GraphQL endpoint to a larger body."""
 
 logger = logging.getLogger("the route")
 
@@ -66,13 +66,13 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture(scope="module")
 async def guarded() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client, without token, of a server which asks for one."""
+    """A client without a token, of a server that requires one."""
     async with client_of(application(token=TOKEN)) as client:
         yield client
 
 
 class Records(logging.Handler):
-    """Keeps the records as a log line would see them."""
+    """Collects records with the ids that a log line would show."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def records() -> AsyncIterator[list[logging.LogRecord]]:
     logger.removeHandler(handler)
 
 
-async def test_a_sane_request_id_is_kept_and_is_in_the_log_records(
+async def test_a_valid_request_id_is_used_and_is_in_the_log_records(
     client: aiohttp.ClientSession, records: list[logging.LogRecord]
 ) -> None:
     async with client.get("/graphql", headers={"X-Request-ID": "from-the-proxy.1"}) as response:
@@ -120,7 +120,7 @@ async def test_requests_at_the_same_time_have_their_own_ids(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:9095", "LOCALHOST", "[::1]", "[::1]:9095"])
-async def test_names_of_this_machine_are_answered(client: aiohttp.ClientSession, host: str) -> None:
+async def test_requests_for_allowed_hosts_are_accepted(client: aiohttp.ClientSession, host: str) -> None:
     async with client.get("/health", headers={"Host": host}) as response:
         assert response.status == 200
 
@@ -128,7 +128,7 @@ async def test_names_of_this_machine_are_answered(client: aiohttp.ClientSession,
 @pytest.mark.parametrize(
     "host", ["rebind.evil", "localhost.evil", "localhost.", "2130706433", "0.0.0.0", "", "::1", "[::2]"]
 )
-async def test_other_names_are_refused(client: aiohttp.ClientSession, host: str) -> None:
+async def test_requests_for_other_hosts_are_refused(client: aiohttp.ClientSession, host: str) -> None:
     async with client.get("/health", headers={"Host": host}) as response:
         assert response.status == 400
 
@@ -150,7 +150,7 @@ async def test_a_websocket_for_another_host_is_refused(client: aiohttp.ClientSes
     "authorization",
     [None, "", TOKEN, f"Basic {TOKEN}", "Bearer", "Bearer wrong", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}"],
 )
-async def test_without_the_token_the_api_is_closed(
+async def test_requests_without_the_token_are_refused(
     guarded: aiohttp.ClientSession, authorization: str | None
 ) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
@@ -163,7 +163,7 @@ async def test_without_the_token_the_api_is_closed(
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
-async def test_with_the_token_the_api_is_open(guarded: aiohttp.ClientSession, scheme: str) -> None:
+async def test_requests_with_the_token_are_accepted(guarded: aiohttp.ClientSession, scheme: str) -> None:
     async with guarded.post("/graphql", headers={"Authorization": f"{scheme} {TOKEN}"}) as response:
         assert response.status == 200
 
@@ -174,7 +174,7 @@ async def test_health_and_the_page_need_no_token(guarded: aiohttp.ClientSession,
         assert response.status == 200
 
 
-async def test_only_the_bare_page_is_open_to_browsers(guarded: aiohttp.ClientSession) -> None:
+async def test_a_browser_may_open_only_the_page_without_the_token(guarded: aiohttp.ClientSession) -> None:
     browser = {"Accept": "text/html,*/*"}
     for method, path, status in (
         ("GET", "/graphql", 200),
@@ -187,7 +187,7 @@ async def test_only_the_bare_page_is_open_to_browsers(guarded: aiohttp.ClientSes
             assert response.status == status, (method, path)
 
 
-async def test_the_graphql_websocket_leaves_the_token_to_the_view_and_no_other_is_open(
+async def test_only_the_graphql_websocket_passes_without_the_token_for_its_view_to_check(
     guarded: aiohttp.ClientSession,
 ) -> None:
     assert await websocket_text(guarded, "/graphql") == "hello"

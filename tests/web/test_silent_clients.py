@@ -1,4 +1,4 @@
-"""Websocket clients which stop reading are dropped, and take nothing of the server with them."""
+"""Websocket clients that stop reading are disconnected, and their resources are freed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ImpatientProtocol(WebSocketProtocol):
 
 
 class Flood:
-    """Sends to its client as fast as it takes, and tells when it had to stop."""
+    """Sends to its client as fast as the client reads, and sets an event when it has ended."""
 
     def __init__(self, message_bytes: int = 100_000) -> None:
         self.text = "x" * message_bytes
@@ -44,7 +44,7 @@ class Flood:
 
 @contextlib.asynccontextmanager
 async def handshaken(port: int) -> AsyncIterator[asyncio.StreamReader]:
-    """The reader of a websocket whose client does nothing by itself, not even answer a ping."""
+    """The stream of a websocket whose client does nothing by itself, not even answer a ping."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write(
@@ -58,13 +58,13 @@ async def handshaken(port: int) -> AsyncIterator[asyncio.StreamReader]:
         writer.transport.abort()
 
 
-async def test_a_client_which_reads_nothing_is_dropped() -> None:
+async def test_a_client_that_reads_nothing_is_disconnected() -> None:
     flood = Flood()
     async with serving(flood, ws=ImpatientProtocol, ws_ping_interval=None) as port, handshaken(port):
         await asyncio.wait_for(flood.stopped.wait(), PATIENCE_SECONDS)
 
 
-async def test_a_client_which_answers_no_ping_is_dropped() -> None:
+async def test_a_client_that_answers_no_ping_is_disconnected() -> None:
     class PatientWithReaders(ImpatientProtocol):
         stall_seconds = 1_000.0
 
@@ -74,7 +74,7 @@ async def test_a_client_which_answers_no_ping_is_dropped() -> None:
         await asyncio.wait_for(flood.stopped.wait(), PATIENCE_SECONDS)
 
 
-async def test_a_slow_reader_is_kept() -> None:
+async def test_a_client_that_reads_slowly_stays_connected() -> None:
     flood = Flood(message_bytes=4_000_000)
     async with (
         serving(flood, ws=ImpatientProtocol, ws_ping_interval=None, timeout_graceful_shutdown=1) as port,
@@ -87,7 +87,7 @@ async def test_a_slow_reader_is_kept() -> None:
         assert not flood.stopped.is_set()
 
 
-async def test_a_shutdown_does_not_wait_for_a_client_which_reads_nothing() -> None:
+async def test_a_shutdown_does_not_wait_for_a_client_that_reads_nothing() -> None:
     class PatientWithReaders(ImpatientProtocol):
         stall_seconds = 1_000.0
 
@@ -102,21 +102,19 @@ async def test_a_shutdown_does_not_wait_for_a_client_which_reads_nothing() -> No
 
 
 async def listen(scope: Scope, receive: Receive, send: Send) -> None:
-    """Accept, and wait for the end."""
+    """Accept the socket and wait for its end."""
     await receive()
     await send({"type": "websocket.accept"})
     await receive()
 
 
 async def unchanged(flood: Flood, sent: int) -> bool:
-    """Whether the flood is stuck: nothing was sent for a while."""
+    """Whether the flood is blocked: it has sent nothing for a while."""
     await asyncio.sleep(0.1)
     return flood.sent == sent
 
 
-async def test_an_application_which_sends_into_a_socket_the_server_just_closed_finds_the_client_gone() -> (
-    None
-):
+async def test_sending_to_a_socket_that_the_server_has_just_closed_raises_a_disconnect() -> None:
     class KnownProtocol(ImpatientProtocol):
         latest: KnownProtocol
 

@@ -38,7 +38,7 @@ ABSOLUTE_REFERENCE = re.compile(r"""(?:src|href)=["'](?:https?:)?//""")
 
 @pytest.fixture
 def built_page(tmp_path: Path) -> Path:
-    """A static folder as the build leaves it, with one asset."""
+    """A static folder as the build makes it, with one asset."""
     folder = tmp_path / "static"
     (folder / "assets").mkdir(parents=True)
     (folder / "graphiql.html").write_text("<title>the built page</title>")
@@ -46,7 +46,7 @@ def built_page(tmp_path: Path) -> Path:
     return folder
 
 
-async def test_a_browser_gets_the_built_page_and_asks_again_each_time(built_page: Path) -> None:
+async def test_a_browser_gets_the_built_page_and_revalidates_it_each_time(built_page: Path) -> None:
     async with client_of(built_page) as client, client.get("/graphql") as response:
         assert response.status == 200
         assert response.content_type == "text/html"
@@ -54,7 +54,7 @@ async def test_a_browser_gets_the_built_page_and_asks_again_each_time(built_page
         assert "the built page" in await response.text()
 
 
-async def test_the_page_may_neither_run_foreign_scripts_nor_be_framed(built_page: Path) -> None:
+async def test_the_page_can_neither_run_foreign_scripts_nor_be_framed(built_page: Path) -> None:
     async with client_of(built_page) as client, client.get("/graphql") as response:
         policy = directives(response.headers["Content-Security-Policy"])
         assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -64,7 +64,7 @@ async def test_the_page_may_neither_run_foreign_scripts_nor_be_framed(built_page
     assert not [source for sources in policy.values() for source in sources if "." in source or "*" in source]
 
 
-async def test_without_a_built_page_the_browser_learns_how_to_build_it(tmp_path: Path) -> None:
+async def test_without_a_built_page_a_browser_is_told_how_to_build_it(tmp_path: Path) -> None:
     async with client_of(tmp_path / "never-built") as client:
         async with client.get("/graphql") as response:
             text = await response.text()
@@ -88,7 +88,7 @@ async def test_a_page_built_while_the_server_runs_is_served(built_page: Path) ->
             assert "the built page" in await response.text()
 
 
-async def test_assets_are_kept_for_good_and_nothing_else_is_reachable(built_page: Path) -> None:
+async def test_assets_are_cached_permanently_and_nothing_else_is_served(built_page: Path) -> None:
     (built_page / "secret.txt").write_text("not an asset")
     async with client_of(built_page) as client:
         async with client.get("/assets/graphiql-1a2b.js") as response:
@@ -106,7 +106,7 @@ async def test_assets_are_kept_for_good_and_nothing_else_is_reachable(built_page
                 assert "immutable" not in response.headers.get("Cache-Control", "")
 
 
-async def test_the_root_leads_to_the_page_even_behind_a_path_prefix(built_page: Path) -> None:
+async def test_the_root_redirects_to_the_page_even_behind_a_path_prefix(built_page: Path) -> None:
     async with client_of(built_page) as client, client.get("/", allow_redirects=False) as response:
         assert response.status == 307
         assert response.headers["Location"] == "graphql"
@@ -161,7 +161,7 @@ def directives(policy: str) -> Mapping[str, list[str]]:
 
 @asynccontextmanager
 async def client_of(static_folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of a real server on a free port of 127.0.0.1 which serves nothing but the page."""
+    """A client of a real server on a free port of 127.0.0.1 that serves only the page."""
 
     def page(request: Request) -> Response:
         return graphiql_response(request, static_folder=static_folder)

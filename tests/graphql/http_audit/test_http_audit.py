@@ -1,4 +1,4 @@
-"""The audit suite of npm's graphql-http against a live server. Skipped, with the reason, where it can't be had."""
+"""The audit suite of npm's graphql-http against a live server. Skipped where it can't be installed."""
 
 from __future__ import annotations
 
