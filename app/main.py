@@ -33,7 +33,7 @@ from app.web.hooks import Hooks
 from app.web.middleware import GRAPHQL_PATH, cross_origin, guards
 from app.web.server import RunningServer, listening_socket, serving
 from app.web.ui import graphiql_response, static_routes
-from app.wiring import Parts, create_janitor, create_scheduler, create_supervisor, open_parts
+from app.wiring import Parts, open_parts, start_worker
 
 
 @contextlib.asynccontextmanager
@@ -103,14 +103,13 @@ async def running_server(settings: Settings, *, worker: bool = True) -> AsyncIte
     """The whole server in this process: entered when it answers, left when it has stopped."""
     with listening_socket(settings.host, settings.port) as listener:
         schema = build_schema(settings.trusted_documents, compiled=settings.compiled_graphql)
-        async with open_parts(settings) as parts, engine_for_reads(parts) as reads:
-            supervisor = create_supervisor(parts) if worker else None
-            async with anyio.create_task_group() as tasks:
-                if supervisor is not None:
-                    tasks.start_soon(supervisor.run)
-                    tasks.start_soon(create_janitor(parts).run)
-                    tasks.start_soon(create_scheduler(parts).run)
-                app = create_app(parts, reads, supervisor, schema)
-                async with serving(app, listener) as server:
-                    yield server
-                tasks.cancel_scope.cancel()
+        async with (
+            open_parts(settings) as parts,
+            engine_for_reads(parts) as reads,
+            anyio.create_task_group() as tasks,
+        ):
+            supervisor = start_worker(parts, tasks) if worker else None
+            app = create_app(parts, reads, supervisor, schema)
+            async with serving(app, listener) as server:
+                yield server
+            tasks.cancel_scope.cancel()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import anyio
+from anyio.abc import TaskGroup
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database import migrations
@@ -25,8 +26,6 @@ from app.postgres.errors import EmbeddedPostgresError
 from app.postgres.server import EmbeddedPostgres
 from app.settings import Settings
 from app.storage.local import LocalStore
-
-DATABASE_PATIENCE_SECONDS = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ async def database(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, str]]
             url = await stack.enter_async_context(_embedded_postgres(settings))
         engine = create_engine(url, pool_size=settings.database_pool_size)
         stack.push_async_callback(engine.dispose)
-        await check_reachable(engine, wait_seconds=DATABASE_PATIENCE_SECONDS)
+        await check_reachable(engine)
         yield engine, url
 
 
@@ -137,9 +136,16 @@ def create_scheduler(parts: Parts) -> Scheduler:
     return Scheduler(parts.engine, parts.notifier, parts.settings.environment)
 
 
+def start_worker(parts: Parts, tasks: TaskGroup) -> Supervisor:
+    """Start what executes runs on this host, cleans up, and starts the runs of schedules: tasks that never end."""
+    supervisor = create_supervisor(parts)
+    tasks.start_soon(supervisor.run)
+    tasks.start_soon(create_janitor(parts).run)
+    tasks.start_soon(create_scheduler(parts).run)
+    return supervisor
+
+
 async def work(settings: Settings) -> None:
     """A worker without the API, until it is cancelled."""
     async with open_parts(settings) as parts, anyio.create_task_group() as tasks:
-        tasks.start_soon(create_janitor(parts).run)
-        tasks.start_soon(create_scheduler(parts).run)
-        await create_supervisor(parts).run()
+        start_worker(parts, tasks)

@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 _DATABASE_SECONDS = 2.0
-_KEEP_SECONDS = 1.0
-_BEAT_SECONDS = 15.0
+_CACHE_SECONDS = 1.0
+_LONGEST_SILENCE_SECONDS = 15.0
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -76,7 +76,7 @@ class Health:
 
     def _supervisor_problem(self) -> str | None:
         silence = 0.0 if self.supervisor_silence is None else self.supervisor_silence()
-        return f"silent for {silence:.0f} s" if silence > _BEAT_SECONDS else None
+        return f"silent for {silence:.0f} s" if silence > _LONGEST_SILENCE_SECONDS else None
 
 
 class DatabaseProbe:
@@ -91,7 +91,7 @@ class DatabaseProbe:
     async def problem(self) -> str | None:
         """What is wrong in a few words, without the address of the database; ``None`` if it answers."""
         async with self._lock:
-            if time.monotonic() - self._checked_at > _KEEP_SECONDS:
+            if time.monotonic() - self._checked_at > _CACHE_SECONDS:
                 self._problem = await self._check()
                 self._checked_at = time.monotonic()
             return self._problem
