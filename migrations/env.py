@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: by a connection which it was given, or by the settings."""
+"""The environment of Alembic: migrates the connection it is given, or else the database of the settings."""
 
 from __future__ import annotations
 

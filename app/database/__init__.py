@@ -1,1 +1,4 @@
-"""Tables, migrations and statements: the only place that speaks SQL."""
+"""Tables, triggers, migrations, the connection pool, and the statements that read.
+
+Statements that change a run are in ``services.state``.
+"""

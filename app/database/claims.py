@@ -1,9 +1,12 @@
-"""What a supervisor may take next: the statements behind claiming, kept in one place for their locking rules.
+"""What a supervisor may claim next, and what it has to look after.
 
-All claims of a database are serialised by one advisory lock, taken as a statement of its own so that the claiming
-statement's snapshot comes after it. Whoever also locks a run's row takes the claims lock first.
+Claiming and declaring losses are serialised over the whole database by one advisory lock, the claims lock. It is
+acquired by a statement of its own: under READ COMMITTED each statement has its own snapshot, so the statement that
+selects what to claim sees everything committed before the lock was granted. A transaction that also locks the row of a
+run acquires the claims lock first (the order of all locks is in ``services.state.run_transaction``).
 
-The statements of every turn of a supervisor are built once: building them takes longer than PostgreSQL needs.
+Statements executed in every cycle of a supervisor are built once and cached: building one takes longer than executing
+it.
 """
 
 from __future__ import annotations
@@ -27,20 +30,21 @@ LOCK_TIMEOUT = "1s"
 
 
 _ROUNDING = 1e-6
-"""What sums of fractions of CPUs may be wrong by."""
+"""Tolerance for the rounding errors of sums of fractional CPUs."""
 
 
 async def take_claims_lock(connection: AsyncConnection) -> None:
-    """Waits until this transaction is the only one that claims.
+    """Acquire the claims lock until the end of the transaction.
 
-    For any further lock it waits a second only, then ends in an error that passes: all others wait for it.
+    Also sets ``lock_timeout`` for the transaction's further locks: while it waits for one, no worker can claim. A
+    timeout counts as an outage (``is_outage``), and the caller tries again.
     """
-    patience = sa.func.set_config("lock_timeout", LOCK_TIMEOUT, True)
-    await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIMS_LOCK), patience))
+    set_lock_timeout = sa.func.set_config("lock_timeout", LOCK_TIMEOUT, True)
+    await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIMS_LOCK), set_lock_timeout))
 
 
 async def lease_is_live(connection: AsyncConnection, worker_id: uuid.UUID) -> bool:
-    """Whether the worker may still claim, on the database's clock."""
+    """Whether the lease of the worker is live, by the clock of the database."""
     live = sa.select(sa.literal(1)).where(
         workers.c.id == worker_id, workers.c.lease_until > sa.func.clock_timestamp()
     )
@@ -48,9 +52,10 @@ async def lease_is_live(connection: AsyncConnection, worker_id: uuid.UUID) -> bo
 
 
 async def next_pending_run(connection: AsyncConnection, running_limit: int) -> uuid.UUID | None:
-    """The PENDING run that may start now, by priority and then by age; None when a limit holds up all of them.
+    """The PENDING run to start next, by priority and then by age; None if limits allow none.
 
-    Limits are the ``running_limit`` of all runs, the run's own for its pipeline, and one RUNNING run per key.
+    The limits: ``running_limit`` RUNNING runs in total, the run's ``max_concurrent_runs`` of its pipeline, and one
+    RUNNING run per concurrency key.
     """
     parameters = {"running_limit": running_limit}
     found: uuid.UUID | None = (await connection.execute(_next_pending_run(), parameters)).scalar_one_or_none()
@@ -76,7 +81,7 @@ def _next_pending_run() -> sa.Select[Any]:
             total < sa.bindparam("running_limit"),
             sa.or_(limit.is_(None), of_pipeline.correlate(pipeline_runs).scalar_subquery() < limit),
             sa.or_(runs.concurrency_key.is_(None), ~sa.exists(of_key.correlate(pipeline_runs))),
-            # Not the time at which this transaction began: it may have waited for the claims lock since.
+            # Not now(), the start of this transaction: it may have waited for the claims lock since.
             sa.or_(runs.queue_deadline_at.is_(None), runs.queue_deadline_at > sa.func.clock_timestamp()),
         )
         .order_by(runs.priority.desc(), runs.id)
@@ -87,9 +92,9 @@ def _next_pending_run() -> sa.Select[Any]:
 async def next_ready_stage(
     connection: AsyncConnection, worker_id: uuid.UUID
 ) -> tuple[uuid.UUID, uuid.UUID] | None:
-    """(stage run, run) of the stage run this worker may start now.
+    """(stage run, run) of the stage run that this worker may start now.
 
-    Runs of the same priority take turns: the one with the fewest active stages comes first, then the oldest.
+    Among runs of the same priority, the one with the fewest active stages comes first, then the oldest.
     """
     row = (await connection.execute(_next_ready_stage(), {"worker_id": worker_id})).one_or_none()
     return None if row is None else (row[0], row[1])
@@ -119,7 +124,7 @@ def _next_ready_stage() -> sa.Select[Any]:
 
 
 def _first_due_stage() -> sa.Select[tuple[uuid.UUID]]:
-    """Of one run; looked up per run, because a run may have thousands of ready stages."""
+    """The first ready stage of a run that fits on the worker; LATERAL, because a run may have thousands of them."""
     now = sa.func.now()
     free = _free_resources()
     free_cpus = sa.select(free.c.cpus).scalar_subquery()
@@ -140,7 +145,7 @@ def _first_due_stage() -> sa.Select[tuple[uuid.UUID]]:
 
 
 def _free_resources() -> sa.CTE:
-    """What the worker's host has left; memory is NULL when it is not limited."""
+    """The CPUs and the memory that the worker's host has left. Memory is NULL where it is unlimited."""
     taken = (
         sa.select(
             sa.func.sum(stage_runs.c.cpus).label("cpus"), sa.func.sum(stage_runs.c.memory_mb).label("mb")
@@ -164,26 +169,26 @@ def _free_resources() -> sa.CTE:
 IS_CURRENT = sa.and_(
     stage_attempts.c.stage_run_id == stage_runs.c.id, stage_attempts.c.attempt == stage_runs.c.attempt_number
 )
-"""Joins a stage run to its latest attempt."""
+"""Joins a stage run to its last attempt."""
 
 
 def was_alive_within(seconds: float) -> sa.ColumnElement[bool]:
-    """Of a worker: its lease is live, or ran out no longer than this ago, so that it may still come back."""
+    """Condition on a worker: its lease is live, or expired at most that long ago, so that it may still return."""
     return workers.c.lease_until > sa.func.now() - timedelta(seconds=seconds)
 
 
 def is_lost(lost_after_seconds: float) -> sa.ColumnElement[bool]:
-    """Of an attempt in hand: no worker of its host has been heard of for that long."""
+    """Condition on an active attempt: no worker of its host had a live lease for that long."""
     alive = sa.select(sa.literal(1)).where(
         workers.c.host_id == stage_attempts.c.host_id, was_alive_within(lost_after_seconds)
     )
-    # Without this, an attempt would be lost as soon as somebody removed the rows of old workers.
+    # Without this condition, an attempt would be lost as soon as the rows of its host's workers were deleted.
     claimed = stage_attempts.c.claimed_at < sa.func.now() - timedelta(seconds=lost_after_seconds)
     return sa.and_(claimed, ~sa.exists(alive.correlate(stage_attempts)))
 
 
 def is_unschedulable(lost_after_seconds: float) -> sa.ColumnElement[bool]:
-    """Of a stage run: no worker that lives or may come back is large enough, even when it is idle."""
+    """Condition on a stage run: no worker that is alive or may return is large enough for it, even when idle."""
     large_enough = sa.select(sa.literal(1)).where(
         was_alive_within(lost_after_seconds),
         workers.c.cpus >= stage_runs.c.cpus,
@@ -193,9 +198,10 @@ def is_unschedulable(lost_after_seconds: float) -> sa.ColumnElement[bool]:
 
 
 async def may_declare_losses(connection: AsyncConnection, worker_id: uuid.UUID, lease_seconds: float) -> bool:
-    """Whether the worker may say that others are lost: its lease is live and it has held it for a while.
+    """Whether the worker may declare attempts of other hosts lost: it registered ``lease_seconds`` ago, or earlier.
 
-    After an outage of the database all leases have run out: everybody gets the time to come back.
+    After an outage of the database all leases have expired, and every worker registers again: this leaves the others
+    the time to do so. The worker's own lease must be live.
     """
     live = sa.select(sa.literal(1)).where(
         workers.c.id == worker_id,
@@ -207,7 +213,7 @@ async def may_declare_losses(connection: AsyncConnection, worker_id: uuid.UUID, 
 
 @dataclass(frozen=True)
 class PendingWork:
-    """What a supervisor has to look after, read in one statement so that an idle one costs next to nothing."""
+    """What a supervisor may have to do, read by one statement so that an idle supervisor costs little."""
 
     pending_runs: bool
     overdue_runs: bool
@@ -216,12 +222,12 @@ class PendingWork:
     stages_to_stop: bool
     lost_attempts: bool
     active_attempts: AbstractSet[str]
-    """Ids of the attempts whose files are on the worker's host."""
+    """Ids of the attempts on the worker's host."""
     seconds_to_next_retry: float | None
 
 
 def is_overdue() -> sa.ColumnElement[bool]:
-    """Of a run: it waited or ran longer than it may, and nobody has stopped it yet."""
+    """Condition on a run: it has exceeded its queue deadline or its deadline, and is not being stopped yet."""
     runs, now = pipeline_runs.c, sa.func.now()
     return sa.or_(
         sa.and_(runs.status == RunStatus.PENDING, runs.queue_deadline_at < now),
@@ -237,12 +243,14 @@ def is_overdue() -> sa.ColumnElement[bool]:
 async def pending_work(
     connection: AsyncConnection, host_id: uuid.UUID, lost_after_seconds: float
 ) -> PendingWork:
-    """Whether there may be something to do; the claims themselves decide."""
+    """Whether there may be something to do. The claiming transactions check again."""
     statement = _pending_work(lost_after_seconds)
     row = (await connection.execute(statement, {"host_id": host_id})).one()
-    pending, overdue, ready, unfit, stop, lost, attempt_ids, seconds = row
+    pending, overdue, ready, unschedulable, stop, lost, attempt_ids, seconds = row
     wait_seconds = None if seconds is None else float(seconds)
-    return PendingWork(pending, overdue, ready, unfit, stop, lost, frozenset(attempt_ids or ()), wait_seconds)
+    return PendingWork(
+        pending, overdue, ready, unschedulable, stop, lost, frozenset(attempt_ids or ()), wait_seconds
+    )
 
 
 @cache
@@ -250,8 +258,8 @@ def _pending_work(lost_after_seconds: float) -> sa.Select[Any]:
     now = sa.func.now()
     runs, stages = pipeline_runs.c, stage_runs.c
     wait = sa.extract("epoch", sa.func.min(stages.not_before) - now)
-    in_hand = sa.and_(stages.phase.in_(ACTIVE_PHASES), IS_CURRENT)
-    of_host = sa.and_(in_hand, stage_attempts.c.host_id == sa.bindparam("host_id"))
+    is_active = sa.and_(stages.phase.in_(ACTIVE_PHASES), IS_CURRENT)
+    of_host = sa.and_(is_active, stage_attempts.c.host_id == sa.bindparam("host_id"))
     due = sa.and_(stages.phase == Phase.READY, sa.func.coalesce(stages.not_before, now) <= now)
     attempt_id = sa.func.concat(stages.id, ".", stages.attempt_number)
     return sa.select(
@@ -267,7 +275,7 @@ def _pending_work(lost_after_seconds: float) -> sa.Select[Any]:
         sa.exists().where(
             of_host, stages.phase.in_((Phase.CLAIMED, Phase.RUNNING)), stages.stop_requested_at.is_not(None)
         ),
-        sa.exists().where(in_hand, is_lost(lost_after_seconds)),
+        sa.exists().where(is_active, is_lost(lost_after_seconds)),
         sa.select(sa.func.array_agg(attempt_id)).where(of_host).scalar_subquery(),
         sa.select(wait).where(stages.phase == Phase.READY, stages.not_before > now).scalar_subquery(),
     )

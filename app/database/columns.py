@@ -1,4 +1,4 @@
-"""Column kinds shared by all tables."""
+"""Kinds of columns that several tables have."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def new_id() -> uuid.UUID:
 
 
 def id_column() -> sa.Column[uuid.UUID]:
-    """The primary key every table of the seed has."""
+    """The primary key of most tables."""
     return sa.Column("id", sa.Uuid, primary_key=True, default=new_id)
 
 
 def reference(name: str, target: str, *, on_delete: str = "CASCADE", **options: Any) -> sa.Column[uuid.UUID]:
-    """A foreign key to ``target`` (``table.column``), not null unless told otherwise."""
+    """A foreign key to ``target`` (``table.column``); NOT NULL by default."""
     options.setdefault("nullable", False)
     return sa.Column(name, sa.Uuid, sa.ForeignKey(target, ondelete=on_delete), **options)
 
 
 def choice(name: str, values: type[enum.StrEnum], **options: Any) -> sa.Column[Any]:
-    """A closed vocabulary: text with a CHECK constraint, read back as the enum's member."""
+    """One of an enum's values: text with a CHECK constraint in the database, the enum's member in Python."""
     options.setdefault("nullable", False)
     kind = sa.Enum(
         values,
@@ -52,7 +52,7 @@ def json_column(name: str, **options: Any) -> sa.Column[Any]:
 
 
 def timestamps() -> list[sa.Column[Any]]:
-    """``created_at`` and ``updated_at`` on the database's clock."""
+    """``created_at`` and ``updated_at``, by the clock of the database."""
     now = sa.func.now()
     return [
         instant("created_at", nullable=False, server_default=now),

@@ -1,4 +1,4 @@
-"""The connection pool, and the check at start that there is a database which we can use."""
+"""The connection pool, and the check at the start that the database is reachable and suitable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["check_reachable", "connect", "create_engine", "masked", "without_tra
 
 APPLICATION_NAME = "ml-pipeline-thing"
 IDLE_TRANSACTION_SECONDS = 10.0
-"""How long a process that stands still in the middle of a transaction may hold up all who need its locks."""
+"""How long a process that is suspended within a transaction may keep its locks."""
 
 _TCP_OPTIONS = {
     "TCP_KEEPIDLE": 10,
@@ -29,7 +29,7 @@ _TCP_OPTIONS = {
     "TCP_KEEPCNT": 4,
     "TCP_USER_TIMEOUT": 30_000,
 }
-"""The other end is given up after 30 s of silence, whether we wait for its answer or it for our question."""
+"""A connection whose other end is silent for 30 s is closed, both while idle and with data in flight."""
 
 OLDEST_SERVER_VERSION = 130000
 _RECONNECT_SECONDS = 0.25
@@ -50,7 +50,7 @@ def create_engine(
     idle_transaction_seconds: float = IDLE_TRANSACTION_SECONDS,
     application_name: str = APPLICATION_NAME,
 ) -> AsyncEngine:
-    """An engine whose connections speak UTC and strict JSON. ``max_overflow`` defaults to ``pool_size``."""
+    """An engine whose connections use UTC and strict JSON. ``max_overflow`` defaults to ``pool_size``."""
 
     async def open_connection() -> asyncpg.Connection:
         try:
@@ -63,7 +63,7 @@ def create_engine(
         except (ConnectionError, TimeoutError, ssl.SSLError):
             raise
         except OSError as error:
-            # No socket, no route, no such host: to callers all of it is a server that is down, not a missing file.
+            # No socket, no route, no such host: for callers a server that is down, not a missing file.
             raise ConnectionError(error.errno, error.strerror) from error
 
     engine = create_async_engine(
@@ -75,7 +75,7 @@ def create_engine(
         pool_recycle=_POOL_RECYCLE_SECONDS,
         json_serializer=json_codec.dumps,
         json_deserializer=json_codec.loads,
-        # Errors are logged, and parameters hold what stages print and the environments of their commands.
+        # Errors are logged, and parameters may be secrets: output of stages, environments of their commands.
         hide_parameters=True,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
@@ -83,7 +83,7 @@ def create_engine(
 
 
 def without_transactions(engine: AsyncEngine) -> AsyncEngine:
-    """The same pool for reads of a single statement: a transaction around each would triple its round trips."""
+    """The same pool for single reads: a transaction around one statement would triple its round trips."""
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -100,17 +100,17 @@ async def connect(
         "timezone": "UTC",
         "statement_timeout": str(round(statement_timeout_seconds * 1000)),
         "idle_in_transaction_session_timeout": str(round(idle_transaction_seconds * 1000)),
-        # Compiling costs more than our short statements take.
+        # Compilation would take longer than our short statements.
         "jit": "off",
     }
     connection = await asyncpg.connect(**driver_arguments(url), server_settings=server_settings)
-    _end_with_the_network(connection)
+    _enable_keepalive(connection)
     return connection
 
 
-def _end_with_the_network(connection: asyncpg.Connection) -> None:
-    """Let the kernel end a connection whose other end is gone without a word, which would be waited for else."""
-    peer = connection._transport.get_extra_info("socket")  # asyncpg has no public way to it
+def _enable_keepalive(connection: asyncpg.Connection) -> None:
+    """Let the kernel close a connection whose other end disappears silently. Otherwise we would wait forever."""
+    peer = connection._transport.get_extra_info("socket")  # asyncpg has no public API for it
     if peer is None or peer.family not in (socket.AF_INET, socket.AF_INET6):
         return
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -120,10 +120,10 @@ def _end_with_the_network(connection: asyncpg.Connection) -> None:
 
 
 async def check_reachable(engine: AsyncEngine, *, wait_seconds: float = 0.0) -> None:
-    """Refuse a database which can't be used with a ``StartupError`` of one line, free of passwords.
+    """Raise a ``StartupError`` of one line, without passwords, if the database can't be used.
 
-    For ``wait_seconds`` a server which does not answer (yet) is asked again; one that says that it is starting or
-    stopping is there, and gets a minute.
+    A server that does not answer is tried again for ``wait_seconds``; one that reports that it is starting up or
+    shutting down, for a minute.
     """
     began = asyncio.get_running_loop().time()
     deadline = began + wait_seconds
@@ -136,7 +136,7 @@ async def check_reachable(engine: AsyncEngine, *, wait_seconds: float = 0.0) -> 
             cause = _cause(error)
             if isinstance(cause, asyncpg.CannotConnectNowError):
                 deadline = max(deadline, began + _RESTART_SECONDS)
-            if not _may_pass(cause) or asyncio.get_running_loop().time() >= deadline:
+            if not _is_temporary(cause) or asyncio.get_running_loop().time() >= deadline:
                 raise StartupError(
                     f"the database {masked(engine.url)} can't be used: {_remedy(cause)}"
                 ) from None
@@ -156,17 +156,17 @@ def _unsuitable(version: int, encoding: str, in_recovery: bool) -> str | None:
 
 
 def _refuse_closed_connection(dbapi_connection: Any, record: object, proxy: object) -> None:
-    """Make the pool replace a connection which the server has closed.
+    """Make the pool replace a connection that the server has closed.
 
-    asyncio has noticed that by itself, so that looking costs nothing; a ping (``pool_pre_ping``) would be one
-    more round trip for every use of a connection.
+    asyncio already knows that it is closed, so the check costs nothing; a ping (``pool_pre_ping``) would add a round
+    trip to every use of a connection.
     """
     if dbapi_connection.driver_connection.is_closed():
         raise DisconnectionError
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The driver's own exception under SQLAlchemy's."""
+    """The driver's exception that SQLAlchemy's wraps."""
     while isinstance(error, DBAPIError) or not isinstance(error, OSError | asyncpg.PostgresError):
         inner = getattr(error, "orig", None) or error.__cause__
         if inner is None:
@@ -175,8 +175,8 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def _may_pass(cause: BaseException) -> bool:
-    """Whether the same attempt may succeed a moment later."""
+def _is_temporary(cause: BaseException) -> bool:
+    """Whether connecting again may succeed."""
     if isinstance(cause, ssl.SSLError):
         return False
     return isinstance(cause, OSError | asyncpg.CannotConnectNowError | asyncpg.TooManyConnectionsError)

@@ -9,8 +9,8 @@ import orjson
 
 
 def dumps(value: object) -> str:
-    """JSON text of a value. A ``ValueError`` refuses NaN and infinities, which orjson would turn into null."""
-    encoded = orjson.dumps(value, default=_plain)
+    """JSON text of a value. Raises ``ValueError`` for NaN and infinities, which orjson would encode as null."""
+    encoded = orjson.dumps(value, default=_encodable)
     if b"null" in encoded and _has_non_finite_number(value):
         raise ValueError("NaN and infinite numbers can't be stored as JSON")
     return encoded.decode()
@@ -21,8 +21,8 @@ def loads(text: str | bytes) -> object:
     return orjson.loads(text)
 
 
-def _plain(value: object) -> str:
-    # orjson takes uuid.UUID itself but not the subclass which asyncpg returns.
+def _encodable(value: object) -> str:
+    # orjson encodes uuid.UUID itself, but not the subclass that asyncpg returns.
     if isinstance(value, uuid.UUID):
         return str(value)
     raise TypeError(f"{type(value).__name__} can't be stored as JSON")

@@ -1,4 +1,4 @@
-"""Bringing a database to the schema of this release, safely when several processes start at once."""
+"""Migration of a database to the schema of this release; safe when several processes start at once."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from app.errors import StartupError
 
 logger = logging.getLogger(__name__)
 
-# Any number will do, as long as no other program takes the same advisory lock in our database.
-_LOCK_KEY = 0x6D6C70
+# Any number, as long as no other program uses the same advisory lock in this database.
+_MIGRATION_LOCK = 0x6D6C70
 _LOCK_WAIT_SECONDS = 300
 _OUTAGE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.5
 
 
 def alembic_config(connection: sa.Connection | None = None) -> Config:
-    """Alembic's configuration; its commands then work on the given connection."""
+    """Alembic's configuration, for commands on the given connection."""
     config = Config()
     config.set_main_option("script_location", str(_migrations_folder()).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -41,10 +41,10 @@ def alembic_config(connection: sa.Connection | None = None) -> Config:
 
 
 async def upgrade(engine: AsyncEngine) -> None:
-    """Apply all migrations which are missing; does nothing on a database which is up to date.
+    """Apply all missing migrations. Does nothing on a database that is up to date.
 
-    A database that goes away meanwhile is asked again. ``StartupError`` when it does not come back, and when a newer
-    release has made it.
+    Retries after an outage of the database. Raises ``StartupError`` if it does not come back, or if a newer release
+    has migrated it.
     """
     give_up_at = time.monotonic() + _OUTAGE_SECONDS
     while True:
@@ -54,7 +54,7 @@ async def upgrade(engine: AsyncEngine) -> None:
         except Exception as error:
             if not is_outage(error) or time.monotonic() > give_up_at:
                 raise
-            logger.warning("the database went away before it was migrated: %r", error)
+            logger.warning("no connection to the database during the migration, trying again: %r", error)
         await asyncio.sleep(_PAUSE_SECONDS)
         await check_reachable(engine, wait_seconds=_OUTAGE_SECONDS)
 
@@ -70,13 +70,13 @@ async def _apply_missing(engine: AsyncEngine) -> None:
 
 
 async def current_revision(engine: AsyncEngine) -> str | None:
-    """The revision the database is at, None for an empty one."""
+    """The revision of the database; None for an empty one."""
     async with engine.connect() as connection:
         return await connection.run_sync(_revision)
 
 
 async def pending(engine: AsyncEngine) -> bool:
-    """Whether migrations are missing. A ``StartupError`` refuses a database made by a newer release."""
+    """Whether migrations are missing. Raises ``StartupError`` if a newer release has migrated the database."""
     current = await current_revision(engine)
     scripts = ScriptDirectory.from_config(alembic_config())
     known = {script.revision for script in scripts.walk_revisions()}
@@ -100,13 +100,13 @@ def _revision(connection: sa.Connection) -> str | None:
 
 @contextlib.asynccontextmanager
 async def _migration_lock(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Hold the advisory lock in a session of its own, whose end frees it whatever happens."""
+    """Hold the migration lock in a session of its own. The end of the session releases it in any case."""
     async with engine.connect() as session:
         await session.execution_options(isolation_level="AUTOCOMMIT")
         try:
             await session.execute(sa.text(f"SET lock_timeout = '{_LOCK_WAIT_SECONDS}s'"))
             await session.execute(sa.text("SET statement_timeout = 0"))
-            await session.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
+            await session.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
             yield
         except DBAPIError as error:
             if isinstance(getattr(error.orig, "__cause__", None), asyncpg.LockNotAvailableError):
@@ -119,7 +119,7 @@ async def _migration_lock(engine: AsyncEngine) -> AsyncIterator[None]:
 
 
 def _migrations_folder() -> Path:
-    """Inside the package of an installed release, beside it in a source tree."""
+    """The folder is inside the package in an installed release, and next to it in a source tree."""
     package = Path(app.__file__).parent
     packaged = package / "_migrations"
     return packaged if packaged.exists() else package.parent / "migrations"

@@ -1,6 +1,6 @@
-"""Statements of the janitor: what has become old, and its removal in batches.
+"""Statements of the janitor: which rows are old, and their removal in batches.
 
-A run is as old as the last change of its row: its end, or a later edit of its tags or notes.
+The age of a run counts from the last change of its row: its end, or a later edit of its tags or notes.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ JANITOR_LOCK = 0x6D6C70_02
 
 
 class JanitorLockTaken(Exception):
-    """Another process is cleaning this database up at the moment."""
+    """Another process holds the janitor lock."""
 
 
 @contextlib.asynccontextmanager
 async def janitor_lock(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A transaction of the only janitor of the database; raises ``JanitorLockTaken`` at once if there is one."""
+    """A transaction that holds the janitor lock; raises ``JanitorLockTaken`` at once if another one does."""
     async with engine.begin() as connection:
-        is_ours = sa.select(sa.func.pg_try_advisory_xact_lock(JANITOR_LOCK))
-        if not (await connection.execute(is_ours)).scalar_one():
+        acquired = sa.select(sa.func.pg_try_advisory_xact_lock(JANITOR_LOCK))
+        if not (await connection.execute(acquired)).scalar_one():
             raise JanitorLockTaken
         yield connection
 
@@ -54,11 +54,11 @@ _RUNS = sa.func.unnest(_RUN_IDS).table_valued(sa.column("run_id", sa.Uuid), name
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """Rows that hang on a run and may go before it; ``belongs`` is true for those of the run at hand."""
+    """Rows of a run that may be removed before it; ``is_of_run`` is the condition on a row of the current run."""
 
     name: str
     table: sa.Table
-    belongs: sa.ColumnElement[bool]
+    is_of_run: sa.ColumnElement[bool]
 
 
 _STAGE_RUNS = (
@@ -75,7 +75,7 @@ LOGS = History(
 
 @dataclass(frozen=True, order=True)
 class Age:
-    """The place of a run in the order of age: runs are visited from the oldest on."""
+    """The position of a run in the order of age: runs are visited from the oldest to the youngest."""
 
     changed_at: dt.datetime
     run_id: UUID
@@ -85,7 +85,7 @@ OLDEST = Age(dt.datetime.min.replace(tzinfo=dt.UTC), UUID(int=0))
 
 
 async def days_ago(connection: AsyncConnection, days: float) -> dt.datetime:
-    """That many days ago, on the database's clock."""
+    """The time that many days ago, by the clock of the database."""
     statement = sa.select(sa.func.now() - dt.timedelta(days=days))
     moment: dt.datetime = (await connection.execute(statement)).scalar_one()
     return moment
@@ -94,14 +94,14 @@ async def days_ago(connection: AsyncConnection, days: float) -> dt.datetime:
 async def ended_runs(
     connection: AsyncConnection, after: Age, until: dt.datetime, limit: int
 ) -> Sequence[Age]:
-    """Ended runs after a place in the order of age that have not changed since ``until``."""
+    """Final runs after this position in the order of age that have not changed since ``until``, oldest first."""
     return await _ages(connection, _ended(after, until), limit)
 
 
 async def expired_runs(
     connection: AsyncConnection, after: Age, until: dt.datetime, limit: int
 ) -> Sequence[Age]:
-    """The same without runs whose outputs a later run took over: they stay as long as that run."""
+    """The same without runs whose results a later run reuses: they are retained as long as that run."""
     own, later = stage_runs.alias("own"), stage_runs.alias("later")
     reused = sa.exists().where(
         own.c.pipeline_run_id == pipeline_runs.c.id,
@@ -113,12 +113,12 @@ async def expired_runs(
 
 def _ended(after: Age, until: dt.datetime) -> sa.Select[Any]:
     runs = pipeline_runs.c
-    place = sa.tuple_(runs.updated_at, runs.id)
+    position = sa.tuple_(runs.updated_at, runs.id)
     return sa.select(runs.updated_at, runs.id).where(
         runs.status.in_(RUN_FINAL),
         runs.updated_at < until,
         runs.completed_at < until,
-        place > sa.tuple_(sa.literal(after.changed_at), sa.literal(after.run_id)),
+        position > sa.tuple_(sa.literal(after.changed_at), sa.literal(after.run_id)),
     )
 
 
@@ -131,12 +131,12 @@ async def _ages(connection: AsyncConnection, statement: sa.Select[Any], limit: i
 async def remove_history(
     connection: AsyncConnection, history: History, run_ids: Sequence[UUID], limit: int
 ) -> int:
-    """Removes at most ``limit`` rows of these runs, the oldest of each run first; how many."""
+    """Remove at most ``limit`` rows of these runs, the oldest of each run first; returns how many."""
     address: sa.ColumnClause[Any] = sa.literal_column("ctid")
     of_run = (
         sa.select(address.label("address"))
         .select_from(history.table)
-        .where(history.belongs)
+        .where(history.is_of_run)
         .order_by(*history.table.primary_key)
         .limit(limit)
         .correlate(_RUNS)
@@ -151,9 +151,10 @@ async def remove_history(
 async def remove_unused_blobs(
     connection: AsyncConnection, storage_type: StorageType, unused_for: dt.timedelta, limit: int
 ) -> list[str]:
-    """Forgets blobs without any artifact that nobody has published meanwhile; answers their digests.
+    """Remove the rows of blobs that no artifact uses; returns their digests, whose bytes the caller deletes.
 
-    A row being published is locked, and is passed over; one that was published a moment ago was touched.
+    Publication of a blob that exists already locks its row and updates ``touched_at``. A row locked by such a
+    transaction is skipped, and one that was touched within ``unused_for`` stays.
     """
     used = sa.exists().where(artifacts.c.sha256 == blobs.c.sha256)
     found = (
@@ -162,13 +163,13 @@ async def remove_unused_blobs(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    doomed = list((await connection.execute(found)).scalars())
-    await connection.execute(sa.delete(blobs).where(blobs.c.sha256 == sa.any_(_texts(doomed))))
-    return doomed
+    digests = list((await connection.execute(found)).scalars())
+    await connection.execute(sa.delete(blobs).where(blobs.c.sha256 == sa.any_(_texts(digests))))
+    return digests
 
 
 async def unknown_blobs(connection: AsyncConnection, digests: Collection[str]) -> set[str]:
-    """Those of the digests which no row names."""
+    """Those of the digests that have no row."""
     known = sa.select(blobs.c.sha256).where(blobs.c.sha256 == sa.any_(_texts(digests)))
     return set(digests) - set((await connection.execute(known)).scalars())
 
@@ -178,7 +179,7 @@ def _texts(values: Collection[str]) -> sa.BindParameter[Any]:
 
 
 async def remove_dead_workers(connection: AsyncConnection, dead_for: dt.timedelta, limit: int) -> int:
-    """Removes workers whose lease ran out that long ago and that no attempt names any more."""
+    """Remove workers whose lease expired that long ago and that no attempt refers to."""
     named = sa.exists().where(stage_attempts.c.worker_id == workers.c.id)
     found = (
         sa.select(workers.c.id)
@@ -191,7 +192,7 @@ async def remove_dead_workers(connection: AsyncConnection, dead_for: dt.timedelt
 
 
 async def remove_retired_stages(connection: AsyncConnection, limit: int) -> int:
-    """Removes stages that are no longer part of their pipeline, once no run refers to them."""
+    """Remove stages that are no longer part of their pipeline and that no run refers to."""
     used = sa.exists().where(stage_runs.c.stage_id == pipeline_stages.c.id)
     retired = sa.select(pipeline_stages.c.id).where(~pipeline_stages.c.is_active, ~used).limit(limit)
     statement = sa.delete(pipeline_stages).where(pipeline_stages.c.id.in_(retired.correlate(None)))
@@ -199,7 +200,7 @@ async def remove_retired_stages(connection: AsyncConnection, limit: int) -> int:
 
 
 async def remove_deletion_records(connection: AsyncConnection, deleted_for: dt.timedelta, limit: int) -> int:
-    """Removes notes of runs that were deleted that long ago."""
+    """Remove the records of runs that were deleted that long ago."""
     notes = deleted_runs.c
     old = sa.select(notes.run_id).where(notes.deleted_at < sa.func.now() - deleted_for).limit(limit)
     statement = sa.delete(deleted_runs).where(notes.run_id.in_(old.correlate(None)))

@@ -1,6 +1,10 @@
-"""All tables. The first seven and their columns are the seed's contract; columns below ``# ours`` are added.
+"""All tables.
 
-Units: times in seconds, memory of the seed's columns in MB, ``*_bytes`` in bytes, CPU in percent of one core.
+The first seven, ``pipelines`` to ``models``, and their columns were given by the specification of the API; columns
+below ``# ours`` were added.
+
+Units: durations in seconds, ``memory_usage`` and ``max_memory_usage`` in MB, ``*_bytes`` in bytes, CPU in percent of
+one core.
 """
 
 from __future__ import annotations
@@ -71,7 +75,7 @@ pipeline_stages = sa.Table(
     json_column("metrics"),
     sa.Column("logs", sa.Text),
     *timestamps(),
-    # ours: a stage removed from its pipeline stays for the runs that refer to it
+    # ours: a stage that is removed from its pipeline is retained for the runs that refer to it
     sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.CheckConstraint("stage_type <> 'CUSTOM' OR custom_name IS NOT NULL", name="custom_name"),
     sa.Index(
@@ -417,7 +421,7 @@ webhooks = sa.Table(
 deleted_runs = sa.Table(
     "deleted_runs",
     metadata,
-    # no references: the run is gone, and its pipeline may be
+    # no foreign keys: the run is deleted, and its pipeline may be
     sa.Column("run_id", sa.Uuid, primary_key=True),
     sa.Column("pipeline_id", sa.Uuid, nullable=False),
     instant("deleted_at", nullable=False, server_default=sa.func.clock_timestamp()),

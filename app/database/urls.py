@@ -1,4 +1,4 @@
-"""Database URLs: which are accepted, what asyncpg gets of them, how they may be shown."""
+"""Database URLs: which ones are accepted, the arguments for asyncpg, and how to log them."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 _SCHEMES = frozenset({"postgresql", "postgres", DRIVER_NAME})
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 _SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
-# libpq has these and asyncpg has not: harmless unless they demand protection which we could not give.
+# libpq has these parameters and asyncpg does not: harmless unless they require a protection we can't provide.
 _UNSUPPORTED_PROTECTIONS = frozenset({"channel_binding", "gssencmode"})
 
 
 def normalised(url: str | URL) -> str:
-    """The URL in SQLAlchemy's form for asyncpg. A ``ValueError`` says what is wrong without any secret."""
+    """The URL in SQLAlchemy's form for asyncpg. Raises ``ValueError``, whose message contains no secret."""
     parsed = _parsed(url)
     driver_arguments(url)
     return parsed.set(drivername=DRIVER_NAME).render_as_string(hide_password=False)
 
 
 def masked(url: str | URL) -> str:
-    """The URL fit for logs and error messages, without any password."""
+    """The URL without passwords, for logs and error messages."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        return "a URL which can't be read"
+        return "an unreadable URL"
     return parsed.difference_update_query(_SECRET_PARAMETERS).render_as_string(hide_password=True)
 
 
 def driver_arguments(url: str | URL) -> dict[str, Any]:
-    """Keyword arguments for ``asyncpg.connect``, whose own reading of libpq parameters does the most."""
+    """Keyword arguments for ``asyncpg.connect``, which interprets most parameters of libpq itself."""
     parsed = _parsed(url)
     query = {name: _single(name, value) for name, value in parsed.query.items()}
     arguments: dict[str, Any] = {"timeout": _connect_timeout(query.pop("connect_timeout", None))}

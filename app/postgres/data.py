@@ -1,4 +1,4 @@
-"""The files of the embedded PostgreSQL: its data, its access rules, its settings, its socket's folder."""
+"""The files of the embedded PostgreSQL: data, access rules, settings, and the folder of its socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 # The address of a socket has room for 107 bytes on Linux and 103 on macOS.
 _SOCKET_PATH_LIMIT_BYTES = 100
 _LOG_LIMIT_BYTES = 10 * 2**20
-# initdb itself tries out how much shared memory the machine grants (up to shared_buffers = 128MB).
+# initdb itself tests how much shared memory the machine provides (up to shared_buffers = 128MB).
 _INITDB_OPTIONS = (
     f"--username={SUPERUSER}",
     "--encoding=UTF8",
@@ -36,7 +36,7 @@ _SERVER_SETTINGS = {
     "unix_socket_permissions": "0700",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # Statements and key values may be secrets, so they stay out of the log.
+    # Statements and key values may be secrets: keep them out of the log.
     "log_min_messages": "error",
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
@@ -47,7 +47,7 @@ _SERVER_SETTINGS = {
 
 
 class PostgresData:
-    """The folder ``<MLP_HOME>/postgres`` and all that lies in it."""
+    """The folder ``<MLP_HOME>/postgres`` and its contents."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -56,7 +56,7 @@ class PostgresData:
         self.log = self.folder / "postgres.log"
 
     def make_folders(self, account: Account) -> None:
-        """Make what is missing; for root, let PostgreSQL's group pass through the folders of ours."""
+        """Create missing folders. If the server runs under another account, let its group pass through them."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
         _check_owner(self.folder, os.geteuid(), os.getegid())
@@ -66,7 +66,7 @@ class PostgresData:
             check_reachable_folder(self.folder, account)
 
     def make_data(self, initdb: Path, account: Account) -> None:
-        """Check the data, or make them: aside and renamed, so that an interruption leaves no half of them."""
+        """Check the data folder, or create it under a temporary name, so that an interruption leaves no partial one."""
         if self.data.exists():
             _check_owner(self.data, account.uid, account.gid)
             self._check_version()
@@ -78,11 +78,11 @@ class PostgresData:
             os.chown(unfinished, account.initdb_uid, account.gid)
         _run_initdb(initdb, unfinished, account)
         if account.foreign:
-            _give(unfinished, account)
+            _change_owner(unfinished, account)
         unfinished.rename(self.data)
 
     def write_access_rules(self, account: Account) -> None:
-        """Only the account which owns the server may connect, and root, who could become it anyway."""
+        """Only the account that owns the server may connect, and root, which can switch to that account anyway."""
         owners = sorted({name for uid in (os.geteuid(), 0) if (name := account_name(uid))})
         rules = {
             "pg_hba.conf": f"local all {SUPERUSER} peer map=owner\n",
@@ -95,7 +95,7 @@ class PostgresData:
             file.chmod(0o640)
 
     def make_socket_folder(self, account: Account) -> Path:
-        """The socket's folder: among the data, unless that path is too long for a socket's address."""
+        """Create the folder of the socket: below MLP_HOME, unless that path is too long for a socket address."""
         folder = self.folder / "socket"
         if len(os.fsencode(folder / f".s.PGSQL.{PORT}")) > _SOCKET_PATH_LIMIT_BYTES:
             digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()
@@ -104,7 +104,7 @@ class PostgresData:
         return folder
 
     def server_arguments(self, socket_folder: Path) -> list[str]:
-        """The command line which the server is started with, after the program's name."""
+        """The arguments of the server's command line."""
         quoted_folder = str(socket_folder).replace('"', '""')
         settings = _SERVER_SETTINGS | {
             "unix_socket_directories": f'"{quoted_folder}"',
@@ -114,13 +114,13 @@ class PostgresData:
         return ["-D", str(self.data), *(f"--{name}={value}" for name, value in settings.items())]
 
     def rotate_log(self) -> None:
-        """Put a long log aside. Not by PostgreSQL's own collector: its process would stay behind as a zombie."""
+        """Rename a large log. PostgreSQL's own logging collector would leave a zombie process."""
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
 
-    def last_complaint(self) -> str:
-        """The newest line of the log which says why the server gave up."""
-        return _last_complaint(self.log.read_text(errors="replace"))
+    def last_error(self) -> str:
+        """The reason why the server ended: the last error line of its log."""
+        return _last_error(self.log.read_text(errors="replace"))
 
     def _check_version(self) -> None:
         version = (self.data / "PG_VERSION").read_text().strip()
@@ -131,7 +131,7 @@ class PostgresData:
             )
 
 
-def _last_complaint(text: str) -> str:
+def _last_error(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for line in reversed(lines):
         for mark in ("FATAL:", "PANIC:", "error:"):
@@ -147,9 +147,7 @@ def _run_initdb(initdb: Path, data: Path, account: Account) -> None:
         start_new_session=True, **account.process_arguments(initdb=True),
     )  # fmt: skip
     if result.returncode != 0:
-        raise EmbeddedPostgresError(
-            f"no database can be made in {data.parent}: {_last_complaint(result.stderr)}"
-        )
+        raise EmbeddedPostgresError(f"no database can be made in {data.parent}: {_last_error(result.stderr)}")
 
 
 def _check_owner(path: Path, uid: int, gid: int) -> None:
@@ -162,14 +160,14 @@ def _check_owner(path: Path, uid: int, gid: int) -> None:
 
 
 def _let_group_pass(folder: Path, gid: int) -> None:
-    """Open a private folder of ours for the group to pass through, not to read. Others are left as they are."""
+    """Let the group pass through a private folder, without reading it. Folders with other modes are left unchanged."""
     if stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0:
         os.chown(folder, -1, gid)
         folder.chmod(0o710)
 
 
 def _make_private_folder(folder: Path, account: Account) -> None:
-    """Make it for the account, or check that nobody else made it (its parent may be a public folder)."""
+    """Create the folder for the account, or check its owner: in a public parent, another user could have created it."""
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -183,8 +181,8 @@ def _make_private_folder(folder: Path, account: Account) -> None:
         os.chown(folder, account.uid, account.gid)
 
 
-def _give(folder: Path, account: Account) -> None:
-    """Hand a folder and everything in it over to the account."""
+def _change_owner(folder: Path, account: Account) -> None:
+    """Make the account the owner of the folder and everything in it."""
     for parent, _, files in os.walk(folder):
         for path in (parent, *(os.path.join(parent, name) for name in files)):  # noqa: PTH118
             os.chown(path, account.uid, account.gid, follow_symlinks=False)

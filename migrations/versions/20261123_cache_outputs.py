@@ -1,4 +1,4 @@
-"""Cache the outputs of stages: keys of executions, and why a stage was not taken from the cache
+"""Cache the results of stages: keys of executions, and the reasons of cache misses
 
 Revision: 0007
 Follows: 0008

@@ -1,4 +1,4 @@
-"""Guard status changes by triggers; keep who ended what, and the end of each attempt's log
+"""Guard status changes by triggers; add the actor of each end, and the last lines of the log of each attempt
 
 Revision: 0008
 Follows: 0006

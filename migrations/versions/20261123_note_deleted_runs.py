@@ -1,4 +1,4 @@
-"""Note deleted runs for a while, so that those who follow the runs can be told
+"""Record deleted runs for a while, so that runsChanged can report them
 
 Revision: 0009
 Follows: 0007

@@ -1,4 +1,4 @@
-"""Serve several hosts: resources of workers and stages, limits and order of the queue
+"""Support several hosts: resources of workers and stages, limits and order of the queue
 
 Revision: 0002
 Follows: 0005

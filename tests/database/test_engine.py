@@ -74,7 +74,7 @@ def test_connect_timeout_of_the_url_counts() -> None:
             "postgresql://u@h/d?password=geheim&sslmode=require",
             "postgresql://u@h/d?sslmode=require",
         ),
-        ("geheim", "a URL which can't be read"),
+        ("geheim", "an unreadable URL"),
     ],
 )
 def test_masked_url_has_no_password(url: str, shown: str) -> None:

@@ -1,4 +1,4 @@
-"""Reads of the engine: what an attempt needs to run, and which attempts belong to whom."""
+"""Reads of the engine: what an attempt needs to run, and the attempts of a host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.domain.vocabulary import ArtifactStatus, Phase, RunStatus
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt of a stage run, as the supervisor that drives it sees it; offsets in bytes."""
+    """One attempt of a stage run, with what its supervisor needs; offsets in bytes."""
 
     run_id: uuid.UUID
     stage_run_id: uuid.UUID
@@ -35,7 +35,7 @@ class Attempt:
     """The name of the executor that runs it."""
     phase: Phase
     seconds_to_deadline: float | None
-    """What was left of the run's time limit when this was read, on the database's clock."""
+    """Time left until the deadline of the run when this was read, by the clock of the database."""
     stop_requested_at: datetime | None
     cancel_requested_at: datetime | None
     journal_offset: int
@@ -43,7 +43,7 @@ class Attempt:
 
     @property
     def key(self) -> AttemptKey:
-        """What names it in the database."""
+        """Identifies it in the database."""
         return AttemptKey(self.run_id, self.stage_run_id, self.number)
 
     @cached_property
@@ -53,12 +53,12 @@ class Attempt:
 
     @property
     def is_asked_to_stop(self) -> bool:
-        """Whether somebody asked for the end of the stage run, or of its run."""
+        """Whether the end of the stage run, or of its run, was requested."""
         return self.stop_requested_at is not None or self.cancel_requested_at is not None
 
     @property
     def id(self) -> str:
-        """What names it on its host."""
+        """Identifies it on its host."""
         return str(self.key)
 
 
@@ -79,7 +79,7 @@ _COLUMNS: list[sa.ColumnElement[Any]] = [
 ]
 
 
-def _in_hand() -> sa.Select[Any]:
+def _active_attempts() -> sa.Select[Any]:
     return (
         sa.select(*_COLUMNS)
         .join(pipeline_runs, pipeline_runs.c.id == stage_runs.c.pipeline_run_id)
@@ -89,7 +89,7 @@ def _in_hand() -> sa.Select[Any]:
 
 
 async def active_attempt(connection: AsyncConnection, attempt_id: str) -> Attempt | None:
-    """The attempt, as long as what it does counts: it is not over, and no other took its place."""
+    """The attempt, as long as it is active; None if it has ended or a later one has replaced it."""
     stage_run_id, _, number = attempt_id.partition(".")
     this = {"stage_run_id": uuid.UUID(stage_run_id), "number": int(number)}
     row = (await connection.execute(_active_attempt(), this)).one_or_none()
@@ -98,19 +98,19 @@ async def active_attempt(connection: AsyncConnection, attempt_id: str) -> Attemp
 
 @cache
 def _active_attempt() -> sa.Select[Any]:
-    return _in_hand().where(
+    return _active_attempts().where(
         stage_runs.c.id == sa.bindparam("stage_run_id"), stage_runs.c.attempt_number == sa.bindparam("number")
     )
 
 
 async def attempts_of_host(connection: AsyncConnection, host_id: uuid.UUID) -> list[Attempt]:
-    """Attempts that are not over and whose files are on this host."""
-    rows = await connection.execute(_in_hand().where(stage_attempts.c.host_id == host_id))
+    """The active attempts of this host."""
+    rows = await connection.execute(_active_attempts().where(stage_attempts.c.host_id == host_id))
     return [Attempt(*row) for row in rows]
 
 
 async def attempts_to_stop(connection: AsyncConnection, host_id: uuid.UUID) -> list[tuple[str, str]]:
-    """(id, name of the executor) of the host's attempts whose end was asked for."""
+    """(id, name of the executor) of the host's attempts that are to be stopped."""
     statement = (
         sa.select(stage_runs.c.id, stage_runs.c.attempt_number, stage_attempts.c.executor)
         .join(stage_attempts, IS_CURRENT)
@@ -124,7 +124,7 @@ async def attempts_to_stop(connection: AsyncConnection, host_id: uuid.UUID) -> l
 
 
 async def lost_attempts(connection: AsyncConnection, lost_after_seconds: float) -> list[AttemptKey]:
-    """What is on hosts that have been silent for that long."""
+    """Active attempts of hosts without a live lease for that long."""
     statement = (
         sa.select(stage_runs.c.pipeline_run_id, stage_runs.c.id, stage_runs.c.attempt_number)
         .join(stage_attempts, IS_CURRENT)
@@ -136,7 +136,7 @@ async def lost_attempts(connection: AsyncConnection, lost_after_seconds: float) 
 async def evidence_of_loss(
     connection: AsyncConnection, key: AttemptKey, lost_after_seconds: float
 ) -> dict[str, Any] | None:
-    """Who had the attempt and until when its host was alive, as evidence; None when the host is not silent."""
+    """The host of a lost attempt, its worker, and the end of its lease; None if the attempt is not lost."""
     columns: list[sa.ColumnElement[Any]] = [
         stage_attempts.c.host_id,
         workers.c.id,
@@ -170,7 +170,7 @@ async def evidence_of_loss(
 async def unschedulable_stages(
     connection: AsyncConnection, lost_after_seconds: float
 ) -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """(run, stage run) of ready stages that no worker which lives or may come back is large enough for."""
+    """(run, stage run) of ready stage runs that are too large for every worker that is alive or may return."""
     now = sa.func.now()
     statement = (
         sa.select(stage_runs.c.pipeline_run_id, stage_runs.c.id)
@@ -187,7 +187,7 @@ async def unschedulable_stages(
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file an attempt finds at ``<inputs>/<dependency>/<relative_path>``."""
+    """A file that an attempt reads at ``<inputs>/<dependency>/<relative_path>``."""
 
     dependency: str
     relative_path: str
@@ -195,10 +195,7 @@ class InputFile:
 
 
 async def inputs_of(connection: AsyncConnection, depends_on: Sequence[uuid.UUID]) -> list[InputFile]:
-    """Every file the dependencies left behind; their captured logs are not among them.
-
-    A reused stage run answers the files of its source.
-    """
+    """The output files of these stage runs, without captured logs; of a reused stage run, those of its source."""
     rows = await connection.execute(_inputs(), {"depends_on": list(depends_on)})
     return [InputFile(*row) for row in rows]
 

@@ -1,8 +1,8 @@
-"""Reads about earlier executions of a stage which may stand in for a new one.
+"""Reads of earlier executions of a stage whose results a new stage run may reuse.
 
-An execution is a stage run that completed by a process of its own. Only those have a ``cache_key``: it is the digest
-of what decided about their outputs, ``cache_parts`` is that in full. The latter without the former belongs to one
-whose files changed while it ran: there is no telling what its outputs stand for.
+An execution is a stage run that was completed by a process of its own. ``cache_parts`` has everything that determines
+its outputs, ``cache_key`` is the digest of that. An execution whose files changed while it ran has ``cache_parts``
+only: it is unknown which version of the files its outputs belong to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.domain.vocabulary import ArtifactStatus, StageStatus
 
 @dataclass(frozen=True)
 class Execution:
-    """A completed stage run and the key it was executed with."""
+    """A completed stage run, and the key of its execution."""
 
     stage_run_id: uuid.UUID
     attempt_number: int
@@ -30,7 +30,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file which an execution left; None for a size that is not known."""
+    """An output file of an execution. ``size_bytes`` is None if unknown."""
 
     sha256: str | None
     size_bytes: int | None
@@ -38,7 +38,7 @@ class OutputFile:
 
 
 def _executions(stage_run_id: uuid.UUID) -> sa.Select[Any]:
-    """Those of the same stage of the pipeline, the latest first."""
+    """The latest execution of the same stage of the pipeline."""
     this = stage_runs.alias("this")
     columns: list[sa.Column[Any]] = [
         stage_runs.c.id,
@@ -72,7 +72,7 @@ async def last_execution(connection: AsyncConnection, stage_run_id: uuid.UUID) -
 
 
 async def outputs_of(connection: AsyncConnection, execution: Execution) -> list[OutputFile]:
-    """What an execution left; its captured log is not among it."""
+    """The output files of an execution, without its captured log."""
     columns: list[sa.ColumnElement[Any]] = [
         artifacts.c.sha256,
         artifacts.c.file_size,
@@ -87,7 +87,7 @@ async def outputs_of(connection: AsyncConnection, execution: Execution) -> list[
 
 
 async def key_of(connection: AsyncConnection, stage_run_id: uuid.UUID) -> dict[str, Any] | None:
-    """The key a stage run is being executed with."""
+    """The key with which a stage run is executed."""
     statement = sa.select(stage_runs.c.cache_parts).where(stage_runs.c.id == stage_run_id)
     key: dict[str, Any] | None = (await connection.execute(statement)).scalar_one_or_none()
     return key
@@ -96,10 +96,11 @@ async def key_of(connection: AsyncConnection, stage_run_id: uuid.UUID) -> dict[s
 async def lock_execution(
     connection: AsyncConnection, stage_run_id: uuid.UUID, digest: str
 ) -> sa.Row[Any] | None:
-    """What is taken over from an execution, which nobody can delete until the commit.
+    """The results to reuse of an execution, whose row is locked against deletion until the commit.
 
-    None if it is gone, or somebody is deleting it at the moment: that is not waited for, because who deletes a run
-    may in turn wait for the run of the caller.
+    FOR KEY SHARE, as a foreign key takes it. SKIP LOCKED, so None if the execution is being deleted: the transaction
+    that deletes it may wait for the run that the caller has locked, so waiting for it could be a deadlock. None too if
+    the execution was deleted.
     """
     columns: list[sa.Column[Any]] = [
         stage_runs.c.id,

@@ -1,4 +1,4 @@
-"""The statements behind downloads."""
+"""Statements for downloads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HAS_BYTES = (
     artifacts.c.status == ArtifactStatus.READY,
     artifacts.c.sha256.is_not(None),
 )
-"""Of an artifact: it was neither withdrawn, nor is it kept elsewhere."""
+"""Condition on an artifact: it was not withdrawn, and its bytes are in the store."""
 
 
 async def downloadable_artifact(connection: AsyncConnection, artifact_id: UUID) -> Row | None:

@@ -1,4 +1,4 @@
-"""Keyset pages: of a whole table, and of the children of many parents in one statement."""
+"""Keyset pagination of a table, and of the children of many parents in one statement."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.database.reads.selections import KEPT_STATEMENTS, Selection, key_array
+from app.database.reads.selections import CACHED_STATEMENTS, Selection, key_array
 from app.database.tables import artifacts, stage_runs
 
 Conditions = tuple[sa.ColumnElement[bool], ...]
@@ -42,13 +42,13 @@ class Window:
     backward: bool = False
 
     def apply(self, statement: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
-        """Sort and cut ``statement``; one row more than ``limit`` tells whether there is more."""
+        """Order and limit ``statement``, to one row more than ``limit``: it shows whether there is a next page."""
         columns = [table.c[name] for name in self.order.columns]
-        falling = self.order.descending != self.backward
+        descends = self.order.descending != self.backward
         if self.position is not None:
-            here, there = sa.tuple_(*columns), sa.tuple_(*self.position, types=[c.type for c in columns])
-            statement = statement.where(here < there if falling else here > there)
-        return statement.order_by(*(c.desc() if falling else c.asc() for c in columns)).limit(self.limit + 1)
+            row, position = sa.tuple_(*columns), sa.tuple_(*self.position, types=[c.type for c in columns])
+            statement = statement.where(row < position if descends else row > position)
+        return statement.order_by(*(c.desc() if descends else c.asc() for c in columns)).limit(self.limit + 1)
 
 
 def page(selection: Selection, window: Window, conditions: Conditions = ()) -> sa.Select[Any]:
@@ -69,11 +69,11 @@ def page_per_parent(
 ) -> sa.Select[Any]:
     """(key, row...) for one page of children per key. ``parent`` is the column of ``source`` to compare with the key.
 
-    LATERAL reads only ``limit`` rows per parent from the index, where a window function would read them all.
+    LATERAL reads ``limit`` rows per parent from the index; a window function would read all rows.
     """
     is_frequent = window.position is None and not conditions
-    make = _cached_page_per_parent if is_frequent else _build_page_per_parent
-    return make(selection, parent, window, conditions, source)
+    build = _cached_page_per_parent if is_frequent else _build_page_per_parent
+    return build(selection, parent, window, conditions, source)
 
 
 def _build_page_per_parent(
@@ -90,16 +90,16 @@ def _build_page_per_parent(
         .correlate(keys)
         .lateral("children")
     )
-    falling = window.order.descending != window.backward
+    descends = window.order.descending != window.backward
     sort = [children.c[name] for name in window.order.columns]
     return (
         sa.select(keys.c.key, *(children.c[name] for name in selection.names))
         .select_from(keys.join(children, sa.true()))
-        .order_by(keys.c.key, *(c.desc() if falling else c.asc() for c in sort))
+        .order_by(keys.c.key, *(c.desc() if descends else c.asc() for c in sort))
     )
 
 
-_cached_page_per_parent = lru_cache(KEPT_STATEMENTS)(_build_page_per_parent)
+_cached_page_per_parent = lru_cache(CACHED_STATEMENTS)(_build_page_per_parent)
 
 
 def count_per_parent(

@@ -1,4 +1,4 @@
-"""What the graph reads of runs, for many runs at once."""
+"""Statements of the graph about runs, for many runs at once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from app.database.reads.selections import KEPT_STATEMENTS, Selection, key_array
+from app.database.reads.selections import CACHED_STATEMENTS, Selection, key_array
 from app.database.tables import pipeline_runs, stage_runs
 from app.domain.vocabulary import RunStatus
 
 
 @cache
 def run_definitions() -> sa.Select[Any]:
-    """(run, the definition it executes): large, so fetched only when asked for."""
+    """(run, the definition it executes). Definitions are large: selected only if requested."""
     return sa.select(pipeline_runs.c.id, pipeline_runs.c.definition).where(
         pipeline_runs.c.id == sa.any_(key_array())
     )
@@ -23,7 +23,7 @@ def run_definitions() -> sa.Select[Any]:
 
 @cache
 def stage_limits() -> sa.Select[Any]:
-    """(run, how many of its stages may be at work at a time)."""
+    """(run, how many of its stages may be active at a time)."""
     columns = (pipeline_runs.c.id, pipeline_runs.c.max_concurrent_stages)
     return sa.select(*columns).where(pipeline_runs.c.id == sa.any_(key_array()))
 
@@ -45,7 +45,7 @@ def queue_positions() -> sa.Select[Any]:
     ).where(run.id == sa.any_(key_array()))
 
 
-@lru_cache(KEPT_STATEMENTS)
+@lru_cache(CACHED_STATEMENTS)
 def latest_runs(selection: Selection) -> sa.Select[Any]:
     """The newest run of each pipeline among the keys."""
     run = pipeline_runs
@@ -66,7 +66,7 @@ def stage_run_counts() -> sa.Select[Any]:
 
 @cache
 def run_totals() -> sa.Select[Any]:
-    """(run status, how many runs have it) for runs that are not over."""
+    """(run status, how many runs have it) for runs that are not final."""
     status = pipeline_runs.c.status
     active = (RunStatus.PENDING, RunStatus.RUNNING)
     return sa.select(status, sa.func.count()).where(status.in_(active)).group_by(status)

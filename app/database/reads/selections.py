@@ -1,7 +1,7 @@
-"""What the graph reads: which columns of which table, and the statements that fetch them for many keys at once.
+"""The columns that the graph reads of each table, and the statements that read rows for many keys at once.
 
-Every statement here is built once and takes its keys as one array, so PostgreSQL plans it once and the number of
-statements of a GraphQL query does not depend on the number of rows.
+Every statement is built once and takes its keys as one array: PostgreSQL plans it once, and the number of statements
+of a GraphQL query does not depend on the number of rows.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from app.database.tables import (
     workers,
 )
 
-KEPT_STATEMENTS = 512
+CACHED_STATEMENTS = 512
 
 KEYS = "keys"
-"""Name of the array parameter that every batched statement takes."""
+"""Name of the array parameter of every batched statement."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The columns of a table which the graph reads."""
+    """The columns of a table that a statement reads."""
 
     table: sa.Table
     names: tuple[str, ...]
@@ -49,18 +49,18 @@ class Selection:
         return [self.table.c[name] for name in self.names]
 
     def narrowed(self, wanted: Collection[str]) -> Selection:
-        """The wanted columns, and all that are keys."""
+        """The wanted columns, and all ids."""
         kept = (name for name in self.names if name in wanted or isinstance(self.table.c[name].type, sa.Uuid))
         return Selection(self.table, tuple(kept))
 
     def with_columns(self, names: Collection[str]) -> Selection:
-        """These columns too."""
+        """The selection with these columns added."""
         missing = tuple(name for name in names if name not in self.names)
         return Selection(self.table, self.names + missing) if missing else self
 
 
 def all_columns(table: sa.Table, *, but: Sequence[str] = ()) -> Selection:
-    """Every column of ``table`` but those that are large or nobody's business."""
+    """Every column of ``table`` except ``but``, which are large, secret or internal."""
     return Selection(table, tuple(column.name for column in table.columns if column.name not in but))
 
 
@@ -111,9 +111,9 @@ def key_array() -> sa.BindParameter[Any]:
     return sa.bindparam(KEYS, type_=ARRAY(sa.Uuid))
 
 
-@lru_cache(KEPT_STATEMENTS)
+@lru_cache(CACHED_STATEMENTS)
 def rows_by(selection: Selection, key: str, *order: str) -> sa.Select[Any]:
-    """All rows whose ``key`` is among the keys, in ``order``."""
+    """All rows whose column ``key`` is among the keys, ordered by ``order``."""
     table = selection.table
     return (
         sa.select(*selection.columns)

@@ -1,4 +1,4 @@
-"""Metric points and resource samples, thinned to as many points as a chart needs."""
+"""Metric points and resource samples, reduced to as many points as a chart needs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from app.database.tables import metric_points, resource_samples
 def sample_peaks(max_points: int) -> sa.Select[Any]:
     """At most ``max_points`` samples per stage run and attempt, in order of time.
 
-    Neighbouring samples are merged to the peaks of all their values, so that a short spike stays visible; with few
-    samples each one stands for itself.
+    Each is the maximum of every column over neighbouring samples, so that a short spike stays visible. Up to
+    ``max_points`` samples are returned unchanged.
     """
     t = resource_samples
     bucketed = (

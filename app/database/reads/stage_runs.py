@@ -1,4 +1,4 @@
-"""What the graph reads of stage runs, for many stage runs at once."""
+"""Statements of the graph about stage runs, for many stage runs at once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from app.domain.vocabulary import ArtifactStatus
 
 @cache
 def stage_run_specs() -> sa.Select[Any]:
-    """(stage run, how its process is executed)."""
+    """(stage run, its specification: command, resources, environment...)."""
     return sa.select(stage_runs.c.id, stage_runs.c.spec).where(stage_runs.c.id == sa.any_(key_array()))
 
 
 @cache
 def log_tails() -> sa.Select[Any]:
-    """(stage run, attempt, the last lines it printed) of attempts that are over and printed anything."""
+    """(stage run, attempt, last lines of its output) of attempts that have ended and printed something."""
     columns = (stage_attempts.c.stage_run_id, stage_attempts.c.attempt, stage_attempts.c.log_tail)
     return sa.select(*columns).where(
         stage_attempts.c.stage_run_id == sa.any_(key_array()), stage_attempts.c.log_tail.is_not(None)
@@ -29,7 +29,7 @@ def log_tails() -> sa.Select[Any]:
 
 @cache
 def stored_logs() -> sa.Select[Any]:
-    """(stage run, attempt, SHA-256, size, storage type) of the logs which are in the store."""
+    """(stage run, attempt, SHA-256, size, storage type) of the logs that are in the store."""
     found = artifacts.c
     columns = (found.stage_run_id, found.attempt_number, found.sha256, found.file_size, found.storage_type)
     return sa.select(*columns).where(
@@ -42,7 +42,7 @@ def stored_logs() -> sa.Select[Any]:
 
 @cache
 def datasets_by_stage_run() -> sa.Select[Any]:
-    """(stage run, path in its output folder, dataset...) of the data sets which are its results."""
+    """(stage run, path in its output folder, dataset...) of the datasets that it has produced."""
     return (
         sa.select(artifacts.c.stage_run_id, artifacts.c.relative_path, *DATASETS.columns)
         .join(datasets, datasets.c.artifact_id == artifacts.c.id)

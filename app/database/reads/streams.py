@@ -1,4 +1,4 @@
-"""Statements of the live streams: what comes after a cursor, and whether anything can still come."""
+"""Statements of the live streams: the rows after a cursor, and whether more can follow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Rows = Sequence[Row]
 
 
 async def run_tail(connection: AsyncConnection, run_id: UUID) -> Row | None:
-    """``(status, last_event_seq, last_sample_seq, last_metric_seq)`` of a run as of one moment."""
+    """``(status, last_event_seq, last_sample_seq, last_metric_seq)`` of a run, read at one moment."""
     runs = pipeline_runs.c
     statement = sa.select(runs.status, runs.last_event_seq, runs.last_sample_seq, runs.last_metric_seq).where(
         runs.id == run_id
@@ -36,8 +36,10 @@ async def run_tail(connection: AsyncConnection, run_id: UUID) -> Row | None:
 
 
 async def events_after(connection: AsyncConnection, run_id: UUID, seq: int, limit: int) -> Rows:
-    """Events ``(seq, kind, stage_run_id, payload, at)`` of a run in order. A number once seen has no late elder:
-    the run's row is locked while its events are numbered and committed."""
+    """Events ``(seq, kind, stage_run_id, payload, at)`` of a run after number ``seq``, in order.
+
+    No lower number can appear later: transactions that add events lock the row of the run until they commit.
+    """
     events = run_events.c
     statement = (
         sa.select(events.seq, events.kind, events.stage_run_id, events.payload, events.at)
@@ -49,12 +51,12 @@ async def events_after(connection: AsyncConnection, run_id: UUID, seq: int, limi
 
 
 async def samples_after(connection: AsyncConnection, run_id: UUID, seq: int, limit: int) -> Rows:
-    """Resource samples of a run's stages in order."""
+    """Resource samples of a run's stages after number ``seq``, in order."""
     return await _numbered_after(connection, resource_samples, run_id, seq, limit)
 
 
 async def metrics_after(connection: AsyncConnection, run_id: UUID, seq: int, limit: int) -> Rows:
-    """Metric points of a run's stages in the order in which they were recorded."""
+    """Metric points of a run's stages after number ``seq``, in the order in which they were stored."""
     return await _numbered_after(connection, metric_points, run_id, seq, limit)
 
 
@@ -68,27 +70,29 @@ async def _numbered_after(
 
 
 async def database_clock(connection: AsyncConnection) -> dt.datetime:
-    """Now, by the clock which writes ``updated_at`` and ``deleted_at``."""
+    """The current time of the database, whose clock sets ``updated_at`` and ``deleted_at``."""
     now: dt.datetime = (await connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
     return now
 
 
 async def run_changes_since(connection: AsyncConnection, since: dt.datetime) -> Rows:
-    """``(run_id, at, deleted_from)`` of runs written or deleted since then, oldest change first. ``deleted_from`` is
-    the pipeline of a deleted run, else None."""
+    """``(run_id, at, deleted_from)`` of runs written or deleted since then, oldest change first.
+
+    ``deleted_from`` is the pipeline of a deleted run, else None.
+    """
     runs, gone = pipeline_runs.c, deleted_runs.c
     written = sa.select(
         runs.id.label("run_id"), runs.updated_at.label("at"), sa.null().cast(sa.Uuid).label("deleted_from")
     ).where(runs.updated_at >= since)
     deleted = sa.select(gone.run_id, gone.deleted_at, gone.pipeline_id).where(gone.deleted_at >= since)
-    # One statement, so one moment: no run is in both parts, and none in neither.
+    # One statement has one snapshot, so a run is in exactly one of the two parts.
     return (await connection.execute(written.union_all(deleted).order_by("at", "run_id"))).all()
 
 
 async def matches_by_run(
     connection: AsyncConnection, run_ids: Sequence[UUID], matching: Conditions, candidates: Conditions
 ) -> dict[UUID, bool]:
-    """Of the runs among ``candidates``: whether each is ``matching`` too."""
+    """Of these runs, those that fulfil ``candidates``: whether each one fulfils ``matching`` too."""
     runs = pipeline_runs.c
     statement = sa.select(runs.id, sa.and_(sa.true(), *matching).label("matches")).where(
         runs.id == sa.any_(sa.bindparam("ids", run_ids, sa.ARRAY(sa.Uuid))), *candidates

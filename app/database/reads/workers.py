@@ -1,4 +1,4 @@
-"""What the graph reads of workers and of the whole installation."""
+"""Statements of the graph about workers and the whole installation."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ import sqlalchemy as sa
 
 from app.database.reads.selections import WORKERS
 from app.database.tables import pipeline_runs, stage_runs, workers
-from app.domain.vocabulary import Phase, RunStatus
+from app.domain.moves import ACTIVE_PHASES
+from app.domain.vocabulary import RunStatus
 
 
 @cache
 def capacity() -> sa.Select[Any]:
     """(live workers, active stage runs, running runs) of the whole installation."""
-    held = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
     running = sa.select(sa.func.count()).where(pipeline_runs.c.status == RunStatus.RUNNING)
     return sa.select(
         sa.select(sa.func.count()).where(workers.c.lease_until > sa.func.now()).scalar_subquery(),
-        sa.select(sa.func.count()).where(stage_runs.c.phase.in_(held)).scalar_subquery(),
+        sa.select(sa.func.count()).where(stage_runs.c.phase.in_(ACTIVE_PHASES)).scalar_subquery(),
         running.scalar_subquery(),
     )
 
 
 @cache
 def workers_with_load() -> sa.Select[Any]:
-    """(number of stage runs it looks after, whether its lease holds, row...) of each worker."""
-    held = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
+    """(number of its active stage runs, whether its lease is live, row...) of each worker."""
     load = (
         sa.select(sa.func.count())
-        .where(stage_runs.c.worker_id == workers.c.id, stage_runs.c.phase.in_(held))
+        .where(stage_runs.c.worker_id == workers.c.id, stage_runs.c.phase.in_(ACTIVE_PHASES))
         .scalar_subquery()
     )
     alive = workers.c.lease_until > sa.func.now()
