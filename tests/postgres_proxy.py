@@ -1,4 +1,4 @@
-"""A network path to PostgreSQL which the test can stall, cut and mend."""
+"""A network path to PostgreSQL that the test can stall, cut and restore."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sqlalchemy.engine import make_url
 
 _FIELDS = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
 _LENGTH = (len(_FIELDS) + 4).to_bytes(4, "big")
-_FAREWELL = b"N" + _LENGTH + _FIELDS + b"E" + _LENGTH + _FIELDS
-"""What PostgreSQL says before it closes a connection in a shutdown, after a notice that a client can wait for."""
+_SHUTDOWN_MESSAGES = b"N" + _LENGTH + _FIELDS + b"E" + _LENGTH + _FIELDS
+"""The messages of PostgreSQL before it closes a connection in a shutdown: a notice, then the same as an error."""
 
-_STARTING_UP = _FAREWELL[len(_FAREWELL) // 2 :].replace(b"57P01", b"57P03")
+_STARTING_UP = _SHUTDOWN_MESSAGES[len(_SHUTDOWN_MESSAGES) // 2 :].replace(b"57P01", b"57P03")
 
 
 class PostgresProxy:
@@ -28,7 +28,7 @@ class PostgresProxy:
         self._port = 0
         self.connections = 0
         self.refusals = 0
-        """How many of the next connections are told that the server is starting up."""
+        """How many of the next connections are refused because the server is starting up."""
 
     async def __aenter__(self) -> Self:
         await self.reopen()
@@ -44,19 +44,19 @@ class PostgresProxy:
         return by_tcp.update_query_dict({"sslmode": "disable"}).render_as_string(hide_password=False)
 
     def stall(self) -> None:
-        """Keep all bytes from now on, without a sign to either side."""
+        """Hold back all bytes from now on. Neither side notices."""
         self._flowing.clear()
 
     def flow(self) -> None:
         self._flowing.set()
 
-    def say_farewell(self) -> None:
-        """As if the server shut down, at the moment between its last words and the end of the connections."""
+    def send_shutdown_messages(self) -> None:
+        """Do what a server does in a shutdown just before it closes its connections."""
         for writer in self._clients:
-            writer.write(_FAREWELL)
+            writer.write(_SHUTDOWN_MESSAGES)
 
     async def close(self) -> None:
-        """Cut all connections and refuse new ones."""
+        """Close all connections and refuse new ones."""
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
@@ -65,7 +65,7 @@ class PostgresProxy:
         await self._server.wait_closed()
 
     async def reopen(self) -> None:
-        """Take connections, on the same port as before."""
+        """Accept connections again, on the same port."""
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 

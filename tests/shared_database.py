@@ -1,4 +1,4 @@
-"""A database for many tests: for those which write a run of their own and look at no other."""
+"""One database for many tests, each of which reads only the rows it writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.database.engine import connect
 
 @contextlib.asynccontextmanager
 async def shared_database(server_url: str, template: str) -> AsyncIterator[str]:
-    """The URL of a copy of the database ``template``, which lives as long as the block."""
+    """The URL of a copy of the database ``template`` that exists during the block."""
     name = f"mlp_shared_{uuid.uuid4().hex}"
     connection = await connect(server_url)
     try:

@@ -1,7 +1,7 @@
-"""The floor: a websocket server which sends text it is given to everybody, and knows nothing of runs or GraphQL.
+"""The lower bound: a websocket server that broadcasts lines of text, without runs or GraphQL.
 
-It speaks as much of graphql-transport-ws as its clients wait for. Each line of its standard input is the JSON of a
-payload; the first one goes to every client which subscribes, each further one to all who have.
+It implements as much of graphql-transport-ws as its clients need. Each line of its standard input is the JSON of a
+payload. Every client receives the first one when it subscribes, and each further one at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.web.websocket import WebSocketProtocol
 
 
 class Broadcast:
-    """Every client has a task which waits for the next line, so that a slow one holds up nobody."""
+    """Every client has a task that waits for the next line, so a slow client delays no other."""
 
     def __init__(self, first: str) -> None:
         self.lines = [first]

@@ -1,10 +1,10 @@
-"""How fast queued runs drain, and what a stage costs over a bare spawn of the same command.
+"""How fast queued runs drain, and the overhead of a stage over a bare spawn of the same command.
 
     python -m tests.benchmarks.drain [--runs 1000] [--slots 4] [--singles 40]
 
-A worker with a PostgreSQL of its own drains runs of three stages, each ``true``. While it does, the rows are looked at
-as fast as they answer: the limits may never be exceeded. The bare spawns are measured in the same run, before and
-after, with the same parallelism.
+A worker with a PostgreSQL of its own drains runs of three stages, each ``true``. Meanwhile the rows are polled without
+a pause, to check that no limit is ever exceeded. The bare spawns are measured in the same process, before and after,
+with the same parallelism.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FROM pipeline_runs
 
 @dataclass
 class Drain:
-    """What was seen until no run was open."""
+    """The observations until every run was final."""
 
     seconds: float = 0.0
     looks: int = 0
@@ -86,7 +86,7 @@ async def main(runs: int, slots: int, singles: int) -> None:
 
 
 async def drained(on: Bench) -> Drain:
-    """Counted from the worker's first run on, so that its start is no part of it."""
+    """Measured from the start of the worker's first run, so that the start of the worker does not count."""
     seen = Drain()
     began = None
     while True:
@@ -116,7 +116,7 @@ async def single_seconds(on: Bench, runs: int) -> float:
 
 
 def spawn_seconds(parallel: int) -> float:
-    """Wall time per bare spawn of the command, with so many at a time."""
+    """Wall time per bare spawn of the command, at this parallelism."""
     began = time.perf_counter()
     with ThreadPoolExecutor(parallel) as pool:
         list(pool.map(lambda _: subprocess.run([COMMAND], check=True), range(SPAWNS)))

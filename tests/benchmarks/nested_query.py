@@ -1,10 +1,10 @@
-"""How long a nested query takes, next to the SQL it can't do without.
+"""The duration of a nested query, compared with that of its SQL statements alone.
 
     python -m tests.benchmarks.nested_query [--queries 60] [--profile]
 
-A PostgreSQL of its own is filled with 200 runs. Each round sends the same operation in every way, one after the other,
-so that whatever else the machine does meets all of them; trust the ratios, not the milliseconds. "raw SQL" is what the
-operation's own statements take through asyncpg, one after the other, their rows written as JSON by orjson.
+A PostgreSQL of its own has 200 runs. Each round executes the same operation in every way, one after the other, so that
+other load of the machine affects all of them; trust the ratios, not the milliseconds. "raw SQL" executes the statements
+of the operation through asyncpg, one after the other, and encodes their rows by orjson.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ async def filled_database() -> AsyncIterator[tuple[AsyncEngine, str]]:
 
 
 async def fill(engine: AsyncEngine) -> None:
-    """Runs of ten pipelines; each stage run has an attempt, a data set and a model."""
+    """Runs of ten pipelines; each stage run has an attempt, a dataset and a model."""
     make = Factory(engine)
     async with make.at_once():
         for number in range(RUNS // 20):
@@ -143,7 +143,7 @@ def contexts_over(engine: AsyncEngine, notifier: PostgresNotifier) -> ContextFac
 
 
 async def statements_of(engine: AsyncEngine, schema: Schema, contexts: ContextFactory) -> list[Statement]:
-    """The statements of the operation with their parameters, as the driver gets them."""
+    """The statements of the operation and their parameters, as the driver receives them."""
     sent: list[Statement] = []
 
     def remember(connection: Any, cursor: Any, statement: str, parameters: Any, *more: Any) -> None:

@@ -1,10 +1,10 @@
-"""What it costs to watch 100 stages at once: processor time and memory of the shims and of the worker.
+"""The cost of 100 stages that run at once: processor time and memory of their runners and guardians and of the worker.
 
     python -m tests.benchmarks.sampling [--stages 100] [--seconds 30]
 
 Every stage sleeps, so that all processor time is the engine's own. The baselines are measured in the same run: the
-worker while it has nothing to do, and bare Python interpreters that sleep (``python -S -I``, as a shim is started).
-Memory is PSS: pages that processes share are counted once, in equal parts.
+worker while it is idle, and bare Python interpreters that sleep (``python -S -I``, as a runner is started).
+Memory is PSS: a page that n processes share counts as 1/n of a page for each.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def main(stages: int, seconds: float) -> None:
 
 
 def is_shim(process: psutil.Process) -> bool:
-    """Its runner, or the guardian of that; not the stage."""
+    """Whether the process is a runner or its guardian, not a stage."""
     return str(SHIM) in process.cmdline()
 
 

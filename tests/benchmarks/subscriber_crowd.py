@@ -1,7 +1,7 @@
-"""Many subscribers of one run, in a process of their own: they read frames by hand, so that they cost little.
+"""Many subscribers of one run, in a process of their own. They parse frames themselves, to use little CPU.
 
-Prints one JSON line when all have subscribed; one with what they saw, after a line with the commit times was given to
-its standard input; and one with the codes with which the server closed the sockets.
+Prints one JSON line when all have subscribed; one with their observations, after it has read a line with the commit
+times from its standard input; and one with the codes with which the server closed the sockets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
 class Crowd:
-    """All subscribers, and what they share."""
+    """All subscribers, and their shared state."""
 
     def __init__(self, query: str, run_id: str) -> None:
         subscribe = {"query": query, "variables": {"runId": run_id}}
@@ -38,7 +38,7 @@ class Crowd:
         self._numbers: dict[bytes, tuple[int, ...]] = {}
 
     def numbers(self, message: bytes) -> tuple[int, ...]:
-        """The numbers of the events in a message; most messages come many times, so each is read once."""
+        """The numbers of the events in a message. Cached, because most messages arrive at many subscribers."""
         if message not in self._numbers:
             decoded = orjson.loads(message)
             assert decoded["type"] == "next", decoded
@@ -49,7 +49,7 @@ class Crowd:
 
 
 class Subscriber(asyncio.Protocol):
-    """One socket with one subscription. A stalled one reads its first message and nothing more."""
+    """One socket with one subscription. A stalled one reads the first message only."""
 
     def __init__(self, crowd: Crowd, stalled: bool) -> None:
         self.stalled = stalled
@@ -130,7 +130,7 @@ def frame(opcode: int, payload: object) -> bytes:
 
 
 def parse(buffer: bytearray) -> tuple[int, bytes, int] | None:
-    """Opcode and payload of the first frame of a server, and where it ends; ``None`` if it is not all there."""
+    """Opcode and payload of the first frame of a server, and where it ends; ``None`` while it is incomplete."""
     if len(buffer) < 2:
         return None
     length, start = buffer[1], 2
@@ -172,7 +172,7 @@ async def wait_for_last(subscribers: list[Subscriber], last_seq: int) -> None:
 
 
 def report(subscribers: list[Subscriber], committed_at: list[float], crowd: Crowd) -> dict[str, Any]:
-    """``committed_at``: when each event was committed, from the first one after all had subscribed on."""
+    """``committed_at``: the commit times of the events, from the first one after all had subscribed."""
     last_seq = len(committed_at) + 1
     latencies = sorted(
         (received - committed) * 1000

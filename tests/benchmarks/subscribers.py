@@ -1,11 +1,11 @@
-"""How soon many subscribers of one run see its events, and what that costs the server.
+"""How soon many subscribers of one run receive its events, and the cost for the server.
 
     python -m tests.benchmarks.subscribers [--subscribers 1000] [--seconds 60] [--rate 10] [--stalled 50]
 
-A real `mlp serve --no-worker` on a PostgreSQL of its own; the events of a run are committed by this process, which
-hints the server by NOTIFY, as a worker on another host would; the subscribers are a third process. The same crowd then
-listens to a server which does nothing but send frames of the same size ("bare"): the ratio to it is what to trust,
-the milliseconds depend on the machine. ``--stalled`` adds subscribers who stop reading.
+A real `mlp serve --no-worker` on a PostgreSQL of its own. This process commits the events of a run and notifies the
+server by NOTIFY, as a worker on another host would; the subscribers are a third process. The same subscribers then
+listen to a server that only sends frames of the same size ("bare"): trust the ratio to it, not the milliseconds, which
+depend on the machine. ``--stalled`` adds subscribers that stop reading.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ QUERY = """subscription ($runId: ID!) { runEvents(runId: $runId) {
     cursor events { seq at kind ... on StageProgress { stageStatus attempt stageRun { name } } } } }"""
 
 AddEvent = Callable[[], Awaitable[float]]
-"""Makes the next event visible to the server; the time when that was done."""
+"""Commits the next event and notifies the server; returns the time at which it was done."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of the server."""
+    """The load on the server."""
 
     subscribers: int
     seconds: float
@@ -56,7 +56,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was seen. Latencies in milliseconds; the CPU of the server in percent of one core."""
+    """The result. Latencies in milliseconds; the CPU of the server in percent of one core."""
 
     seen: dict[str, Any]
     cpu_percent: float
@@ -117,7 +117,7 @@ def bare_payload(seq: int, size_bytes: int) -> bytes:
 
 @contextlib.asynccontextmanager
 async def process(command: list[str], settings: dict[str, str] | None = None) -> AsyncIterator[Process]:
-    """A process of this environment, which is gone after the block."""
+    """A process with the environment of this one, killed at the end of the block."""
     own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path.cwd()), **(settings or {})}
     started = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=own)
     try:
@@ -161,7 +161,7 @@ async def answer(crowd: Process) -> Any:
 
 
 async def add_events(load: Load, add_event: AddEvent) -> list[float]:
-    """When each of the events was committed; they come at an even pace."""
+    """Commits events at a constant rate; returns the commit time of each."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     committed_at = []
@@ -172,7 +172,7 @@ async def add_events(load: Load, add_event: AddEvent) -> list[float]:
 
 
 async def seconds_until_cut(server: psutil.Process, port: int, load: Load) -> float | None:
-    """How long until only those who read are connected; ``None`` if that does not come about."""
+    """Seconds until the server has closed all stalled connections; ``None`` if it does not."""
     began = time.monotonic()
     while load.stalled and time.monotonic() - began < load.seconds + 30:
         connections = await asyncio.to_thread(server.net_connections, "tcp")
@@ -189,7 +189,7 @@ def cpu_seconds(server: psutil.Process) -> float:
 
 
 async def stop(server: Process) -> float:
-    """How long the server takes to end after SIGTERM, with all subscriptions open."""
+    """Seconds from SIGTERM to the end of the server, with all subscriptions open."""
     began = time.monotonic()
     server.send_signal(signal.SIGTERM)
     await asyncio.wait_for(server.wait(), 60)

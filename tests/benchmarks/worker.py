@@ -45,7 +45,7 @@ class Bench:
             await start_run(self.engine, self.notifier, StartRun(pipeline_id))
 
     async def cancel_all(self) -> None:
-        """Asks for the end of every run."""
+        """Requests the end of every run."""
         async with self.engine.connect() as connection:
             open_runs = sa.select(pipeline_runs.c.id).where(pipeline_runs.c.status.not_in(RUN_FINAL))
             run_ids = list((await connection.execute(open_runs)).scalars())
@@ -76,13 +76,13 @@ class Bench:
 
     async def until(self, statement: str, number: int) -> None:
         """Waits until the query counts that many."""
-        while (await self.one(statement))[0] != number:  # noqa: ASYNC110 (only the rows tell)
+        while (await self.one(statement))[0] != number:  # noqa: ASYNC110 (there is no event for it)
             await asyncio.sleep(0.2)
 
 
 @contextlib.asynccontextmanager
 async def bench() -> AsyncIterator[Bench]:
-    """Everything is gone after the block."""
+    """A new database and folder, removed after the block."""
     with tempfile.TemporaryDirectory(prefix="mlp-bench-") as name:
         folder = Path(name)
         async with EmbeddedPostgres(folder) as url:

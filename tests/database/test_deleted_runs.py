@@ -1,4 +1,4 @@
-"""Whatever deletes runs, the trigger notes each of them."""
+"""The trigger records every deleted run, whatever statement deletes it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def notes(engine: AsyncEngine) -> dict[uuid.UUID, tuple[uuid.UUID, dt.date
 
 
 async def two_pipelines(engine: AsyncEngine) -> dict[uuid.UUID, uuid.UUID]:
-    """Three runs of each: the run and its pipeline."""
+    """Runs by id with their pipelines: three runs of each of two pipelines."""
     make = Factory(engine)
     return {
         await make.run(pipeline_id): pipeline_id
@@ -41,7 +41,7 @@ async def two_pipelines(engine: AsyncEngine) -> dict[uuid.UUID, uuid.UUID]:
 
 
 @pytest.mark.parametrize("table", [pipelines, pipeline_runs])
-async def test_every_run_of_a_statement_is_noted_with_its_pipeline(
+async def test_every_run_that_a_statement_deletes_is_recorded_with_its_pipeline(
     engine: AsyncEngine, table: sa.Table
 ) -> None:
     runs = await two_pipelines(engine)
@@ -49,7 +49,7 @@ async def test_every_run_of_a_statement_is_noted_with_its_pipeline(
     assert {run_id: pipeline_id for run_id, (pipeline_id, _) in (await notes(engine)).items()} == runs
 
 
-async def test_a_run_which_stays_is_not_noted(engine: AsyncEngine) -> None:
+async def test_a_run_that_is_not_deleted_is_not_recorded(engine: AsyncEngine) -> None:
     kept, gone, *_ = await two_pipelines(engine)
     await execute(engine, sa.delete(pipeline_runs).where(pipeline_runs.c.id == gone))
     async with engine.connect() as connection:
@@ -58,7 +58,7 @@ async def test_a_run_which_stays_is_not_noted(engine: AsyncEngine) -> None:
     assert set(await notes(engine)) == {gone}
 
 
-async def test_the_time_is_when_the_run_was_deleted_and_not_when_the_transaction_began(
+async def test_the_time_is_that_of_the_deletion_and_not_of_the_start_of_the_transaction(
     engine: AsyncEngine,
 ) -> None:
     run_id, *_ = await two_pipelines(engine)
@@ -70,7 +70,7 @@ async def test_the_time_is_when_the_run_was_deleted_and_not_when_the_transaction
     assert deleted_at - began >= dt.timedelta(seconds=SLOW_SECONDS)
 
 
-async def test_a_run_which_was_brought_back_may_be_deleted_again(engine: AsyncEngine) -> None:
+async def test_a_restored_run_may_be_deleted_again(engine: AsyncEngine) -> None:
     run_id, *_ = await two_pipelines(engine)
     async with engine.connect() as connection:
         of_run = sa.select(pipeline_runs).where(pipeline_runs.c.id == run_id)

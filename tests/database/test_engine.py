@@ -1,4 +1,4 @@
-"""Connections: what a URL becomes, what the session speaks, and how an unusable database is refused."""
+"""Connections: URLs, settings of the session, and the refusal of an unusable database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def scalar(engine: AsyncEngine, statement: str) -> object:
 
 
 async def refusal(url: str) -> str:
-    """What ``check_reachable`` says about this database."""
+    """The message of ``check_reachable`` for this database."""
     engine = create_engine(url)
     with pytest.raises(StartupError) as refused:
         await check_reachable(engine)
@@ -54,12 +54,12 @@ async def refusal(url: str) -> str:
         ("postgresql://h/d?channel_binding=prefer&gssencmode=disable", "postgresql://h/d"),
     ],
 )
-def test_driver_gets_the_url_with_libpqs_parameters(given: str, dsn: str) -> None:
+def test_the_driver_receives_the_url_with_the_parameters_of_libpq(given: str, dsn: str) -> None:
     assert driver_arguments(given)["dsn"] == dsn
     assert driver_arguments(normalised(given))["dsn"] == dsn
 
 
-def test_connect_timeout_of_the_url_counts() -> None:
+def test_the_connect_timeout_of_the_url_is_used() -> None:
     assert driver_arguments("postgresql://h/d?connect_timeout=3") == {
         "dsn": "postgresql://h/d",
         "timeout": 3.0,
@@ -77,25 +77,25 @@ def test_connect_timeout_of_the_url_counts() -> None:
         ("geheim", "an unreadable URL"),
     ],
 )
-def test_masked_url_has_no_password(url: str, shown: str) -> None:
+def test_a_masked_url_has_no_password(url: str, shown: str) -> None:
     assert masked(url) == shown
 
 
-async def test_session_speaks_utc_under_our_name_and_limits_statements(engine: AsyncEngine) -> None:
+async def test_a_session_uses_utc_has_our_application_name_and_limits_statements(engine: AsyncEngine) -> None:
     assert await scalar(engine, "SHOW timezone") == "UTC"
     assert await scalar(engine, "SHOW application_name") == "ml-pipeline-thing"
     assert await scalar(engine, "SHOW statement_timeout") == "30s"
     assert await scalar(engine, "SHOW idle_in_transaction_session_timeout") == "10s"
 
 
-async def test_statement_beyond_its_timeout_is_ended_by_the_server(database_url: str) -> None:
+async def test_the_server_cancels_a_statement_that_exceeds_its_timeout(database_url: str) -> None:
     engine = create_engine(database_url, statement_timeout_seconds=0.05)
     with pytest.raises(DBAPIError, match="statement timeout"):
         await scalar(engine, "SELECT pg_sleep(30)")
     await engine.dispose()
 
 
-async def test_connection_which_the_server_closed_is_replaced_unnoticed(engine: AsyncEngine) -> None:
+async def test_a_connection_closed_by_the_server_is_replaced_without_an_error(engine: AsyncEngine) -> None:
     killed = await scalar(engine, "SELECT pg_backend_pid()")
     executioner = await connect(engine.url)
     await executioner.execute(f"SELECT pg_terminate_backend({killed}, 10000)")
@@ -103,7 +103,7 @@ async def test_connection_which_the_server_closed_is_replaced_unnoticed(engine: 
     assert await scalar(engine, "SELECT pg_backend_pid()") != killed
 
 
-async def test_a_server_that_vanishes_from_the_network_is_given_up_after_30_seconds(
+async def test_a_connection_to_a_server_that_vanishes_is_closed_after_30_seconds(
     database_url: str,
 ) -> None:
     async with PostgresProxy(database_url) as proxy:
@@ -118,13 +118,13 @@ async def test_a_server_that_vanishes_from_the_network_is_given_up_after_30_seco
         await connection.close()
 
 
-async def test_json_survives_the_round_trip(engine: AsyncEngine) -> None:
+async def test_json_is_read_as_it_was_written(engine: AsyncEngine) -> None:
     value = {"text": "ä", "number": 1.5, "list": [None, True, 2**53], "text of null": "null"}
     async with engine.connect() as connection:
         assert await connection.scalar(JSON_ECHO, {"value": value}) == value
 
 
-async def test_uuid_of_a_row_can_be_put_into_json(engine: AsyncEngine) -> None:
+async def test_a_uuid_of_a_row_can_be_encoded_as_json(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         row_id = (await connection.execute(sa.select(sa.func.gen_random_uuid()))).scalar_one()
         assert await connection.scalar(JSON_ECHO, {"value": {"id": row_id}}) == {"id": str(row_id)}
@@ -132,40 +132,40 @@ async def test_uuid_of_a_row_can_be_put_into_json(engine: AsyncEngine) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-async def test_json_refuses_what_is_no_number(engine: AsyncEngine, number: float) -> None:
+async def test_json_refuses_nan_and_infinities(engine: AsyncEngine, number: float) -> None:
     async with engine.connect() as connection:
         with pytest.raises(StatementError, match="NaN and infinite numbers"):
             await connection.scalar(JSON_ECHO, {"value": {"deep": [(number,)]}})
 
 
-async def test_usable_database_passes(engine: AsyncEngine) -> None:
+async def test_a_usable_database_passes(engine: AsyncEngine) -> None:
     await check_reachable(engine)
 
 
-async def test_server_which_is_not_there_is_named_without_the_password(unused_tcp_port: int) -> None:
+async def test_a_missing_server_is_named_without_the_password(unused_tcp_port: int) -> None:
     message = await refusal(f"postgresql://u:geheim@127.0.0.1:{unused_tcp_port}/d")
     assert f"u:***@127.0.0.1:{unused_tcp_port}/d can't be used: no server there" in message
     assert "geheim" not in message
     assert "DATABASE_URL" in message
 
 
-async def test_host_without_an_address_is_named() -> None:
+async def test_a_host_without_an_address_is_named() -> None:
     assert "nowhere.invalid" in await refusal("postgresql://u:p@nowhere.invalid/d")
 
 
-async def test_missing_database_is_named(postgres_url: str) -> None:
+async def test_a_missing_database_is_named(postgres_url: str) -> None:
     missing = make_url(postgres_url).set(database="missing").render_as_string(hide_password=False)
     assert 'database "missing" does not exist: create it' in await refusal(missing)
 
 
-async def test_unknown_parameter_is_named(postgres_url: str) -> None:
+async def test_an_unknown_parameter_is_named(postgres_url: str) -> None:
     odd = make_url(postgres_url).update_query_dict({"oddity": "1"}).render_as_string(hide_password=False)
     assert 'unrecognized configuration parameter "oddity"' in await refusal(odd)
 
 
 @pytest.fixture
 async def password_url(mlp_home: Path) -> AsyncIterator[str]:
-    """A server which asks for the password ``right``."""
+    """A server that requires the password ``right``."""
     async with EmbeddedPostgres(mlp_home) as url:
         connection = await connect(url)
         await connection.execute("ALTER ROLE postgres PASSWORD 'right'")
@@ -175,7 +175,7 @@ async def password_url(mlp_home: Path) -> AsyncIterator[str]:
         yield make_url(url).set(password="right").render_as_string(hide_password=False)
 
 
-async def test_wrong_password_is_refused_at_once_and_not_shown(password_url: str) -> None:
+async def test_a_wrong_password_is_refused_at_once_and_not_shown(password_url: str) -> None:
     engine = create_engine(password_url)
     await check_reachable(engine)
     await engine.dispose()
@@ -185,7 +185,7 @@ async def test_wrong_password_is_refused_at_once_and_not_shown(password_url: str
     assert "geheim" not in message
 
 
-async def test_sslmode_require_is_not_given_up_when_the_server_refuses_tls() -> None:
+async def test_sslmode_require_fails_if_the_server_refuses_tls() -> None:
     async def refuse_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(8)
         writer.write(b"N")
@@ -200,7 +200,7 @@ async def test_sslmode_require_is_not_given_up_when_the_server_refuses_tls() -> 
     assert "rejected SSL upgrade" in message
 
 
-async def test_database_in_another_encoding_is_refused(postgres_url: str) -> None:
+async def test_a_database_in_another_encoding_is_refused(postgres_url: str) -> None:
     server = await connect(postgres_url)
     options = "TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C' LOCALE_PROVIDER libc"
     await server.execute(f"CREATE DATABASE mlp_ascii {options}")
@@ -211,7 +211,7 @@ async def test_database_in_another_encoding_is_refused(postgres_url: str) -> Non
     assert "its encoding is SQL_ASCII: create it with ENCODING 'UTF8'" in message
 
 
-async def test_server_which_is_too_old_is_refused(
+async def test_a_server_that_is_too_old_is_refused(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "OLDEST_SERVER_VERSION", 990000)
@@ -219,7 +219,7 @@ async def test_server_which_is_too_old_is_refused(
         await check_reachable(engine)
 
 
-async def test_check_waits_for_a_server_which_comes_up_later(mlp_home: Path) -> None:
+async def test_the_check_waits_for_a_server_that_starts_later(mlp_home: Path) -> None:
     async with EmbeddedPostgres(mlp_home) as url:
         pass
     engine = create_engine(url)
@@ -232,7 +232,7 @@ async def test_check_waits_for_a_server_which_comes_up_later(mlp_home: Path) -> 
         await engine.dispose()
 
 
-async def test_check_waits_for_a_server_which_says_that_it_is_starting(database_url: str) -> None:
+async def test_the_check_waits_for_a_server_that_reports_that_it_is_starting(database_url: str) -> None:
     async with PostgresProxy(database_url) as proxy:
         proxy.refusals = 3
         engine = create_engine(proxy.url)
@@ -241,8 +241,8 @@ async def test_check_waits_for_a_server_which_says_that_it_is_starting(database_
         await engine.dispose()
 
 
-async def test_an_error_does_not_tell_the_parameters_of_its_statement(engine: AsyncEngine) -> None:
-    """They hold the environments of commands and what these have printed, and errors are logged."""
+async def test_an_error_does_not_contain_the_parameters_of_its_statement(engine: AsyncEngine) -> None:
+    """Parameters may be environments of commands and their output, and errors are logged."""
     statement = sa.text("SELECT CAST(:secret AS text), 1 / CAST(:zero AS integer)")
     async with engine.connect() as connection:
         with pytest.raises(DBAPIError, match="division by zero") as refusal:
@@ -250,7 +250,7 @@ async def test_an_error_does_not_tell_the_parameters_of_its_statement(engine: As
     assert "hunter2" not in str(refusal.value)
 
 
-async def test_a_log_line_does_not_tell_the_row_that_a_constraint_refused(engine: AsyncEngine) -> None:
+async def test_a_log_line_does_not_contain_the_row_that_a_constraint_refused(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         await connection.execute(sa.text("CREATE TEMP TABLE t (env jsonb, n int CHECK (n > 0))"))
         values = {"env": '{"PASSWORD": "hunter2 (x).\\n"}'}

@@ -1,4 +1,4 @@
-"""Metric points of older releases get numbers within their run, in the order in which they came."""
+"""The migration numbers the metric points of older releases within their run, in the order of insertion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Migrations: they lead to the models and back, also when several processes start at once."""
+"""Migrations: they create the tables of the code and remove them, also when several processes start at once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def definitions(engine: AsyncEngine) -> dict[str, dict[str, str]]:
         }
 
 
-async def test_migrations_lead_to_the_tables_of_the_models(engine: AsyncEngine) -> None:
+async def test_migrations_create_the_tables_of_the_code(engine: AsyncEngine) -> None:
     def differences(connection: sa.Connection) -> list[object]:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
@@ -71,7 +71,7 @@ async def test_migrations_lead_to_the_tables_of_the_models(engine: AsyncEngine) 
         assert await connection.run_sync(differences) == []
 
 
-async def test_migrations_define_everything_as_the_models_do(
+async def test_migrations_define_every_object_as_the_code_does(
     engine: AsyncEngine, empty_engine: AsyncEngine
 ) -> None:
     async with empty_engine.begin() as connection:
@@ -83,7 +83,7 @@ async def test_migrations_define_everything_as_the_models_do(
     assert len(created["constraints"]) > 50
 
 
-async def test_way_back_leaves_nothing_and_the_way_forth_works_again(engine: AsyncEngine) -> None:
+async def test_downgrades_leave_no_object_and_upgrades_work_again(engine: AsyncEngine) -> None:
     before = await definitions(engine)
     async with engine.begin() as connection:
         await connection.run_sync(lambda link: command.downgrade(migrations.alembic_config(link), "base"))
@@ -92,7 +92,7 @@ async def test_way_back_leaves_nothing_and_the_way_forth_works_again(engine: Asy
     assert await definitions(engine) == before
 
 
-async def test_upgrade_tells_what_it_did_and_does_nothing_twice(
+async def test_an_upgrade_logs_what_it_did_and_the_next_one_does_nothing(
     empty_engine: AsyncEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "app.database.migrations")
@@ -106,7 +106,7 @@ async def test_upgrade_tells_what_it_did_and_does_nothing_twice(
     assert len(caplog.messages) == 1
 
 
-async def test_two_starters_at_once_migrate_only_once(
+async def test_two_processes_that_start_at_once_migrate_only_once(
     empty_database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "app.database.migrations")
@@ -118,7 +118,7 @@ async def test_two_starters_at_once_migrate_only_once(
         await starter.dispose()
 
 
-async def test_failed_migration_frees_the_lock_and_changes_nothing(empty_engine: AsyncEngine) -> None:
+async def test_a_failed_migration_releases_the_lock_and_changes_nothing(empty_engine: AsyncEngine) -> None:
     async with empty_engine.begin() as connection:
         await connection.execute(sa.text("CREATE TABLE artifacts (mine int)"))
     with pytest.raises(sa.exc.ProgrammingError, match=r"artifacts.* already exists"):
@@ -129,7 +129,7 @@ async def test_failed_migration_frees_the_lock_and_changes_nothing(empty_engine:
     await asyncio.wait_for(migrations.upgrade(empty_engine), timeout=30)
 
 
-async def test_endless_wait_for_another_migration_is_given_up(
+async def test_the_wait_for_another_migration_ends_with_an_error(
     empty_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "_LOCK_WAIT_SECONDS", 0.1)
@@ -138,7 +138,7 @@ async def test_endless_wait_for_another_migration_is_given_up(
             await migrations.upgrade(empty_engine)
 
 
-async def test_database_of_a_newer_release_is_refused(engine: AsyncEngine) -> None:
+async def test_a_database_of_a_newer_release_is_refused(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.execute(sa.text("UPDATE alembic_version SET version_num = 'from_the_future'"))
     for step in (migrations.upgrade, migrations.pending):
@@ -146,7 +146,7 @@ async def test_database_of_a_newer_release_is_refused(engine: AsyncEngine) -> No
             await step(engine)
 
 
-async def test_a_database_that_goes_away_before_it_is_migrated_is_waited_for(empty_database_url: str) -> None:
+async def test_an_outage_before_the_migration_is_waited_out(empty_database_url: str) -> None:
     async with PostgresProxy(empty_database_url) as proxy:
         engine = create_engine(proxy.url)
         proxy.refusals = 2
@@ -157,7 +157,7 @@ async def test_a_database_that_goes_away_before_it_is_migrated_is_waited_for(emp
 
 
 def alembic(*arguments: str, **variables: str) -> str:
-    """What the ``alembic`` command prints with these environment variables."""
+    """The output of the ``alembic`` command with these environment variables."""
     return subprocess.run(
         [sys.executable, "-m", "alembic", *arguments],
         cwd=ROOT,
@@ -168,17 +168,17 @@ def alembic(*arguments: str, **variables: str) -> str:
     ).stdout
 
 
-async def test_alembic_command_works_on_the_database_of_the_settings(empty_database_url: str) -> None:
+async def test_the_alembic_command_migrates_the_database_of_the_settings(empty_database_url: str) -> None:
     await asyncio.to_thread(alembic, "upgrade", "head", DATABASE_URL=empty_database_url)
     await asyncio.to_thread(alembic, "check", DATABASE_URL=empty_database_url)
 
 
-async def test_alembic_command_starts_the_built_in_database_without_database_url(mlp_home: Path) -> None:
+async def test_the_alembic_command_starts_the_built_in_database_without_database_url(mlp_home: Path) -> None:
     await asyncio.to_thread(alembic, "upgrade", "head", MLP_HOME=str(mlp_home), DATABASE_URL="")
     assert "(head)" in await asyncio.to_thread(alembic, "current", MLP_HOME=str(mlp_home), DATABASE_URL="")
 
 
-def test_alembic_command_prints_sql_without_a_database() -> None:
+def test_the_alembic_command_prints_sql_without_a_database() -> None:
     assert "CREATE TABLE pipelines" in alembic(
         "upgrade", "head", "--sql", DATABASE_URL="postgresql://u@nowhere.invalid/d"
     )

@@ -1,4 +1,4 @@
-"""The triggers know the same legal moves as the domain: every pair is tried on a real row."""
+"""The triggers allow the same moves as the domain: every pair is tried on a real row."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def a_stage_run(connection: AsyncConnection, phase: Phase, status: StageSt
 async def is_refused(
     connection: AsyncConnection, table: sa.Table, key: Any, values: Mapping[str, Any]
 ) -> bool:
-    """Whether a guard, and nothing else, forbids the update; the row stays as it was."""
+    """Whether a trigger, and nothing else, refuses the update. The row is left unchanged."""
     attempt = await connection.begin_nested()
     try:
         await connection.execute(sa.update(table).where(table.c.id == key).values(**values))
@@ -84,7 +84,7 @@ def is_legal(moves: Mapping[Any, Set[Any]], before: Any, after: Any) -> bool:
     return before == after or after in moves[before]
 
 
-async def test_a_run_moves_as_the_domain_allows_and_no_other_way(engine: AsyncEngine) -> None:
+async def test_a_run_makes_the_moves_that_the_domain_allows_and_no_other(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         for before, after in itertools.product(RunStatus, RunStatus):
             run_id = await a_run(connection, before)
@@ -92,7 +92,7 @@ async def test_a_run_moves_as_the_domain_allows_and_no_other_way(engine: AsyncEn
             assert refused is not is_legal(LEGAL_RUN_MOVES, before, after), (before, after)
 
 
-async def test_a_stage_run_moves_as_the_domain_allows_and_no_other_way(engine: AsyncEngine) -> None:
+async def test_a_stage_run_makes_the_moves_that_the_domain_allows_and_no_other(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         for before, after in itertools.product(STATES, STATES):
             stage_run_id = await a_stage_run(connection, *before)

@@ -160,7 +160,7 @@ async def test_a_connection_that_the_server_ends_during_use_is_replaced(postgres
         connected_notifier(proxy.url, self_check_seconds=0.05) as notifier,
     ):
         with notifier.listen("run:1") as mailbox:
-            proxy.say_farewell()
+            proxy.send_shutdown_messages()
             assert await mailbox.wait(SOON_SECONDS)
         assert proxy.connections >= 2
 

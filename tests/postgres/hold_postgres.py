@@ -1,6 +1,6 @@
-"""A program which uses the embedded PostgreSQL until its input ends: ``hold_postgres.py HOME [UID GID]``.
+"""A program that uses the embedded PostgreSQL until its input ends: ``hold_postgres.py HOME [UID GID]``.
 
-Prints the URL, or the EmbeddedPostgresError. With ids it gives up being root first.
+Prints the URL, or the EmbeddedPostgresError. With ids it switches from root to them first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: found, shared, stopped, recovered, closed to others. Real servers throughout."""
+"""The embedded PostgreSQL: start, sharing, stop, recovery, access. Real servers throughout."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def running(home: Path) -> Postmaster:
 
 @contextlib.contextmanager
 def holder(home: Path, *ids: int) -> Iterator[subprocess.Popen[str]]:
-    """Another process which uses the server; it leaves in good order at the end."""
+    """Another process that uses the server until the end of the block, and then releases it."""
     command = [sys.executable, str(HOLD_POSTGRES), str(home), *map(str, ids)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     with subprocess.Popen(
@@ -83,7 +83,7 @@ async def query(url: str, statement: str) -> object:
 
 @pytest.fixture
 def new_home(mlp_home: Path) -> Iterator[Path]:
-    """A home without a database. A server which a test leaves behind is stopped."""
+    """A home without a database. A server that a test leaves running is stopped."""
     yield mlp_home
     for data in (mlp_home / "postgres" / "data", *mlp_home.glob("*/postgres/data")):
         if left := find_postmaster(data):
@@ -92,7 +92,7 @@ def new_home(mlp_home: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 async def used_home() -> AsyncIterator[Path]:
-    """The home of a server which has run and was stopped, only there to be copied."""
+    """The home of a server that was started and stopped, to be copied."""
     with tempfile.TemporaryDirectory(prefix="mlp-used-") as folder:
         async with EmbeddedPostgres(Path(folder)):
             pass
@@ -120,7 +120,7 @@ def copy_database(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-a", source / "postgres", target], check=True)
 
 
-async def test_server_is_durable_speaks_utf8_and_utc_and_has_no_tcp_port(home: Path) -> None:
+async def test_the_server_is_durable_uses_utf8_and_utc_and_has_no_tcp_port(home: Path) -> None:
     async with EmbeddedPostgres(home) as url:
         settings = [
             await query(url, f"SHOW {name}")
@@ -131,7 +131,7 @@ async def test_server_is_durable_speaks_utf8_and_utc_and_has_no_tcp_port(home: P
         assert not running(home).process.net_connections("inet")
 
 
-async def test_data_survive_an_orderly_stop_which_leaves_no_process(home: Path) -> None:
+async def test_data_survive_a_stop_that_leaves_no_process(home: Path) -> None:
     async with EmbeddedPostgres(home) as url:
         await query(url, "CREATE TABLE kept AS SELECT 42 AS answer")
         family = [running(home).process, *running(home).process.children()]
@@ -141,7 +141,7 @@ async def test_data_survive_an_orderly_stop_which_leaves_no_process(home: Path) 
         assert await query(url, "SELECT answer FROM kept") == 42
 
 
-async def test_server_of_a_killed_owner_is_found_again(home: Path) -> None:
+async def test_the_server_of_a_killed_process_is_reused(home: Path) -> None:
     with holder(home) as owner:
         url = first_line(owner)
         await query(url, "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -165,7 +165,7 @@ async def test_only_the_last_user_stops_the_server(home: Path) -> None:
     assert not postmaster.alive()
 
 
-async def test_stopping_twice_or_without_a_start_does_nothing(home: Path) -> None:
+async def test_a_second_stop_and_a_stop_without_a_start_do_nothing(home: Path) -> None:
     postgres = EmbeddedPostgres(home)
     await postgres.stop()
     await postgres.start()
@@ -173,7 +173,7 @@ async def test_stopping_twice_or_without_a_start_does_nothing(home: Path) -> Non
     await postgres.stop()
 
 
-async def test_two_processes_which_start_at_once_share_one_server(new_home: Path) -> None:
+async def test_two_processes_that_start_at_once_share_one_server(new_home: Path) -> None:
     with holder(new_home) as one, holder(new_home) as two:
         assert first_line(one) == first_line(two)
         postmaster = running(new_home).process
@@ -188,7 +188,7 @@ async def test_two_processes_which_start_at_once_share_one_server(new_home: Path
         assert servers == [postmaster]
 
 
-async def test_committed_data_survive_the_death_of_the_server(home: Path) -> None:
+async def test_committed_data_survive_a_sigkill_of_the_server(home: Path) -> None:
     async with EmbeddedPostgres(home) as url:
         await query(url, "CREATE TABLE kept AS SELECT 42 AS answer")
         crashed = running(home)
@@ -198,7 +198,7 @@ async def test_committed_data_survive_the_death_of_the_server(home: Path) -> Non
             assert await query(again, "SELECT answer FROM kept") == 42
 
 
-async def test_server_which_is_killed_while_it_is_kept_running_comes_back_by_itself(home: Path) -> None:
+async def test_a_server_that_is_killed_while_it_is_kept_running_is_restarted(home: Path) -> None:
     postgres = EmbeddedPostgres(home)
     async with postgres as url, postgres.kept_running():
         await query(url, "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -216,7 +216,7 @@ def is_another_server(home: Path, than: Postmaster) -> bool:
     return found is not None and found.process != than.process and found.wait_until_ready(0.1)
 
 
-async def test_lock_file_of_before_a_reboot_does_not_block_although_its_pid_is_in_use(home: Path) -> None:
+async def test_a_lock_file_from_before_a_reboot_whose_pid_is_reused_does_not_block(home: Path) -> None:
     async with EmbeddedPostgres(home):
         lock_file = home / "postgres" / "data" / "postmaster.pid"
         stale = lock_file.read_text().splitlines()[1:]
@@ -230,7 +230,7 @@ async def test_lock_file_of_before_a_reboot_does_not_block_although_its_pid_is_i
         unrelated.kill()
 
 
-async def test_interrupted_initialisation_is_begun_anew(new_home: Path) -> None:
+async def test_an_interrupted_initialisation_is_repeated(new_home: Path) -> None:
     unfinished = new_home / "postgres" / "data.unfinished"
     unfinished.mkdir(parents=True)
     (unfinished / "PG_VERSION").write_text("18\n")
@@ -239,7 +239,7 @@ async def test_interrupted_initialisation_is_begun_anew(new_home: Path) -> None:
     assert not unfinished.exists()
 
 
-async def test_data_of_another_major_version_are_refused_and_left_alone(home: Path) -> None:
+async def test_data_of_another_major_version_are_refused_and_left_unchanged(home: Path) -> None:
     async with EmbeddedPostgres(home):
         pass
     version_file = home / "postgres" / "data" / "PG_VERSION"
@@ -249,7 +249,7 @@ async def test_data_of_another_major_version_are_refused_and_left_alone(home: Pa
     assert version_file.read_text() == "17\n"
 
 
-async def test_data_in_use_by_a_server_which_can_not_be_seen_are_refused(
+async def test_data_in_use_by_an_invisible_server_are_refused(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "ORPHAN_TIMEOUT_SECONDS", 0.1)
@@ -264,7 +264,7 @@ async def test_data_in_use_by_a_server_which_can_not_be_seen_are_refused(
         assert await query(url, "SELECT 1") == 1
 
 
-async def test_long_home_gets_a_short_socket_in_a_private_folder(long_home: Path) -> None:
+async def test_a_long_home_gets_a_short_socket_in_a_private_folder(long_home: Path) -> None:
     async with EmbeddedPostgres(long_home) as url:
         assert await query(url, "SELECT 1") == 1
         folder = running(long_home).socket_folder()
@@ -273,7 +273,7 @@ async def test_long_home_gets_a_short_socket_in_a_private_folder(long_home: Path
     folder.rmdir()
 
 
-async def test_socket_folder_made_by_somebody_else_is_refused(long_home: Path) -> None:
+async def test_a_socket_folder_of_another_user_is_refused(long_home: Path) -> None:
     async with EmbeddedPostgres(long_home):
         folder = running(long_home).socket_folder()
     folder.chmod(0o777)
@@ -282,13 +282,13 @@ async def test_socket_folder_made_by_somebody_else_is_refused(long_home: Path) -
     folder.rmdir()
 
 
-async def test_server_lives_in_a_session_of_its_own_out_of_reach_of_ctrl_c(home: Path) -> None:
+async def test_the_server_has_a_session_of_its_own_so_ctrl_c_does_not_reach_it(home: Path) -> None:
     async with EmbeddedPostgres(home):
         pid = running(home).process.pid
         assert os.getsid(pid) == pid
 
 
-async def test_cancelled_start_leaves_no_server(new_home: Path) -> None:
+async def test_a_cancelled_start_leaves_no_server(new_home: Path) -> None:
     starting = asyncio.create_task(EmbeddedPostgres(new_home).start())
     await asyncio.to_thread(wait_until, lambda: (new_home / "postgres" / "data.unfinished").exists())
     starting.cancel()
@@ -297,7 +297,7 @@ async def test_cancelled_start_leaves_no_server(new_home: Path) -> None:
     assert find_postmaster(new_home / "postgres" / "data") is None
 
 
-async def test_server_which_can_not_start_says_why(home: Path) -> None:
+async def test_the_error_of_a_failed_start_contains_the_reason(home: Path) -> None:
     async with EmbeddedPostgres(home):
         pass
     with (home / "postgres" / "data" / "postgresql.conf").open("a") as configuration:
@@ -309,7 +309,7 @@ async def test_server_which_can_not_start_says_why(home: Path) -> None:
         await EmbeddedPostgres(home).start()
 
 
-async def test_home_which_is_a_file_is_refused_in_one_line(new_home: Path) -> None:
+async def test_a_home_that_is_a_file_is_refused_in_one_line(new_home: Path) -> None:
     file = new_home / "file"
     file.touch()
     with pytest.raises(EmbeddedPostgresError, match=f"can't be used: .*{file}.*: set MLP_HOME"):
@@ -317,7 +317,7 @@ async def test_home_which_is_a_file_is_refused_in_one_line(new_home: Path) -> No
 
 
 @as_root
-async def test_other_users_can_neither_reach_the_socket_nor_pass_the_server(home: Path) -> None:
+async def test_other_users_can_neither_reach_the_socket_nor_authenticate(home: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     async with EmbeddedPostgres(home) as url:
         folder = Path(str(make_url(url).query["host"]))
@@ -329,7 +329,7 @@ async def test_other_users_can_neither_reach_the_socket_nor_pass_the_server(home
 
 
 def _connect_as(user: pwd.struct_passwd, socket: Path) -> str:
-    """What PostgreSQL answers to this user's wish to be the superuser (protocol 3.0)."""
+    """The answer of PostgreSQL to a connection of this user as the superuser (protocol 3.0)."""
     client = """
 import os, socket, struct, sys
 os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[3]))
@@ -350,7 +350,7 @@ with socket.socket(socket.AF_UNIX) as s:
 
 
 @as_root
-async def test_root_gets_a_clear_refusal_under_a_private_parent_which_stays_private(tmp_path: Path) -> None:
+async def test_root_is_refused_below_a_private_parent_whose_mode_stays_unchanged(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(
         EmbeddedPostgresError, match=r"user id 61000, which can't enter .*MLP_HOME .*DATABASE_URL"
@@ -360,7 +360,7 @@ async def test_root_gets_a_clear_refusal_under_a_private_parent_which_stays_priv
 
 
 @as_root
-async def test_root_copies_programs_which_lie_where_only_root_can_read(
+async def test_root_copies_programs_that_only_root_can_read(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.chmod(0o700)
@@ -376,7 +376,7 @@ async def test_root_copies_programs_which_lie_where_only_root_can_read(
 
 
 @as_root
-async def test_ordinary_user_owns_a_server_which_root_may_not_take_over(new_home: Path) -> None:
+async def test_root_may_not_use_the_server_of_another_user(new_home: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     if not _readable_by(nobody, installed_package() / "pginstall18" / "bin" / "postgres"):
         pytest.skip("the wheel lies where an ordinary user can't read it")
@@ -394,7 +394,7 @@ async def test_ordinary_user_owns_a_server_which_root_may_not_take_over(new_home
 
 
 @as_root
-def test_user_id_without_a_name_is_told_what_is_missing(new_home: Path) -> None:
+def test_a_user_id_without_a_name_is_refused_with_the_remedy(new_home: Path) -> None:
     new_home.chmod(0o755)
     own_home = new_home / "own"
     own_home.mkdir(mode=0o700)
