@@ -29,6 +29,7 @@ from app.postgres.server import EmbeddedPostgres
 
 HOLD_POSTGRES = Path(__file__).with_name("hold_postgres.py")
 DEADLINE_SECONDS = 30.0
+WRONG_SETTINGS = 78
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as several users")
 
@@ -314,6 +315,41 @@ async def test_a_home_that_is_a_file_is_refused_in_one_line(new_home: Path) -> N
     file.touch()
     with pytest.raises(EmbeddedPostgresError, match=f"can't be used: .*{file}.*: set MLP_HOME"):
         await EmbeddedPostgres(file).start()
+
+
+def make_data_old(home: Path) -> None:
+    (home / "postgres" / "data" / "PG_VERSION").write_text("17\n")
+
+
+def make_configuration_invalid(home: Path) -> None:
+    with (home / "postgres" / "data" / "postgresql.conf").open("a") as configuration:
+        configuration.write("shared_buffers = 'plenty'\n")
+
+
+def make_folder_a_file(home: Path) -> None:
+    shutil.rmtree(home / "postgres")
+    (home / "postgres").touch()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (make_data_old, "was made by PostgreSQL 17"),
+        (make_configuration_invalid, "PostgreSQL did not start: "),
+        (make_folder_a_file, "the built-in database can't be used: "),
+    ],
+)
+def test_the_server_program_prints_the_reason_in_one_line(
+    home: Path, spoil: Callable[[Path], None], reason: str
+) -> None:
+    spoil(home)
+    environment = {"PATH": os.environ["PATH"], "MLP_HOME": str(home), "PORT": "0"}
+    command = [Path(sys.executable).with_name("mlp"), "serve"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == WRONG_SETTINGS
+    assert result.stderr.splitlines()[-1].startswith("mlp: ")
+    assert reason in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
 
 
 @as_root
