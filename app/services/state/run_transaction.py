@@ -1,7 +1,16 @@
 """One transaction over one run: its row is locked, so its events are numbered without gap in commit order.
 
-Locks are taken in one order everywhere: the claims lock, the run's row, rows of its stage runs and attempts, blobs,
-the pipeline's row, rows of its stages.
+Every transaction acquires its locks in this order, so transactions can't deadlock:
+
+1. an advisory lock: the claims lock, or that of a concurrency key;
+2. rows of runs, ordered by id;
+3. rows of their stage runs and attempts;
+4. rows of blobs, ordered by digest;
+5. the row of the pipeline;
+6. rows of its stages, or of its schedules.
+
+Two exceptions use FOR KEY SHARE, which waits for a FOR UPDATE only: a new run locks its pipeline first, and
+``database.reads.cache.lock_execution`` locks a stage run of another run, but skips a row that is being deleted.
 """
 
 from __future__ import annotations
