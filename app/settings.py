@@ -13,7 +13,6 @@ from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.database import urls
 from app.errors import StartupError
 
 TOKEN_CHARACTERS = 32
@@ -50,6 +49,13 @@ def _long_enough(token: SecretStr) -> SecretStr:
     return token
 
 
+def _database_url(url: str) -> str:
+    # Imported late: a client without DATABASE_URL does not load SQLAlchemy.
+    from app.database import urls
+
+    return urls.normalised(url)
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
@@ -66,7 +72,7 @@ class Settings(BaseSettings):
         frozen=True, case_sensitive=True, env_ignore_empty=True, extra="forbid", hide_input_in_errors=True
     )
 
-    database_url: Annotated[str, AfterValidator(urls.normalised)] | None = Field(
+    database_url: Annotated[str, AfterValidator(_database_url)] | None = Field(
         default=None,
         alias="DATABASE_URL",
         repr=False,

@@ -12,9 +12,9 @@ from rich.console import Console
 
 import app
 from app.cli.following import cancelled_by, exit_code, new_console, show_run
-from app.cli.process import Interrupts, log_to_stderr, run_command, until_any
+from app.cli.process import Interrupts, log_to_stderr, run_command
 from app.cli.servers import connection_to, running_here
-from app.cli.serving import Port
+from app.cli.serving import Port, until_any
 from app.client.errors import Refused
 from app.client.pipeline_file import PipelineFile, read_pipeline_file
 from app.client.report import RunReport, explorer_url, print_links

@@ -6,22 +6,19 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
 
-import anyio
 import typer
 import uvloop
-from sqlalchemy.engine import make_url
 
 from app.settings import Settings
 from app.telemetry import configure_logging
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_OPEN_FILES = 16_384
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -81,26 +78,6 @@ async def _interruptible(command: Callable[[Interrupts], Coroutine[Any, Any, int
             return 128 + interrupts.received
 
 
-def allow_many_sockets() -> None:
-    """Each client takes an open file, of which a process may usually have no more than 1024 unless it asks."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-async def until_any(*waits: Callable[[], Awaitable[object]]) -> None:
-    """Return as soon as one of them does."""
-    async with anyio.create_task_group() as tasks:
-
-        async def wait_for(wait: Callable[[], Awaitable[object]]) -> None:
-            await wait()
-            tasks.cancel_scope.cancel()
-
-        for wait in waits:
-            tasks.start_soon(wait_for, wait)
-
-
 def log_to_stderr(settings: Settings, *, quiet: bool = False) -> None:
     """``quiet``: warnings only, unless the environment asks for another level."""
     level = "warning" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
@@ -110,6 +87,6 @@ def log_to_stderr(settings: Settings, *, quiet: bool = False) -> None:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    token = settings.api_token.get_secret_value() if settings.api_token else None
-    password = make_url(settings.database_url).password if settings.database_url else None
-    return [secret for secret in (token, password) if secret]
+    token = settings.api_token.get_secret_value() if settings.api_token else ""
+    password = urlsplit(settings.database_url or "").password or ""
+    return [secret for secret in (token, unquote(password)) if secret]

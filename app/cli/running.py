@@ -18,7 +18,6 @@ from app.client.errors import Refused
 from app.client.parameters import run_config
 from app.client.pipeline_file import PipelineFile, read_pipeline_file
 from app.client.runs import RunRequest, register, start_run
-from app.main import running_server
 from app.settings import Settings, load_settings
 
 
@@ -111,6 +110,9 @@ async def _some_server(
         yield found
         return
     tell(f"No server answers at {local_address(settings)}; starting one for this run.")
+    # Imported late: with a running server this command does not load one.
+    from app.main import running_server
+
     own = settings.model_copy(update={"host": "127.0.0.1", "port": 0})
     async with running_server(own) as server:
         yield server.url

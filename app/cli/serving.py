@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
+import anyio
 import typer
 
-from app.cli.process import Interrupts, allow_many_sockets, log_to_stderr, run_command, until_any
+from app.cli.process import Interrupts, log_to_stderr, run_command
 from app.main import running_server
 from app.settings import Settings, load_settings
+
+_OPEN_FILES = 16_384
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on, instead of HOST.", show_default=False)]
 Port = Annotated[
@@ -49,3 +54,23 @@ async def _serve(settings: Settings, interrupts: Interrupts) -> int:
     except asyncio.CancelledError:  # told to stop before it was ready
         return 0
     return 0 if stop.is_set() else 1
+
+
+def allow_many_sockets() -> None:
+    """Each client takes an open file, of which a process may usually have no more than 1024 unless it asks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def until_any(*waits: Callable[[], Awaitable[object]]) -> None:
+    """Return as soon as one of them does."""
+    async with anyio.create_task_group() as tasks:
+
+        async def wait_for(wait: Callable[[], Awaitable[object]]) -> None:
+            await wait()
+            tasks.cancel_scope.cancel()
+
+        for wait in waits:
+            tasks.start_soon(wait_for, wait)

@@ -6,6 +6,7 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from app.client.errors import Refused, Unreachable
 from app.client.pipeline_file import read_pipeline_file
 from app.client.runs import RunRequest, cancel_run, read_run, register, start_run
 from app.postgres.postmaster import find_postmaster
-from tests.cli.conftest import MLP, TOKEN, Mlp, PipelineWriter, Server
+from tests.cli.conftest import DEADLINE_SECONDS, MLP, TOKEN, Mlp, PipelineWriter, Server
 
 SCHEMA = Path(__file__).parents[2] / "schema.graphql"
 HELLO = Path(__file__).parents[2] / "app" / "examples" / "hello" / "pipeline.yaml"
@@ -36,6 +37,44 @@ def test_run_follows_a_pipeline_to_its_end_on_the_server_which_is_running(server
         f"greet: {status}" for status in ALL_IS_WELL[1:]
     ]
     assert "\x1b" not in result.stdout
+
+
+SERVER_MODULES = {
+    "app.main",
+    "app.wiring",
+    "app.graphql",
+    "app.web",
+    "app.execution",
+    "app.services",
+    "app.database",
+}
+SERVER_LIBRARIES = {"strawberry", "sqlalchemy", "starlette", "uvicorn", "asyncpg", "alembic"}
+TELLS_ITS_MODULES = """
+import atexit, sys
+from app.cli import main
+atexit.register(lambda: print("modules:", *sys.modules, file=sys.stderr))
+main()
+"""
+
+
+def test_run_and_watch_load_no_server_when_one_is_running(server: Server) -> None:
+    def loaded_by(*args: object) -> tuple[str, set[str]]:
+        done = subprocess.run(
+            [sys.executable, "-c", TELLS_ITS_MODULES, *map(str, args), "--url", server.url],
+            env=server.mlp.environment({}),
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+            check=True,
+        )
+        return done.stdout, set(done.stderr.split("modules:")[1].split())
+
+    loaded_by_run = loaded_by("run", HELLO)[1]
+    run_id, loaded_by_detached_run = loaded_by("run", "--detach", HELLO)
+    loaded_by_watch = loaded_by("watch", run_id.strip())[1]
+    for loaded in (loaded_by_run, loaded_by_detached_run, loaded_by_watch):
+        assert "app.client.connection" in loaded
+        assert loaded & (SERVER_MODULES | SERVER_LIBRARIES) == set()
 
 
 async def test_a_pipeline_of_the_same_name_is_updated(server: Server, pipeline: PipelineWriter) -> None:
