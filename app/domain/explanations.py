@@ -1,4 +1,4 @@
-"""Why a stage run or a run is where it is: one cause out of a closed set, and a sentence for people."""
+"""Why a stage run or a run is in its present state: a cause from a closed set, and a sentence for people."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from app.domain.cache.misses import CacheMiss
-from app.domain.moves import STAGE_FINAL
+from app.domain.moves import ACTIVE_PHASES, STAGE_FINAL
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 
 
 class Cause(enum.StrEnum):
-    """What decides about a stage run or a run at the moment, or has decided."""
+    """What the state of a stage run or a run depends on, or why it ended as it did."""
 
     WAITS_FOR_STAGES = "WAITS_FOR_STAGES"
     WAITS_FOR_RUN = "WAITS_FOR_RUN"
@@ -33,7 +33,7 @@ class Cause(enum.StrEnum):
 
 
 class StageFacts(Protocol):
-    """What is known of a stage run."""
+    """The columns of a stage run that explain its state."""
 
     id: Any
     name: str
@@ -50,11 +50,11 @@ class StageFacts(Protocol):
     reused_from_key: Any
     cache_hit: bool
     cache_miss: Any
-    """``CacheMiss`` as it is stored."""
+    """A ``CacheMiss`` as stored JSON."""
 
 
 class RunFacts(Protocol):
-    """What is known of a run."""
+    """The columns of a run that explain its state."""
 
     status: RunStatus
     cancel_requested_at: dt.datetime | None
@@ -65,7 +65,7 @@ class RunFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What the whole installation does at the moment."""
+    """The load of the whole installation."""
 
     live_workers: int
     active_stage_runs: int
@@ -74,9 +74,9 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What decides about a stage run besides itself.
+    """What the state of a stage run depends on besides the stage run itself.
 
-    ``siblings``: all stage runs of the run; ``stage_limit``: how many of them may be at work at a time.
+    ``siblings``: all stage runs of the run; ``stage_limit``: how many of them may be active at a time.
     """
 
     siblings: Sequence[StageFacts]
@@ -88,7 +88,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """Where a PENDING run stands, and whether runs it must not run beside are RUNNING."""
+    """The position of a PENDING run in the queue, and whether its limits allow it to start."""
 
     runs_ahead: int
     running_of_pipeline: int
@@ -98,9 +98,10 @@ class QueuePosition:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``because_of``: the stage runs which decide; ``until``: when a wait for a certain time ends.
+    """The cause and a sentence about it.
 
-    ``cache_miss``: why nothing was taken from the cache, of a stage that has one and was executed.
+    ``because_of``: the stage runs that are the reason; ``until``: when a wait for a certain time ends. ``cache_miss``:
+    why a stage with a cache was executed.
     """
 
     cause: Cause
@@ -111,11 +112,12 @@ class Explanation:
 
 
 def explain_stage(stage: StageFacts, around: Surroundings) -> Explanation:
+    """Why the stage run is in its present state."""
     explanation = _explain_state(stage, around)
     if stage.cache_miss is None or explanation.cause not in _EXECUTED:
         return explanation
     miss = CacheMiss.from_json(stage.cache_miss)
-    summary = f"{explanation.summary} It was not taken from the cache: {miss.summary}."
+    summary = f"{explanation.summary} No earlier result was reused: {miss.summary}."
     return replace(explanation, summary=summary, cache_miss=miss)
 
 
@@ -130,10 +132,10 @@ def _explain_state(stage: StageFacts, around: Surroundings) -> Explanation:
     if stage.phase is Phase.READY:
         return _explain_wait(stage, around)
     if stage.stop_requested_at is not None and stage.phase is not Phase.COLLECTING:
-        return Explanation(Cause.STOPPING, "Its processes were told to stop and get time to end.")
+        return Explanation(Cause.STOPPING, "A stop was requested; its processes have time to end.")
     doing = {
         Phase.CLAIMED: "A worker prepares attempt {}.",
-        Phase.RUNNING: "The process of attempt {} runs.",
+        Phase.RUNNING: "The process of attempt {} is running.",
         Phase.COLLECTING: "Attempt {} has ended; its outputs are being stored.",
     }
     return Explanation(Cause.AT_WORK, doing[stage.phase].format(stage.attempt_number))
@@ -152,7 +154,7 @@ def _is_done(stage: StageFacts) -> bool:
 
 def _explain_wait(stage: StageFacts, around: Surroundings) -> Explanation:
     if around.run.status is RunStatus.PENDING:
-        return Explanation(Cause.WAITS_FOR_RUN, "Its run has not been started yet.")
+        return Explanation(Cause.WAITS_FOR_RUN, "Its run has not started yet.")
     if stage.not_before is not None and stage.not_before > around.now:
         number = stage.attempt_number
         because = f"Attempt {number} failed: {stage.error_message}" if stage.error_message else "It waits"
@@ -164,17 +166,17 @@ def _explain_wait(stage: StageFacts, around: Surroundings) -> Explanation:
         )
     if around.capacity.live_workers == 0:
         return Explanation(Cause.WAITS_FOR_WORKER, "No worker is alive.")
-    active = _at_work(around.siblings)
+    active = _active(around.siblings)
     if around.stage_limit is not None and len(active) >= around.stage_limit:
         return Explanation(
             Cause.WAITS_FOR_RUN_LIMIT,
-            f"Its run may have {around.stage_limit} stages at work at a time: {_names(active)}.",
+            f"Its run may have {around.stage_limit} active stages at a time, and has {_names(active)}.",
             active,
         )
     return Explanation(
         Cause.WAITS_FOR_CAPACITY,
         f"It waits for a worker with room. Live workers: {around.capacity.live_workers}; "
-        f"stage runs in their hands: {around.capacity.active_stage_runs}.",
+        f"active stage runs: {around.capacity.active_stage_runs}.",
     )
 
 
@@ -184,10 +186,10 @@ def _explain_end(stage: StageFacts, siblings: Sequence[StageFacts], run: RunFact
         if stage.cache_hit:
             return Explanation(
                 Cause.TAKEN_OVER,
-                "Nothing that decides about its results has changed: they were taken from the cache.",
+                "Its cache key is that of an earlier execution, whose results were reused.",
             )
         if stage.reused_from_key is not None:
-            return Explanation(Cause.TAKEN_OVER, "The results of an earlier run were taken over.")
+            return Explanation(Cause.TAKEN_OVER, "The results of an earlier run were reused.")
         late = " The request to stop it came too late." if _was_stopped_too_late(stage, run) else ""
         return Explanation(Cause.SUCCEEDED, f"Attempt {stage.attempt_number} succeeded.{late}")
     if stage.status is StageStatus.FAILED:
@@ -202,13 +204,13 @@ def _explain_end(stage: StageFacts, siblings: Sequence[StageFacts], run: RunFact
 
 
 def _was_stopped_too_late(stage: StageFacts, run: RunFacts) -> bool:
-    """Whether somebody asked for the end of what then succeeded: of the stage run, or of the run before it ended."""
+    """Whether a stop of the stage run, or a cancel of its run, was requested before the stage run succeeded."""
     asked_at = stage.stop_requested_at or run.cancel_requested_at
     return asked_at is not None and stage.completed_at is not None and asked_at < stage.completed_at
 
 
 def _culprits(stage: StageFacts, siblings: Iterable[StageFacts]) -> tuple[StageFacts, ...]:
-    """The stage runs upstream which ended otherwise than well, without those which were only skipped themselves."""
+    """The upstream stage runs that failed or were cancelled; not those that were only skipped."""
     by_id: Mapping[Any, StageFacts] = {other.id: other for other in siblings}
     found: dict[Any, StageFacts] = {}
     seen, todo = set(), list(stage.depends_on)
@@ -226,7 +228,7 @@ def _culprits(stage: StageFacts, siblings: Iterable[StageFacts]) -> tuple[StageF
 def explain_run(
     run: RunFacts, stages: Sequence[StageFacts], capacity: Capacity, position: QueuePosition
 ) -> Explanation:
-    """``stages``: all stage runs of the run."""
+    """Why the run is in its present state; ``stages`` are all its stage runs."""
     if run.status is RunStatus.PENDING:
         return _explain_queue(capacity, position)
     if run.status is RunStatus.RUNNING:
@@ -234,9 +236,9 @@ def explain_run(
     if run.status is RunStatus.COMPLETED:
         late = " The cancel came too late to stop any of them." if run.cancel_requested_at else ""
         hits = [stage for stage in stages if stage.cache_hit]
-        cached = f" Taken from the cache: {_names(hits)}." if hits else ""
+        cached = f" Reused from the cache: {_names(hits)}." if hits else ""
         return Explanation(
-            Cause.SUCCEEDED, f"Every stage succeeded, or failed where that is allowed.{late}{cached}"
+            Cause.SUCCEEDED, f"Every stage succeeded, or failed with allowFailure.{late}{cached}"
         )
     if run.status is RunStatus.CANCELLED:
         return Explanation(Cause.CANCELLED, f"It was cancelled: {run.cancel_reason or run.error_message}.")
@@ -247,16 +249,16 @@ def _explain_queue(capacity: Capacity, position: QueuePosition) -> Explanation:
     if capacity.live_workers == 0:
         return Explanation(Cause.WAITS_FOR_WORKER, "No worker is alive.")
     if position.key_is_taken:
-        return Explanation(Cause.WAITS_FOR_OTHER_RUNS, "A run with the same concurrency key is at work.")
+        return Explanation(Cause.WAITS_FOR_OTHER_RUNS, "A run with the same concurrency key is RUNNING.")
     if position.pipeline_limit is not None and position.running_of_pipeline >= position.pipeline_limit:
         return Explanation(
             Cause.WAITS_FOR_OTHER_RUNS,
-            f"Its pipeline may have {position.pipeline_limit} runs at work at a time, and has "
+            f"Its pipeline may have {position.pipeline_limit} RUNNING runs at a time, and has "
             f"{position.running_of_pipeline}.",
         )
     return Explanation(
         Cause.WAITS_FOR_CAPACITY,
-        f"It waits to be started. Runs at work: {capacity.running_runs}; runs ahead of it: {position.runs_ahead}.",
+        f"It waits in the queue. RUNNING runs: {capacity.running_runs}; runs ahead of it: {position.runs_ahead}.",
     )
 
 
@@ -264,23 +266,23 @@ def _explain_running(run: RunFacts, stages: Sequence[StageFacts]) -> Explanation
     still_open = tuple(stage for stage in stages if stage.status not in STAGE_FINAL)
     if run.cancel_requested_at is not None or run.finish_reason is not None:
         why = run.cancel_reason or run.error_message or "no reason was given"
-        ended = tuple(stage for stage in still_open if stage.phase is Phase.COLLECTING)
-        late = f" It comes too late for {_names(ended)}: the outputs are being stored." if ended else ""
+        collecting = tuple(stage for stage in still_open if stage.phase is Phase.COLLECTING)
+        late = f" Too late for {_names(collecting)}: the outputs are being stored." if collecting else ""
         return Explanation(Cause.STOPPING, f"It is being stopped: {why}.{late}", still_open)
-    active = _at_work(still_open)
-    over = len(stages) - len(still_open)
-    at_work = f"at work: {_names(active)}" if active else "none is at work right now"
+    active = _active(still_open)
+    ended = len(stages) - len(still_open)
+    names = f"active: {_names(active)}" if active else "none is active"
     return Explanation(
-        Cause.AT_WORK, f"{over} of {len(stages)} stages are over; {at_work}.", active or still_open
+        Cause.AT_WORK, f"{ended} of {len(stages)} stages have ended; {names}.", active or still_open
     )
 
 
-def _at_work(stages: Iterable[StageFacts]) -> tuple[StageFacts, ...]:
-    return tuple(stage for stage in stages if stage.phase in (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING))
+def _active(stages: Iterable[StageFacts]) -> tuple[StageFacts, ...]:
+    return tuple(stage for stage in stages if stage.phase in ACTIVE_PHASES)
 
 
 def _failed(stages: Iterable[StageFacts]) -> tuple[StageFacts, ...]:
-    """Those whose failure is not allowed."""
+    """The stages that failed without ``allowFailure``."""
     return tuple(stage for stage in stages if stage.status is StageStatus.FAILED and not stage.allow_failure)
 
 

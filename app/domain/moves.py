@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from app.domain.vocabulary import Phase, RunStatus, StageStatus
 
+RUN_ACTIVE = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
 RUN_FINAL = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 
 

@@ -1,4 +1,4 @@
-"""How one attempt of a stage ended, and the sentence that tells a person."""
+"""How one attempt of a stage ended, and the sentence that says so to people."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from app.domain.vocabulary import FinishReason, RunStatus
 LAST_LINES = 20
 LAST_LINES_BYTES = 4096
 UNREADABLE_LINES = "unreadableMetricLines"
-"""Evidence: how many lines of its metrics were no points."""
+"""Key in ``evidence``: how many lines of the metrics file could not be read."""
 
 
 @dataclass(frozen=True)
 class AttemptOutcome:
-    """The certificate of an attempt's end; times are UTC, ``wall_seconds`` comes from a monotonic clock."""
+    """How an attempt ended; times are UTC, ``wall_seconds`` comes from a monotonic clock."""
 
     reason: FinishReason
     exit_code: int | None = None
@@ -38,9 +38,9 @@ class AttemptOutcome:
     log_tail: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
     processes_are_gone: bool = True
-    """Whether it is certain that nothing of the attempt runs any more."""
+    """Whether it is certain that no process of the attempt is left."""
     stopped_because: str | None = None
-    """Why its end was asked for, if that is what ended it."""
+    """The reason given with the stop request, if that is what ended it."""
 
     @property
     def succeeded(self) -> bool:
@@ -49,7 +49,7 @@ class AttemptOutcome:
 
 
 def signal_name(number: int) -> str:
-    """``SIGSEGV`` for 11; the bare number where the platform has no name for it."""
+    """``SIGSEGV`` for 11; ``signal 99`` for a number without a name on this platform."""
     try:
         return signals.Signals(number).name
     except ValueError:
@@ -57,7 +57,7 @@ def signal_name(number: int) -> str:
 
 
 def explain(outcome: AttemptOutcome, timeout_seconds: float | None = None) -> str | None:
-    """What happened, in a sentence for ``errorMessage``; None for a success."""
+    """What happened, as a sentence for ``errorMessage``; None for a success."""
     if outcome.succeeded:
         return None
     if outcome.stopped_because:
@@ -73,7 +73,7 @@ def explain(outcome: AttemptOutcome, timeout_seconds: float | None = None) -> st
         case FinishReason.OUT_OF_MEMORY:
             peak = outcome.peak_memory_bytes
             used = f"; it used {peak / BYTES_PER_MB:.0f} MB" if peak else ""
-            text = f"the command was killed for want of memory{used}"
+            text = f"the command was killed for lack of memory{used}"
         case FinishReason.START_FAILED:
             text = "the command could not be started"
         case FinishReason.LOST:
@@ -89,23 +89,23 @@ def explain(outcome: AttemptOutcome, timeout_seconds: float | None = None) -> st
 
 def cause_of_success(*, was_asked_to_stop: bool) -> str:
     """Why a stage run is COMPLETED."""
-    too_late = ", before the request to stop it took effect: that came too late" if was_asked_to_stop else ""
+    too_late = "; the request to stop it came too late" if was_asked_to_stop else ""
     return f"the command exited with code 0{too_late}"
 
 
 def cause_of_run_end(status: RunStatus, message: str | None, *, cancelled: bool) -> str:
-    """Why a run has the status it ended with; ``message``: what went wrong, ``cancelled``: somebody asked for it."""
+    """Why a run ended with this status. ``message``: what went wrong; ``cancelled``: a cancel was requested."""
     if status is RunStatus.CANCELLED:
-        return "the run was cancelled, and none of its processes is left"
+        return "the run was cancelled, and no process of it is left"
     if status is RunStatus.COMPLETED:
         too_late = "; the cancel came too late to stop any of them" if cancelled else ""
-        return f"every stage has ended well, or failed where that is allowed{too_late}"
-    in_vain = "; the cancel did not change that" if cancelled else ""
-    return f"{message or 'a stage failed'}{in_vain}"
+        return f"every stage succeeded, or failed with allowFailure{too_late}"
+    too_late = "; the cancel came too late to change that" if cancelled else ""
+    return f"{message or 'a stage failed'}{too_late}"
 
 
 class MemoryEvidence(enum.StrEnum):
-    """How certain it is that an attempt ended for want of memory."""
+    """How certain it is that an attempt ended for lack of memory."""
 
     CERTAIN = "CERTAIN"
     LIKELY = "LIKELY"
@@ -113,10 +113,10 @@ class MemoryEvidence(enum.StrEnum):
 
 
 def memory_evidence(reason: FinishReason, host_kills: int, cgroup_kills: int) -> MemoryEvidence | None:
-    """What the kernel's counters say about an attempt that failed; None when nothing speaks for want of memory.
+    """How certain a lack of memory is by the kernel's counters; None if nothing indicates it.
 
-    OUT_OF_MEMORY without any kill means that the runner ended it for its limit, which it measured itself. A stage
-    which ended otherwise may still have lost a child to the kernel.
+    OUT_OF_MEMORY without a kill means that the runner measured more than the limit and ended the attempt. An attempt
+    that ended for another reason may still have lost a child process to the kernel.
     """
     if reason is not FinishReason.OUT_OF_MEMORY:
         return MemoryEvidence.POSSIBLE if host_kills or cgroup_kills else None
@@ -133,7 +133,7 @@ def end_summary(
     stragglers: int,
     unreadable_lines: int,
 ) -> str:
-    """The end of a stage run or an attempt for people; ``message``: what went wrong, None for a success."""
+    """The end of a stage run or an attempt in sentences. ``message``: what went wrong, None for a success."""
     what = message or "the command exited with code 0"
     after = "" if wall_seconds is None else f", after {wall_seconds:.3g} s"
     sentences = [f"{what[:1].upper()}{what[1:]}{after}."]
@@ -141,7 +141,7 @@ def end_summary(
         sentences.append("The request to stop it came too late.")
     if stragglers:
         processes = (
-            "process which it left behind was" if stragglers == 1 else "processes which it left behind were"
+            "process that it left behind was" if stragglers == 1 else "processes that it left behind were"
         )
         sentences.append(f"{stragglers} {processes} ended.")
     if unreadable_lines:
@@ -151,7 +151,7 @@ def end_summary(
 
 
 def last_lines(text: str) -> list[str]:
-    """The end of a log as people want to see it: at most 20 lines and 4 KiB, the first line cut when it must be."""
+    """The last lines of a log: at most 20 lines and 4 KiB; the first line is cut if necessary."""
     kept: list[str] = []
     room = LAST_LINES_BYTES
     for line in reversed(text.splitlines()[-LAST_LINES:]):

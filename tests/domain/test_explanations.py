@@ -98,7 +98,7 @@ def test_a_ready_stage_tells_which_limit_holds_it() -> None:
     assert explained(ready, active, limit=2).cause is Cause.WAITS_FOR_CAPACITY
     assert explained(ready, capacity=Capacity(0, 0, 1)).cause is Cause.WAITS_FOR_WORKER
     busy = explained(ready, capacity=Capacity(2, 8, 1))
-    assert busy.summary.endswith("Live workers: 2; stage runs in their hands: 8.")
+    assert busy.summary.endswith("Live workers: 2; active stage runs: 8.")
 
 
 @pytest.mark.parametrize("phase", [Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING])
@@ -169,19 +169,19 @@ def test_every_status_of_a_run_is_explained(run: Run, cause: Cause, because_of: 
             Capacity(1, 5, 5),
             QueuePosition(3, 1, 2, False),
             Cause.WAITS_FOR_CAPACITY,
-            "It waits to be started. Runs at work: 5; runs ahead of it: 3.",
+            "It waits in the queue. RUNNING runs: 5; runs ahead of it: 3.",
         ),
         (
             Capacity(1, 5, 5),
             QueuePosition(0, 2, 2, False),
             Cause.WAITS_FOR_OTHER_RUNS,
-            "Its pipeline may have 2 runs at work at a time, and has 2.",
+            "Its pipeline may have 2 RUNNING runs at a time, and has 2.",
         ),
         (
             Capacity(1, 5, 5),
             QueuePosition(0, 0, None, True),
             Cause.WAITS_FOR_OTHER_RUNS,
-            "A run with the same concurrency key is at work.",
+            "A run with the same concurrency key is RUNNING.",
         ),
         (Capacity(0, 0, 0), QueuePosition(0, 0, None, True), Cause.WAITS_FOR_WORKER, "No worker is alive."),
     ],
@@ -210,5 +210,5 @@ def test_a_run_that_is_stopped_names_what_it_is_too_late_for() -> None:
     run = Run(cancel_requested_at=NOON, cancel_reason="enough")
     explanation = explain_run(run, stages, IDLE, QueuePosition(0, 0, None, False))
     assert explanation.summary == (
-        "It is being stopped: enough. It comes too late for 'a': the outputs are being stored."
+        "It is being stopped: enough. Too late for 'a': the outputs are being stored."
     )

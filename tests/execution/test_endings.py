@@ -121,7 +121,7 @@ async def test_an_end_by_the_memory_limit_is_certain_and_shows_the_peak(idle: En
 async def test_what_a_stage_left_behind_is_counted_and_named(idle: Engine) -> None:
     end = await end_of(idle, ["sh", "-c", "setsid sleep 600 & setsid sleep 601 & sleep 0.2"])
     assert (end["finishReason"], end["stragglers"]) == ("EXITED", {"count": 2, "names": ["sleep", "sleep"]})
-    assert end["summary"].endswith("2 processes which it left behind were ended.")
+    assert end["summary"].endswith("2 processes that it left behind were ended.")
 
 
 async def test_a_command_that_does_not_exist_never_started(idle: Engine) -> None:

@@ -1,4 +1,4 @@
-"""What the graph says about stages that were taken from the cache, and why others were not."""
+"""What the graph says about stages whose results were reused from the cache, and why others were executed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_hit_names_the_execution_it_came_from(graph: Graph, make: Factor
         "reusedFrom": {"id": global_id("StageRun", source), "run": {"id": global_id("Run", first)}},
         "explanation": {
             "cause": "TAKEN_OVER",
-            "summary": "Nothing that decides about its results has changed: they were taken from the cache.",
+            "summary": "Its cache key is that of an earlier execution, whose results were reused.",
             "cacheMiss": None,
         },
     }
@@ -55,7 +55,7 @@ async def test_the_end_of_a_hit_says_that_no_attempt_decided(graph: Graph, make:
       stageRuns { end { finishReason summary attempt } attempts { attempt finishReason end { attempt } } } } }"""
     run = (await graph.data(query, id=str(run_id)))["run"]
     assert run["explanation"]["summary"] == (
-        "Every stage succeeded, or failed where that is allowed. Taken from the cache: 'train'."
+        "Every stage succeeded, or failed with allowFailure. Reused from the cache: 'train'."
     )
     (stage_run,) = run["stageRuns"]
     assert stage_run["end"]["attempt"] is None
@@ -91,7 +91,7 @@ async def test_a_miss_says_what_changed_and_never_the_value_of_a_variable(
     explanation = (await stage_runs(graph, run_id))["train"]["explanation"]
     assert explanation == {
         "cause": "SUCCEEDED",
-        "summary": "Attempt 1 succeeded. It was not taken from the cache: since its last execution env.TOKEN "
+        "summary": "Attempt 1 succeeded. No earlier result was reused: since its last execution env.TOKEN "
         "changed; params.lr changed from 0.1 to 0.2; file train.py changed.",
         "cacheMiss": {
             "reason": "CHANGED",
@@ -115,7 +115,7 @@ async def test_a_stage_run_at_work_already_says_why(graph: Graph, make: Factory)
     await make.stage_run(run_id, stage_id, StageStatus.PENDING, **waiting)
     found = await stage_runs(graph, run_id)
     assert found["train"]["explanation"]["summary"] == (
-        "The process of attempt 1 runs. It was not taken from the cache: its run was started with cache: false."
+        "The process of attempt 1 is running. No earlier result was reused: its run was started with cache: false."
     )
     assert found["retry"]["explanation"]["cacheMiss"] is None
 

@@ -37,7 +37,7 @@ async def test_stage_runs_of_a_running_run_say_why_they_are_where_they_are(
     assert len(statements) == STATEMENTS
     assert run["explanation"] == {
         "cause": "AT_WORK",
-        "summary": "0 of 3 stages are over; at work: 'first'.",
+        "summary": "0 of 3 stages have ended; active: 'first'.",
         "becauseOf": [{"name": "first"}],
         "until": None,
     }
@@ -56,7 +56,7 @@ async def test_a_waiting_run_says_whether_a_worker_is_alive(graph: Graph, make: 
     await make.worker()
     await make.run(pipeline_id, RunStatus.RUNNING)
     explanation = (await explained(graph, run_id))["explanation"]
-    assert explanation["summary"] == "It waits to be started. Runs at work: 1; runs ahead of it: 0."
+    assert explanation["summary"] == "It waits in the queue. RUNNING runs: 1; runs ahead of it: 0."
 
 
 async def test_a_waiting_run_knows_its_place_in_the_queue(graph: Graph, make: Factory) -> None:
@@ -75,5 +75,5 @@ async def test_a_waiting_run_knows_its_place_in_the_queue(graph: Graph, make: Fa
     found = {name: (await explained(graph, run_id))["explanation"] for name, run_id in runs.items()}
     for name, ahead in (("urgent", 0), ("first", 1), ("second", 2)):
         assert found[name]["summary"].endswith(f"runs ahead of it: {ahead}.")
-    assert found["keyed"]["summary"] == "A run with the same concurrency key is at work."
+    assert found["keyed"]["summary"] == "A run with the same concurrency key is RUNNING."
     assert found["limited"]["cause"] == "WAITS_FOR_OTHER_RUNS"

@@ -130,7 +130,7 @@ async def test_a_cancel_names_the_stages_it_is_too_late_for(graph: Graph, make: 
     await make.stage_run(run_id, stage_id, StageStatus.RUNNING, name="train", phase=Phase.COLLECTING)
     payload = (await graph.data(CANCEL, input={"runId": global_id("Run", run_id)}))["cancelRun"]
     assert payload["run"]["status"] == "RUNNING"
-    assert "It comes too late for 'train'" in payload["run"]["explanation"]["summary"]
+    assert "Too late for 'train'" in payload["run"]["explanation"]["summary"]
 
 
 async def test_a_cancel_of_a_run_that_is_over_says_so_as_data(graph: Graph, make: Factory) -> None:

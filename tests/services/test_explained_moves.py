@@ -160,7 +160,7 @@ async def test_a_cancel_that_came_too_late_is_told_by_the_run_and_by_its_stage(b
     run_id = await cancelled_too_late(by_hand)
     causes = {event.kind: event.payload["cause"] for event in await by_hand.events(run_id)}
     assert causes[EventKind.RUN_FINISHED].endswith("the cancel came too late to stop any of them")
-    assert causes[EventKind.STAGE_FINISHED].endswith("that came too late")
+    assert causes[EventKind.STAGE_FINISHED].endswith("the request to stop it came too late")
 
 
 async def test_what_ended_before_the_cancel_is_not_called_late(by_hand: ByHand) -> None:
@@ -182,4 +182,7 @@ async def test_a_runner_stopped_from_outside_says_that_its_attempt_was_lost(by_h
     await by_hand.fail(await by_hand.claimed("a"), STOPPED)
     (told,) = [event for event in await by_hand.events(run_id) if event.kind == "STAGE_RETRY_SCHEDULED"]
     assert told.payload["finishReason"] == "LOST"
-    assert told.payload["cause"] == "the attempt was lost: its runner was told to stop from outside"
+    assert (
+        told.payload["cause"]
+        == "the attempt was lost: its runner received a signal that the server did not send"
+    )

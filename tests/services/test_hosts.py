@@ -75,7 +75,7 @@ async def test_an_attempt_of_a_host_silent_for_too_long_is_lost_and_tried_elsewh
     assert told.payload["actor"] == f"worker {judge}"
     assert told.payload["evidence"]["workerId"] == str(by_hand.worker_id)
     assert told.payload["evidence"]["silentSeconds"] > LOST_AFTER_SECONDS
-    assert "has given no sign of life for more than 600 s" in told.payload["cause"]
+    assert "has sent no heartbeat for more than 600 s" in told.payload["cause"]
     again = AttemptKey(run_id, row.id, 2)
     assert await claims.claim_next_stage(by_hand.engine, by_hand.notifier, judge, new_id()) == again
     await by_hand.check(run_id)
@@ -165,8 +165,8 @@ async def test_a_stage_on_a_silent_host_is_not_called_cancelled_since_nobody_kno
     assert await declare_all_lost(by_hand, judge) == [True]
     row, run = (await by_hand.stages(run_id))["a"], await by_hand.run(run_id)
     assert (row.status, row.finish_reason) == (StageStatus.FAILED, FinishReason.LOST)
-    assert "no sign of life" in row.error_message
-    assert row.error_message.endswith("it was told to stop, and nobody knows whether its processes are gone")
+    assert "no heartbeat" in row.error_message
+    assert row.error_message.endswith("a stop was requested, but its processes may still be running")
     assert (run.status, run.finish_reason) == (RunStatus.FAILED, FinishReason.LOST)
     await by_hand.check(run_id)
 

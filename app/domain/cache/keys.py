@@ -1,7 +1,7 @@
-"""What decides about the outputs of a stage, and how to say which part of it changed.
+"""The cache key of a stage: everything its outputs depend on, and what changed between two keys.
 
-A *key* is a JSON object with one member per part. Its digest names it: executions of a stage with the same digest may
-stand in for each other. Values of environment variables are in it as digests only.
+A *key* is a JSON object with one member per part. If two executions of a stage have keys with the same digest, the
+results of one can be reused for the other. Values of environment variables are in it as digests only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.domain.cache_policy import CachePolicy
 from app.domain.specs import StageConfig
 
 KEY_FORMAT = 1
-"""To be raised when the same key comes to mean something else: nothing older is taken over then."""
+"""Raise it when the meaning of a key changes: then no older result is reused."""
 
 _VALUE_LIMIT = 100
 
@@ -36,7 +36,7 @@ class KeyPart(enum.StrEnum):
 
 
 _SHOWN = (KeyPart.FORMAT, KeyPart.VERSION, KeyPart.WORKDIR, KeyPart.PARAMS)
-"""Parts whose values may be told: of the others they are digests, or as long as a command."""
+"""Parts whose values a summary shows. The values of the others are digests, or long like a command."""
 
 _PREFIXES = {
     KeyPart.ENVIRONMENT: "env.",
@@ -69,22 +69,22 @@ def cache_key(
 
 
 def digest_of(key: JsonObject) -> str:
-    """The name of a key: 64 hexadecimal digits."""
+    """The digest of a key: 64 hexadecimal digits."""
     return _sha256(_canonical(key))
 
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """One difference between two keys; ``name`` is the parameter, variable, file or input, where a part has many."""
+    """One difference between two keys; ``name`` is that of the parameter, variable, file or input."""
 
     part: KeyPart
     name: str | None
     summary: str
-    """For people: ``params.lr changed from 0.1 to 0.2``."""
+    """For example ``params.lr changed from 0.1 to 0.2``."""
 
 
 def key_changes(before: JsonObject, after: JsonObject) -> list[KeyChange]:
-    """Everything in which ``after`` differs from ``before``, part by part."""
+    """All differences between two keys, part by part."""
     return [change for part in KeyPart for change in _changes_of(part, before, after)]
 
 
@@ -104,7 +104,7 @@ def _changes_of(part: KeyPart, before: JsonObject, after: JsonObject) -> Iterabl
 
 
 def _entries(content: Any) -> Mapping[str | None, Any]:
-    """What a part consists of, by name; a part of one value has no names."""
+    """The values of a part by their names; a single value has the name None."""
     return content if isinstance(content, Mapping) else {None: content}
 
 

@@ -1,4 +1,4 @@
-"""Why a stage with a cache was executed all the same; noted when that was decided, so that it stays true."""
+"""Why a stage with a cache was executed; stored at the decision, so that later changes do not alter it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMED_LIMIT = 5
 
 
 class MissReason(enum.StrEnum):
-    """Why nothing could be taken over."""
+    """Why no earlier result was reused."""
 
     FIRST = "FIRST"
     CHANGED = "CHANGED"
@@ -26,7 +26,7 @@ class MissReason(enum.StrEnum):
 
 _SENTENCES = {
     MissReason.FIRST: "no execution of this stage has completed with a cache key yet",
-    MissReason.OUTPUTS_GONE: "outputs of the last execution with the same key are gone",
+    MissReason.OUTPUTS_GONE: "outputs of the last execution with the same key no longer exist",
     MissReason.FILES_CHANGED_MEANWHILE: "its files changed while the last execution with the same key ran",
     MissReason.BYPASSED: "its run was started with cache: false",
 }
@@ -34,7 +34,7 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class CacheMiss:
-    """``changes`` since the last execution, as far as they are kept; ``change_count`` says how many there were."""
+    """Why a stage was executed: the first ``changes`` since its last execution, out of ``change_count``."""
 
     reason: MissReason
     changes: tuple[KeyChange, ...] = ()
@@ -42,7 +42,7 @@ class CacheMiss:
 
     @property
     def summary(self) -> str:
-        """A part of a sentence, for people."""
+        """The reason as a part of a sentence."""
         if self.reason is not MissReason.CHANGED:
             return _SENTENCES[self.reason]
         named = [change.summary for change in self.changes[:NAMED_LIMIT]]
@@ -50,7 +50,7 @@ class CacheMiss:
         return f"since its last execution {'; '.join(named)}{f'; and {more} more' if more else ''}"
 
     def as_json(self) -> dict[str, Any]:
-        """The form in which it is stored."""
+        """The stored form."""
         return {
             "reason": self.reason.value,
             "changes": [
@@ -70,7 +70,7 @@ class CacheMiss:
 
 
 def changed_since(before: Mapping[str, Any], after: Mapping[str, Any]) -> CacheMiss:
-    """The miss of key ``after``, where the last execution had key ``before``."""
+    """Why ``after`` found no result, where the last execution had the key ``before``."""
     changes: Sequence[KeyChange] = key_changes(before, after)
     if not changes:
         return CacheMiss(MissReason.FILES_CHANGED_MEANWHILE)
