@@ -1,1 +1,1 @@
-"""Pure rules of the product: no I/O, no clock, standard library only."""
+"""Pure rules of the product: no I/O and no clock. Standard library only, but for ``cronsim`` in ``cron``."""

@@ -1,4 +1,4 @@
-"""What an output file is: its type, and what is known about a data set or a model."""
+"""The type of an output file, and the facts about datasets and models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from app.domain.vocabulary import ArtifactType
 
 OUTPUTS_PATH = "/stage-runs/%s/outputs.tar"
-"""Where a server gives all outputs of a stage run, by its id."""
+"""Path of the archive of all outputs of a stage run, by its id."""
 
 _TYPE_OF_FOLDER: Mapping[str, ArtifactType] = {
     "datasets": ArtifactType.DATASET,
@@ -52,7 +52,7 @@ _Facts = TypeVar("_Facts", "DatasetFacts", "ModelFacts")
 
 @dataclass(frozen=True, slots=True)
 class DatasetFacts:
-    """A data set's shape; ``None`` is: not known. ``schema`` lists ``{"name", "type", "nullable"}``."""
+    """The shape of a dataset; ``None`` means unknown. ``schema`` lists ``{"name", "type", "nullable"}``."""
 
     format: str | None = None
     row_count: int | None = None
@@ -62,10 +62,10 @@ class DatasetFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a model is and how it was made; ``None`` is: not known.
+    """What a model is and how it was trained; ``None`` means unknown.
 
-    ``training_dataset`` is a path in the outputs of the same stage (``datasets/train.csv``) or, with the
-    name of a dependency in front of it, in those of an earlier one (``split/datasets/train.csv``).
+    ``training_dataset`` is a path in the outputs of the same stage (``datasets/train.csv``) or, after the name of a
+    dependency, in the outputs of that dependency (``split/datasets/train.csv``).
     """
 
     model_type: str | None = None
@@ -79,7 +79,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """What a stage says about one of its output files; ``None`` is: nothing said."""
+    """What a stage declares about one of its output files; ``None`` means not declared."""
 
     path: str
     name: str | None = None
@@ -92,13 +92,13 @@ class ManifestEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The entries of an ``artifacts.json`` by the path of their file."""
+    """The entries of an ``artifacts.json`` by the paths of their files."""
 
     entries: Mapping[str, ManifestEntry] = field(default_factory=dict)
 
 
 def complete(facts: _Facts, others: _Facts) -> _Facts:
-    """``facts``, with what they leave open taken from ``others`` (a manifest's before an inspection's)."""
+    """``facts``, with unknown values filled in from ``others``: those of a manifest from an inspection."""
     missing = {
         item.name: getattr(others, item.name)
         for item in dataclasses.fields(facts)
@@ -108,7 +108,7 @@ def complete(facts: _Facts, others: _Facts) -> _Facts:
 
 
 def artifact_type_of(relative_path: str, entry: ManifestEntry | None) -> ArtifactType:
-    """The type of an output file: as its manifest entry says, else by top folder, name or extension."""
+    """The type of an output file: from its manifest entry, else from its top folder, name or extension."""
     if entry is not None:
         if entry.type is not None:
             return entry.type

@@ -1,4 +1,4 @@
-"""What differs between runs: settings, figures, and the columns of their data sets."""
+"""What differs between runs: settings, figures, and the columns of their datasets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a data set; ``type`` as the inspection names it, ``None`` if it is not known."""
+    """A column of a dataset; ``type`` as the inspection names it, ``None`` if unknown."""
 
     name: str
     type: str | None
@@ -21,7 +21,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """How the columns of a data set differ from those of another one."""
+    """The difference between the columns of two datasets."""
 
     added: tuple[Column, ...] = ()
     removed: tuple[Column, ...] = ()
@@ -34,22 +34,22 @@ def in_order_of_appearance(lists: Iterable[Iterable[str]]) -> list[str]:
 
 
 def differences(documents: Sequence[Mapping[str, Any] | None]) -> dict[Path, list[Any]]:
-    """The places where JSON objects differ, with the value of each; a value that is absent counts as null.
+    """The paths at which JSON objects differ, with the value of each object; an absent value counts as null.
 
-    ``None`` stands for an object that does not exist: its values are null, but make no difference.
+    ``None`` stands for an object that does not exist: its values are null and are not compared.
     """
     flat = [None if document is None else flattened(document) for document in documents]
     existing = [values for values in flat if values is not None]
-    places = dict.fromkeys(place for values in existing for place in values)
+    paths = dict.fromkeys(path for values in existing for path in values)
     return {
-        place: [None if values is None else values.get(place) for values in flat]
-        for place in places
-        if not all_alike([values.get(place) for values in existing])
+        path: [None if values is None else values.get(path) for values in flat]
+        for path in paths
+        if not all_alike([values.get(path) for values in existing])
     }
 
 
 def flattened(document: Mapping[str, Any], path: Path = ()) -> dict[Path, Any]:
-    """The values by their paths; lists and empty objects are values."""
+    """The values by their paths; lists and empty objects count as values."""
     found: dict[Path, Any] = {}
     for name, value in document.items():
         if isinstance(value, Mapping) and value:
@@ -60,24 +60,24 @@ def flattened(document: Mapping[str, Any], path: Path = ()) -> dict[Path, Any]:
 
 
 def all_alike(values: Sequence[Any]) -> bool:
-    """As JSON, where true is not 1."""
+    """Whether all values are equal as JSON, where true is not 1."""
     first = values[0]
     return all(value == first and isinstance(value, bool) == isinstance(first, bool) for value in values)
 
 
 def deltas(values: Sequence[float | None]) -> list[float | None]:
-    """Each value minus the first; ``None`` where one of the two is not known."""
+    """Each value minus the first; ``None`` where one of the two is unknown."""
     first = values[0]
     return [None if value is None or first is None else _difference(value, first) for value in values]
 
 
 def _difference(value: float, first: float) -> float:
-    """Infinity is as much as infinity, though their difference is not a number."""
+    """Zero for equal infinities, whose difference is not a number."""
     return 0.0 if value == first else value - first
 
 
 def number(value: Any) -> float | None:
-    """A metric as it is stored: a number, or the name of one that JSON can't express."""
+    """The value of a stored metric, which is a number or the name of one that JSON can't express."""
     if isinstance(value, str):
         return NAMED_NUMBERS.get(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -89,7 +89,7 @@ def number(value: Any) -> float | None:
 
 
 def columns_of(schema: Any) -> dict[str, Column] | None:
-    """The columns in a stored ``schema`` by name; ``None`` if they are not known."""
+    """The columns in a stored ``schema`` by name; ``None`` if they are unknown."""
     if not isinstance(schema, list):
         return None
     named = [item for item in schema if isinstance(item, Mapping) and isinstance(item.get("name"), str)]
@@ -101,7 +101,7 @@ def type_of(item: Mapping[str, Any]) -> str | None:
 
 
 def schema_change(before: Any, after: Any) -> SchemaChange | None:
-    """How the stored schema ``after`` differs from ``before``; ``None`` if one of them is not known."""
+    """How the stored schema ``after`` differs from ``before``; ``None`` if one of them is unknown."""
     old, new = columns_of(before), columns_of(after)
     if old is None or new is None:
         return None

@@ -1,8 +1,8 @@
-"""When a cron expression comes due in a time zone.
+"""The times at which a cron expression is due in a time zone.
 
-Around a change of the clocks it behaves as Debian's cron does: a fixed time that does not exist comes due right after
-the gap, one that exists twice comes due the first time only; an expression whose minute or hour begins with ``*``
-follows the clock as it is shown. All moments are UTC.
+A change to or from daylight saving time is handled as by Debian's cron: a fixed time that is skipped is due right after
+the gap, and one that occurs twice is due the first time only. An expression whose minute or hour begins with ``*`` is
+due at every matching wall-clock time. All moments are UTC.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _NICKNAMES = {
 }
 _MINUTE = dt.timedelta(minutes=1)
 _LONGEST_REPETITION = dt.timedelta(hours=3)
-"""No zone puts its clocks back by more."""
+"""No zone sets its clocks back by more."""
 _FIRST_LOOK_BACK = dt.timedelta(hours=1)
 _LOOK_BACK_GROWTH = 8
 
 
 @dataclass(frozen=True)
 class Cron:
-    """A cron expression of five fields in an IANA time zone; ``parse_cron`` makes only valid ones."""
+    """A cron expression of five fields in an IANA time zone; made by ``parse_cron``, which checks both."""
 
     expression: str
     time_zone: str
 
     def after(self, moment: dt.datetime) -> Iterator[dt.datetime]:
-        """All moments later than ``moment``, each one once, in order."""
+        """All due moments later than ``moment``, each once, in order."""
         last = moment.astimezone(dt.UTC)
         zone = zoneinfo.ZoneInfo(self.time_zone)
         shown = last.astimezone(zone).replace(tzinfo=None)
@@ -74,11 +74,11 @@ class Cron:
         return minute.startswith("*") or hour.startswith("*")
 
     def next_after(self, moment: dt.datetime) -> dt.datetime:
-        """The first moment later than ``moment``."""
+        """The first due moment later than ``moment``."""
         return next(self.after(moment))
 
     def latest_between(self, first: dt.datetime, last: dt.datetime, count: int) -> list[dt.datetime]:
-        """The last ``count`` moments from ``first`` to ``last``, both included, oldest first."""
+        """The last ``count`` due moments from ``first`` to ``last``, both included, oldest first."""
         look_back = _FIRST_LOOK_BACK
         while True:
             begin = max(first, last - look_back)
@@ -91,12 +91,12 @@ class Cron:
 
 @lru_cache(maxsize=1024)
 def upcoming(cron: Cron, first: dt.datetime, count: int) -> tuple[dt.datetime, ...]:
-    """``count`` moments, the first of them ``first``."""
+    """``first``, which is due, and the due moments that follow: ``count`` in all."""
     return tuple(islice(chain((first,), cron.after(first)), count))
 
 
 def parse_cron(expression: str, time_zone: str) -> Cron:
-    """The checked form; ``InvalidInput`` says what is wrong with ``cron``, ``timeZone`` or both."""
+    """The checked expression. Raises ``InvalidInput`` with the problems of ``cron``, ``timeZone`` or both."""
     messages = {"cron": _problem_of_expression(expression), "timeZone": _problem_of_zone(time_zone)}
     problems = [
         DomainError(f"{name}: {message}", path=(name,)) for name, message in messages.items() if message
@@ -109,7 +109,7 @@ def parse_cron(expression: str, time_zone: str) -> Cron:
 def _problem_of_expression(expression: str) -> str | None:
     fields = expression.split()
     if nickname := _NICKNAMES.get(expression.strip().lower()):
-        return f'nicknames are not understood; write "{nickname}"'
+        return f'nicknames are not supported; write "{nickname}"'
     if len(fields) != len(_FIELDS.split()) or len(expression) > EXPRESSION_LENGTH_LIMIT:
         return f'must be five fields, "{_FIELDS}"; for example {_EXAMPLE}'
     try:
@@ -130,7 +130,7 @@ def _wrong_field(message: str, fields: Sequence[str]) -> str:
 
 
 def _is_a_day_of_some_month(fields: Sequence[str]) -> bool:
-    """The library also blames the day when it is only too late for the given months."""
+    """Whether the day is valid by itself: ``cronsim`` also rejects it if only the given months are too short."""
     minute, hour, day, _, weekday = fields
     try:
         CronSim(f"{minute} {hour} {day} * {weekday}", dt.datetime(2000, 1, 1, tzinfo=dt.UTC))
@@ -154,7 +154,7 @@ def _zone_names() -> frozenset[str]:
 
 
 def _once(matches: Iterable[dt.datetime], zone: dt.tzinfo) -> Iterator[dt.datetime]:
-    """Each match once: a time that is shown twice at its first, one that is never shown right after the gap."""
+    """Each match once: a repeated time at its first occurrence, a skipped time right after the gap."""
     for match in matches:
         while not _is_shown(match, zone):
             match += _MINUTE
@@ -162,7 +162,7 @@ def _once(matches: Iterable[dt.datetime], zone: dt.tzinfo) -> Iterator[dt.dateti
 
 
 def _as_shown(matches: Iterable[dt.datetime], zone: dt.tzinfo) -> Iterator[dt.datetime]:
-    """Each match as often as clocks show it: twice, once or never."""
+    """Each match as often as it occurs on the wall clock: twice, once or never."""
     repeated: deque[dt.datetime] = deque()
     for match in matches:
         first, second = _moment(match, zone), _moment(match, zone, fold=1)
@@ -179,5 +179,5 @@ def _moment(shown: dt.datetime, zone: dt.tzinfo, *, fold: int = 0) -> dt.datetim
 
 
 def _is_shown(time: dt.datetime, zone: dt.tzinfo) -> bool:
-    """Whether clocks show this time on its day: they leave some out when they are put forward."""
+    """Whether the wall clock shows this time: it skips some when it is set forward."""
     return _moment(time, zone).astimezone(zone).replace(tzinfo=None, fold=0) == time

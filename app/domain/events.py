@@ -1,15 +1,15 @@
-"""The kinds of event a run's history consists of, in the past tense."""
+"""The kinds of events in the history of a run, in the past tense."""
 
 from __future__ import annotations
 
 import enum
 
 ENGINE = "engine"
-"""The actor of what follows by itself from something else."""
+"""The actor of an event that the engine caused by itself."""
 
 
 class EventKind(enum.StrEnum):
-    """One member per thing that can happen to a run."""
+    """What can happen to a run."""
 
     RUN_QUEUED = "RUN_QUEUED"
     RUN_STARTED = "RUN_STARTED"

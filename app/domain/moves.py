@@ -9,11 +9,9 @@ from app.domain.vocabulary import Phase, RunStatus, StageStatus
 RUN_ACTIVE = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
 RUN_FINAL = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 
-
 STAGE_FINAL = frozenset(
     {StageStatus.COMPLETED, StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED}
 )
-
 
 LEGAL_RUN_MOVES: Mapping[RunStatus, frozenset[RunStatus]] = {
     RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
@@ -22,7 +20,6 @@ LEGAL_RUN_MOVES: Mapping[RunStatus, frozenset[RunStatus]] = {
     RunStatus.FAILED: frozenset(),
     RunStatus.CANCELLED: frozenset(),
 }
-
 
 LEGAL_STAGE_MOVES: Mapping[Phase, frozenset[Phase]] = {
     Phase.BLOCKED: frozenset({Phase.READY, Phase.FINAL}),
@@ -33,7 +30,6 @@ LEGAL_STAGE_MOVES: Mapping[Phase, frozenset[Phase]] = {
     Phase.FINAL: frozenset(),
 }
 
-
 STATUS_OF_PHASE: Mapping[Phase, StageStatus] = {
     Phase.BLOCKED: StageStatus.PENDING,
     Phase.READY: StageStatus.PENDING,
@@ -41,7 +37,7 @@ STATUS_OF_PHASE: Mapping[Phase, StageStatus] = {
     Phase.RUNNING: StageStatus.RUNNING,
     Phase.COLLECTING: StageStatus.RUNNING,
 }
-"""The public status of a stage run that is not final; a final one stores its own."""
-
+"""The public status of a stage run that is not final; a final one stores its status."""
 
 ACTIVE_PHASES = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
+"""A worker has an attempt of the stage run."""

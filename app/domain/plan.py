@@ -1,4 +1,4 @@
-"""The DAG of a run: its order, what a failure takes with it, and how the run as a whole ended."""
+"""The graph of the stages of a run: their order, what depends on a stage, and the outcome of the run."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class CycleFound(Exception):
-    """The dependencies form a cycle; ``path`` starts and ends with the same key."""
+    """The dependencies form a cycle; ``path`` begins and ends with the same key."""
 
     def __init__(self, path: Sequence[str]) -> None:
         self.path = tuple(path)
         super().__init__(" -> ".join(self._shown()))
 
     def _shown(self) -> list[str]:
-        """The path, its middle left out when it is too long to read."""
+        """The path; the middle of a long one is left out."""
         if len(self.path) <= 20:
             return list(self.path)
         return [*self.path[:10], f"({len(self.path) - 19} more)", *self.path[-9:]]
 
 
 def topological_order(dependencies: Mapping[str, Iterable[str]]) -> list[str]:
-    """Keys with every dependency before its dependents; ``CycleFound`` if there is no such order."""
+    """The keys, each after its dependencies. Raises ``CycleFound`` if there is no such order."""
     try:
         return list(graphlib.TopologicalSorter(dependencies).static_order())
     except graphlib.CycleError as error:
@@ -36,7 +36,7 @@ def topological_order(dependencies: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def downstream(start: Key, dependencies: Mapping[Key, Iterable[Key]]) -> list[Key]:
-    """Everything that needs ``start``, directly or through others, nearest first."""
+    """All keys that depend on ``start``, directly or indirectly, nearest first."""
     dependents: dict[Key, list[Key]] = defaultdict(list)
     for key, needed in dependencies.items():
         for other in needed:
@@ -53,10 +53,10 @@ def downstream(start: Key, dependencies: Mapping[Key, Iterable[Key]]) -> list[Ke
 def outcome(
     stages: Iterable[tuple[StageStatus, bool]], *, cancelled: bool, stopped_by: FinishReason | None
 ) -> RunStatus:
-    """The final status of a run whose stages, as (status, allow_failure) pairs, are all final.
+    """The final status of a run whose stages, given as (status, allow_failure) pairs, are all final.
 
-    A failure that is not allowed, or a run stopped by its time limit, fails the run. A cancel that came too late
-    to stop any stage leaves it COMPLETED.
+    A run fails if it was stopped by its time limit, or a stage failed without ``allow_failure``. If a cancel came too
+    late to stop any stage, the run is COMPLETED.
     """
     statuses = list(stages)
     if stopped_by is FinishReason.TIMED_OUT:

@@ -1,4 +1,4 @@
-"""What a stage reports about itself: metric points while it runs, final metrics, its result."""
+"""Reads what a stage reports: metric points while it runs, its final metrics, its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BIGINT = 2**63
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """One value of a metric; ``at`` is ``None`` when the stage did not say when it was measured."""
+    """One value of a metric; ``at`` is ``None`` if the stage gave no time."""
 
     name: str
     step: int
@@ -28,14 +28,14 @@ class MetricPoint:
 
 @dataclass(frozen=True, slots=True)
 class MetricLines:
-    """The points found in some lines, and how many lines were none."""
+    """The points found in some lines, and the number of lines that could not be read."""
 
     points: tuple[MetricPoint, ...]
     bad_line_count: int
 
 
 def parse_metric_lines(lines: Iterable[bytes]) -> MetricLines:
-    """The points of complete lines of ``metrics.jsonl``; blank lines are nothing, bad ones are counted."""
+    """The points in complete lines of ``metrics.jsonl``. Blank lines are skipped, unreadable ones are counted."""
     points: list[MetricPoint] = []
     bad = 0
     for line in lines:
@@ -50,10 +50,10 @@ def parse_metric_lines(lines: Iterable[bytes]) -> MetricLines:
 
 
 def parse_metric_line(line: bytes) -> MetricPoint | None:
-    """The point in ``{"name": "loss", "value": 0.3, "step": 7, "at": 1790000000.5}``, or ``None``.
+    """The point in ``{"name": "loss", "value": 0.3, "step": 7, "at": 1790000000.5}``; ``None`` if unreadable.
 
-    ``value`` may also be the JSON token or the text NaN, Infinity or -Infinity. ``step`` is a whole number,
-    0 when left out. ``at`` is optional: seconds since the epoch or ISO 8601.
+    ``value`` may also be NaN, Infinity or -Infinity, as a JSON token or a text. ``step`` is a whole number, by default
+    0. ``at`` is optional: seconds since the epoch, or ISO 8601.
     """
     if len(line) > METRIC_LINE_LIMIT_BYTES:
         return None
@@ -89,15 +89,15 @@ def _instant(value: Any) -> datetime | None:
         return None
     if isinstance(value, str):
         instant = datetime.fromisoformat(value)
-        # Near the ends of the calendar a time may exist in its own zone only: OverflowError.
+        # Near the ends of the calendar a time may have no equivalent in UTC: OverflowError.
         return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
     return datetime.fromtimestamp(_number(value), UTC)
 
 
 def parse_final_metrics(data: str | bytes) -> dict[str, float]:
-    """The numbers in a ``metrics.json`` by name; other values in it are left out.
+    """The numbers in a ``metrics.json`` by name; other values are ignored.
 
-    Raises ``InvalidInput`` when it is no JSON object or larger than 1 MiB.
+    Raises ``InvalidInput`` if it is no JSON object or larger than 1 MiB.
     """
     raw = read_json_object(data, name="metrics.json", max_bytes=RESULT_LIMIT_BYTES)
     return {name: number for name, value in raw.items() if (number := _number_or_none(value)) is not None}
@@ -111,5 +111,5 @@ def _number_or_none(value: Any) -> float | None:
 
 
 def parse_stage_result(data: str | bytes) -> dict[str, Any]:
-    """The clean JSON object in ``stage_result.json``; ``InvalidInput`` if it is anything else or > 1 MiB."""
+    """The JSON object in ``stage_result.json``. Raises ``InvalidInput`` if it is none or larger than 1 MiB."""
     return read_json_object(data, name="stage_result.json", max_bytes=RESULT_LIMIT_BYTES)

@@ -1,4 +1,4 @@
-"""Text and JSON in a form that PostgreSQL takes, whatever a stage wrote."""
+"""Makes text and JSON of any origin fit for PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from app.errors import DomainError, ErrorCode, InvalidInput
 
 NESTING_LIMIT = 64
 SMALLEST_NUMBER, LARGEST_NUMBER = -(2**63), 2**64 - 1
-"""Whole numbers of 64 bits, with a sign or without: orjson knows no others."""
+"""The range of whole numbers that orjson can read: 64 bits, signed or unsigned."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def is_storable(value: str) -> bool:
-    """Whether PostgreSQL takes a text: it refuses NUL and lone surrogates."""
+    """Whether PostgreSQL can store the text: it refuses NUL and lone surrogates."""
     return _UNSTORABLE.search(value) is None
 
 
 def clean_text(value: str) -> str:
-    """``value`` with what is not storable replaced by U+FFFD."""
+    """The text with U+FFFD for each character that can't be stored."""
     return _UNSTORABLE.sub("\ufffd", value)
 
 
 def clean_json(value: Any) -> Any:
-    """``value`` in a form every reader of JSON takes: clean texts, and as texts what is no 64-bit number.
+    """``value`` in a form that every JSON reader accepts.
 
-    Those are "NaN", "Infinity", "-Infinity" and whole numbers beyond 64 bits, digit by digit.
+    Texts are clean. Numbers that JSON or 64 bits can't express become texts: "NaN", "Infinity", "-Infinity", and the
+    digits of a whole number.
 
-    Raises ``DomainError`` when it is nested deeper than 64 levels.
+    Raises ``DomainError`` if it is nested deeper than 64 levels.
     """
     return _clean(value, NESTING_LIMIT)
 
@@ -56,16 +57,16 @@ NAMED_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def name_of_number(value: float) -> str:
-    """The name of a number which JSON can't express: its key in ``NAMED_NUMBERS``."""
+    """The name of a number that JSON can't express: its key in ``NAMED_NUMBERS``."""
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"
 
 
 def read_json_object(data: str | bytes, *, name: str, max_bytes: int) -> dict[str, Any]:
-    """The clean JSON object in a file that a stage wrote; ``name`` is the file's, for the message.
+    """The clean JSON object in a file that a stage wrote; ``name`` is the name of the file in messages.
 
-    Raises ``InvalidInput`` when it is too large, no JSON or no object.
+    Raises ``InvalidInput`` if it is too large, no JSON or no object.
     """
     if len(data) > max_bytes:
         raise _refusal(f"{name}: larger than {max_bytes} bytes")

@@ -1,4 +1,4 @@
-"""Units of the product: memory in MB (of 1024 x 1024 bytes), sizes in bytes, times in seconds."""
+"""Units: memory in MB of 1024 x 1024 bytes, sizes in bytes, times in seconds."""
 
 from __future__ import annotations
 

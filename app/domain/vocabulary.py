@@ -1,4 +1,4 @@
-"""Closed vocabularies of the graph and the legal moves between statuses, as data."""
+"""The closed vocabularies of the graph."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 class RunStatus(enum.StrEnum):
-    """Where a pipeline or a run stands."""
+    """The status of a pipeline or a run."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -17,7 +17,7 @@ class RunStatus(enum.StrEnum):
 
 
 class StageStatus(enum.StrEnum):
-    """Where a stage or a stage run stands."""
+    """The status of a stage or a stage run."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -28,7 +28,7 @@ class StageStatus(enum.StrEnum):
 
 
 class Phase(enum.StrEnum):
-    """The engine's finer view of a stage run; the public status is derived from it."""
+    """The state of a stage run in the engine; its public status is derived from it."""
 
     BLOCKED = "blocked"
     READY = "ready"
@@ -39,7 +39,7 @@ class Phase(enum.StrEnum):
 
 
 class FinishReason(enum.StrEnum):
-    """Why an attempt or a stage run ended. Closed: users key retries and alerts on it."""
+    """Why an attempt or a stage run ended. The set is closed: retries and alerts depend on it."""
 
     EXITED = "EXITED"
     SIGNALED = "SIGNALED"
@@ -62,7 +62,7 @@ class TriggerType(enum.StrEnum):
 
 
 class MissedPolicy(enum.StrEnum):
-    """What a schedule does about runs that were due while nobody was there to start them."""
+    """What a schedule does about runs that were due while no server was running."""
 
     SKIP = "SKIP"
     RUN_ONCE = "RUN_ONCE"
@@ -70,7 +70,7 @@ class MissedPolicy(enum.StrEnum):
 
 
 class ArtifactType(enum.StrEnum):
-    """What an artifact is."""
+    """The type of an artifact."""
 
     MODEL = "MODEL"
     DATASET = "DATASET"
@@ -83,7 +83,7 @@ class ArtifactType(enum.StrEnum):
 
 
 class ArtifactStatus(enum.StrEnum):
-    """Whether an artifact's bytes can be read."""
+    """Whether the bytes of an artifact can be read."""
 
     PENDING = "PENDING"
     READY = "READY"
@@ -91,7 +91,7 @@ class ArtifactStatus(enum.StrEnum):
 
 
 class StorageType(enum.StrEnum):
-    """Where an artifact's bytes live."""
+    """Where the bytes of an artifact are stored."""
 
     LOCAL = "LOCAL"
     S3 = "S3"
@@ -106,7 +106,7 @@ class ExecutorType(enum.StrEnum):
 
 
 class StageType(enum.StrEnum):
-    """What a stage does; CUSTOM needs a custom name."""
+    """What a stage does; CUSTOM requires a custom name."""
 
     DATA_INGESTION = "DATA_INGESTION"
     DATA_VALIDATION = "DATA_VALIDATION"

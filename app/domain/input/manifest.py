@@ -1,4 +1,4 @@
-"""Reads ``artifacts.json``, in which a stage may describe the files it leaves in its output folder."""
+"""Reads ``artifacts.json``, in which a stage may describe its output files."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _OLD_MODEL_FORMAT = "format"
 
 
 def parse_manifest(text: str | bytes, output_paths: Collection[str]) -> Manifest:
-    """The manifest of a stage whose output folder holds ``output_paths`` (relative, ``/`` between parts).
+    """The manifest of a stage whose output folder holds ``output_paths`` (relative, with forward slashes).
 
-    docs/stages.md shows all of its keys. A path may be given twice, then the last entry counts.
+    docs/stages.md shows all keys. Of two entries with the same path the last one counts.
 
-    Raises ``InvalidInput`` with the first 20 problems and their paths: no JSON, a wrong kind of value, an unknown type,
-    a path which is not among the outputs.
+    Raises ``InvalidInput`` with the first 20 problems and their paths: no JSON, a value of a wrong kind, an unknown
+    type, a path that is not among the outputs.
     """
     raw = read_json_object(text, name=MANIFEST_NAME, max_bytes=MANIFEST_LIMIT_BYTES)
     checker = Checker()

@@ -1,4 +1,4 @@
-"""Reads what a user wrote (GraphQL input or YAML) into specs; all problems are found and reported at once."""
+"""Reads the pipelines and run configurations that users write; all problems are reported at once."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _stages(checker: Checker, value: Any) -> tuple[StageSpec, ...]:
 
 
 def _orders(checker: Checker, drafts: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The given orders; stages without one take the smallest free numbers in the order they are listed."""
+    """The given orders; stages without one get the smallest free numbers, in the order in which they are listed."""
     taken: dict[int, int] = {}
     orders: list[int | None] = []
     for index, draft in enumerate(drafts):
