@@ -1,4 +1,4 @@
-"""``mlp demo``: everything there is to see, by one command."""
+"""``mlp demo``: a server and a run of the example, by one command."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ DIGITS = Path(app.__file__).parent / "examples" / "digits" / "pipeline.yaml"
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="Stop when the run is over.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop when the run has ended.")] = False,
     port: Port = None,
 ) -> None:
     """Start a server and run an example on it.
 
-    The example trains two models on hand-written digits. At its end this tells where to look at everything, and keeps
-    serving until Ctrl-C. A server which is running already is used instead of a new one.
+    The example trains two models on handwritten digits. When the run has ended, the addresses of its results are
+    printed, and the server keeps running until Ctrl-C. If a server is already running, it is used.
 
     Exit codes: 0 COMPLETED or stopped by a signal, 1 FAILED or CANCELLED, 2 scikit-learn is missing, 78 wrong settings.
     """
     if importlib.util.find_spec("sklearn") is None:
-        raise Refused("the demo trains models with scikit-learn: pip install 'ml-pipeline-thing[examples]'")
+        raise Refused("the demo needs scikit-learn: pip install 'ml-pipeline-thing[examples]'")
     settings = load_settings() if port is None else load_settings(port=port)
     log_to_stderr(settings, quiet=True)
     run_command(lambda interrupts: _demo(settings, once, interrupts))
@@ -47,7 +47,7 @@ async def _demo(settings: Settings, once: bool, interrupts: Interrupts) -> int:
     console = new_console()
     pipeline = read_pipeline_file(DIGITS)
     if found := await running_here(settings):
-        console.print(f"Using the server which is running: {found}/graphql")
+        console.print(f"Using the running server: {found}/graphql")
         report = await _run_pipeline(pipeline, found, settings, interrupts, console)
         _print_where_to_look(console, report)
         return exit_code(report)
@@ -56,7 +56,7 @@ async def _demo(settings: Settings, once: bool, interrupts: Interrupts) -> int:
         console.print(f"ML Pipeline Thing is ready: {server.graphql_url}")
         report = await _run_pipeline(pipeline, server.url, settings, interrupts, console)
         if once or interrupts.received:
-            console.print("The server stops now; start `mlp serve` to look at what is left of the run.")
+            console.print("The server stops now. To look at the run, start `mlp serve`.")
             return exit_code(report)
         _print_where_to_look(console, report)
         with interrupts.answered_by(stop.set):
@@ -76,7 +76,7 @@ async def _run_pipeline(
 
 
 def _print_where_to_look(console: Console, report: RunReport) -> None:
-    console.print("Look at what it made, as long as the server runs:")
+    console.print("Its results, as long as the server runs:")
     print_links(console, report)
     console.print("Explore its graph:")
     console.print(f"  {explorer_url(report)}", soft_wrap=True, markup=False)

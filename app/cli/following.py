@@ -1,4 +1,4 @@
-"""Shows a run while it is at work, and what Ctrl-C does meanwhile."""
+"""Shows the progress of a run, and cancels the run at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ PLAIN_WIDTH = 120
 
 
 def new_console(*, stderr: bool = False) -> Console:
-    """Tables for terminals; for files and pipes plain lines of a width that does not depend on the caller."""
+    """A console for tables on a terminal, or for plain lines of a fixed width in a file or pipe."""
     console = Console(stderr=stderr, highlight=False)
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=PLAIN_WIDTH)
 
 
 async def show_run(connection: Connection, run_id: str, console: Console) -> RunReport:
-    """Follow the run to its end; what is left on the screen is its report."""
+    """Follow the run to its end, then print its report."""
     progress = RunProgress.of(await read_run(connection, run_id))
     if console.is_terminal:
         await _show_table(connection, progress, console)
     else:
-        await RunFollower(connection, progress, PlainLines(console, progress).tell).follow()
+        await RunFollower(connection, progress, PlainLines(console, progress).print_event).follow()
     report = await read_report(connection, run_id)
     print_report(console, report)
     await print_failures(console, connection, report)
@@ -51,15 +51,15 @@ async def _show_table(connection: Connection, progress: RunProgress, console: Co
 async def cancelled_by(
     interrupts: Interrupts, connection: Connection, run_id: str, console: Console
 ) -> AsyncIterator[None]:
-    """Meanwhile the first Ctrl-C cancels the run; the block goes on until the run is over."""
-    asked = asyncio.Event()
+    """During the block the first Ctrl-C cancels the run; the block continues until the run has ended."""
+    requested = asyncio.Event()
 
     async def cancel() -> None:
-        await asked.wait()
-        console.print("Cancelling the run; press Ctrl-C again to leave at once.")
+        await requested.wait()
+        console.print("Cancelling the run; press Ctrl-C again to exit without waiting for its end.")
         await cancel_run(connection, run_id)
 
-    with interrupts.answered_by(asked.set):
+    with interrupts.answered_by(requested.set):
         async with asyncio.TaskGroup() as tasks:
             cancelling = tasks.create_task(cancel())
             yield
@@ -67,4 +67,5 @@ async def cancelled_by(
 
 
 def exit_code(report: RunReport) -> int:
+    """0 for a COMPLETED run, 1 for any other."""
     return 0 if report.status is RunStatus.COMPLETED else 1

@@ -13,7 +13,7 @@ from app.wiring import database
 def migrate() -> None:
     """Bring the database up to date.
 
-    Every start of a server does this by itself; alone it serves releases which migrate before they roll out.
+    Every server does this when it starts. Use the command to migrate before a new release is rolled out.
 
     Exit codes: 0 up to date, 78 wrong settings.
     """
@@ -27,5 +27,6 @@ async def _migrate(settings: Settings) -> int:
         before = await migrations.current_revision(engine)
         await migrations.upgrade(engine)
         after = await migrations.current_revision(engine)
-    typer.echo(f"already at {after}" if before == after else f"migrated from {before or 'empty'} to {after}")
+    origin = f"revision {before}" if before else "an empty database"
+    typer.echo(f"already at {origin}" if before == after else f"migrated from {origin} to revision {after}")
     return 0

@@ -1,4 +1,4 @@
-"""How a command lives as a process: its event loop, what signals do to it, where its log goes."""
+"""A command as a process: its event loop, its signals, its log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interrupts:
-    """SIGINT and SIGTERM: the first one is answered in good order, the second one ends the process at once."""
+    """SIGINT and SIGTERM: the first one calls ``answer``, the second one ends the process at once."""
 
     def __init__(self, answer: Callable[[], object]) -> None:
         self._answer = answer
@@ -31,6 +31,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
+        """During the block signals are handled here."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._receive, number)
@@ -42,7 +43,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def answered_by(self, answer: Callable[[], object]) -> Iterator[None]:
-        """What the first signal does while the block runs."""
+        """During the block the first signal calls ``answer`` instead."""
         before, self._answer = self._answer, answer
         try:
             yield
@@ -59,7 +60,7 @@ class Interrupts:
 
 
 def run_command(command: Callable[[Interrupts], Coroutine[Any, Any, int]]) -> NoReturn:
-    """Run the command to its exit code. Unless it says otherwise, the first signal cancels it."""
+    """Run the command and exit with its code. By default the first signal cancels it."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_interruptible(command))
     raise typer.Exit(code)
@@ -79,10 +80,10 @@ async def _interruptible(command: Callable[[Interrupts], Coroutine[Any, Any, int
 
 
 def log_to_stderr(settings: Settings, *, quiet: bool = False) -> None:
-    """``quiet``: warnings only, unless the environment asks for another level."""
+    """Send the log to stderr. ``quiet``: only warnings, unless the environment sets another level."""
     level = "warning" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
     configure_logging(level=level.upper(), form=settings.log_format, secrets=_secrets(settings))
-    # It tells of every look at the revision, and nothing of what a migration does.
+    # Below this level alembic logs every check of the revision, but not what a migration does.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 

@@ -1,4 +1,4 @@
-"""The commands by name, and what an expected failure looks like: one line, an exit code, no traceback."""
+"""The commands by name. An expected failure is one line on stderr and an exit code, without a traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.errors import StartupError
 
 @dataclass(frozen=True)
 class _Command:
-    """A function which is a command, and what it does in a few words: the first sentence of its help."""
+    """The function of a command, and the first sentence of its help."""
 
     module: str
     function: str
@@ -41,9 +41,9 @@ COMMANDS = {
 
 
 class _Commands(TyperGroup):
-    """Imports a command when it is called: the server needs no client, the client no server, and help neither.
+    """Imports a command when it is called: ``mlp run`` loads no server, ``mlp --help`` loads nothing.
 
-    Typer brings its own copy of click, whose types have no public name.
+    The types are ``Any`` because typer contains its own copy of click, without public names.
     """
 
     def list_commands(self, context: Any) -> list[str]:
@@ -60,7 +60,7 @@ class _Commands(TyperGroup):
 program = typer.Typer(
     cls=_Commands,
     name="mlp",
-    epilog="Settings come from the environment; docs/settings.md lists them.",
+    epilog="Settings are environment variables; docs/settings.md lists them. `mlp COMMAND --help` explains a command.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -70,7 +70,7 @@ program = typer.Typer(
 
 @program.callback()
 def describe() -> None:
-    """ML Pipeline Thing: runs ML pipelines as real processes and shows everything about them as one live graph."""
+    """ML Pipeline Thing: runs ML pipelines as real processes and shows them as one live GraphQL graph."""
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def main() -> None:
     except (StartupError, ClientError) as error:
         _leave(error)
     except BaseExceptionGroup as group:
-        # Task groups wrap what went wrong in them.
+        # Task groups wrap the errors of their tasks.
         expected, unexpected = group.split((StartupError, ClientError))
         if expected is None or unexpected is not None:
             raise

@@ -23,7 +23,7 @@ from app.settings import Settings, load_settings
 
 @dataclass(frozen=True)
 class _Task:
-    """What ``mlp run`` was asked for."""
+    """The arguments of ``mlp run``."""
 
     file: PipelineFile
     request: RunRequest
@@ -33,7 +33,9 @@ class _Task:
 
 
 def run(
-    file: Annotated[Path, typer.Argument(help="A pipeline as YAML.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="YAML file of a pipeline.", show_default=False)
+    ],
     url: Url = None,
     param: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Parameter for all stages; repeatable.")
@@ -42,24 +44,27 @@ def run(
         list[str] | None,
         typer.Option(metavar="STAGE.NAME=VALUE", help="Parameter for one stage; repeatable."),
     ] = None,
-    environment: Annotated[str | None, typer.Option(help="Where the run belongs, such as staging.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Label to find the run by; repeatable.")] = None,
-    notes: Annotated[str | None, typer.Option(help="Anything worth remembering about the run.")] = None,
+    environment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Environment of the run, such as staging.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="Tag of the run; repeatable.")] = None,
+    notes: Annotated[str | None, typer.Option(metavar="TEXT", help="Notes about the run.")] = None,
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Execute every stage, also those which have a cache.")
+        bool,
+        typer.Option("--no-cache", help="Execute every stage, even if an earlier result could be reused."),
     ] = False,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Print the run's id and leave; needs a server.")
+        bool, typer.Option("--detach", help="Start the run, print its id and exit; needs a running server.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the outcome as JSON, the progress to stderr.")
+        bool, typer.Option("--json", help="Print the report as one line of JSON; progress goes to stderr.")
     ] = False,
 ) -> None:
     """Run the pipeline of a YAML file.
 
-    It is registered (the newest pipeline of the same name is updated), run, and followed to the end. Working folders
-    in the file are relative to the file's own folder. If no server answers, one is started for the duration of the run.
-    Ctrl-C cancels the run and waits for its end; a second one leaves at once.
+    The pipeline is created, or the newest one of the same name is updated. Then it is run, and the run is followed to
+    its end. Relative working folders start at the folder of the file. If no server is running, one is started for the
+    time of the run. Ctrl-C cancels the run and waits for its end; a second Ctrl-C exits at once.
 
     Exit codes: 0 COMPLETED, 1 FAILED or CANCELLED, 2 wrong usage or pipeline, 69 no server, 78 wrong settings.
     """
@@ -82,7 +87,7 @@ async def _run(settings: Settings, task: _Task, interrupts: Interrupts) -> int:
 
     if task.detach and task.url is None and await running_here(settings) is None:
         raise Refused(
-            f"--detach needs a server and none answers at {local_address(settings)}: start `mlp serve`"
+            f"--detach needs a running server, and none answers at {local_address(settings)}: start `mlp serve`"
         )
     async with (
         _some_server(settings, task.url, note) as url,
@@ -103,13 +108,13 @@ async def _run(settings: Settings, task: _Task, interrupts: Interrupts) -> int:
 
 @asynccontextmanager
 async def _some_server(
-    settings: Settings, url: str | None, tell: Callable[[str], object]
+    settings: Settings, url: str | None, note: Callable[[str], object]
 ) -> AsyncIterator[str]:
-    """The address of a server which executes runs; one of our own lives as long as the block."""
+    """The address of a server. If none is running, one is started for the block."""
     if found := base_url(url) if url else await running_here(settings):
         yield found
         return
-    tell(f"No server answers at {local_address(settings)}; starting one for this run.")
+    note(f"No server answers at {local_address(settings)}; starting one for this run.")
     # Imported late: with a running server this command does not load one.
     from app.main import running_server
 

@@ -1,4 +1,4 @@
-"""``mlp export-schema``: the public contract as a file."""
+"""``mlp export-schema``: the GraphQL schema as a file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _HINT_LINES = 20
 
 
 def export_schema(
-    path: Annotated[Path, typer.Argument(help="File to write; - is the standard output.")] = Path(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write; - writes to stdout.")] = Path(
         "schema.graphql"
     ),
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; compare the file.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file differs.")] = False,
 ) -> None:
     """Write the GraphQL schema to a file.
 
-    Frontend apps generate their code from it.
+    Clients generate code from it.
 
-    Exit codes: 0 written or equal, 1 the file differs (--check), 2 the file can't be read or written.
+    Exit codes: 0 written, or equal (--check), 1 the file differs, 2 it can't be read or written.
     """
     schema = printed_schema()
     try:
@@ -41,7 +41,7 @@ def export_schema(
 
 def _compare(path: Path, schema: str) -> None:
     if path == _STDOUT:
-        raise Refused("--check needs a file to compare")
+        raise Refused("--check needs a file, not -")
     found = path.read_text(encoding="utf-8")
     if found == schema:
         return
@@ -50,5 +50,5 @@ def _compare(path: Path, schema: str) -> None:
     more = [f"... {len(lines) - _HINT_LINES} more lines"] if len(lines) > _HINT_LINES else []
     command = f"mlp export-schema {path}"
     raise ClientError(
-        f"{path} is not the schema of this release; write it by: {command}", *lines[:_HINT_LINES], *more
+        f"{path} is not the schema of this release; to write it: {command}", *lines[:_HINT_LINES], *more
     )

@@ -1,4 +1,4 @@
-"""Where the server of these settings is, and how to talk to any server."""
+"""The address of the server with the current settings, and connections to any server."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from app.settings import Settings
 
 Url = Annotated[
     str | None,
-    typer.Option(help="Address of a server, instead of the one of HOST and PORT.", show_default=False),
+    typer.Option(
+        metavar="URL", help="Address of the server. Default: from HOST and PORT.", show_default=False
+    ),
 ]
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def local_address(settings: Settings) -> str:
-    """Where a server with these settings is reached from this machine."""
+    """The address at which this machine reaches a server with these settings."""
     host = _WILDCARDS.get(settings.host, settings.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
@@ -31,5 +33,5 @@ async def running_here(settings: Settings) -> str | None:
 
 
 def connection_to(url: str, settings: Settings) -> AbstractAsyncContextManager[Connection]:
-    """``MLP_API_TOKEN`` opens the door of others as it guards our own."""
+    """A connection that authenticates with ``MLP_API_TOKEN``."""
     return connected(url, settings.api_token.get_secret_value() if settings.api_token else None)

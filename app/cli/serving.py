@@ -1,4 +1,4 @@
-"""``mlp serve``: the server, until it is told to stop."""
+"""``mlp serve``: the server, until a signal stops it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from app.settings import Settings, load_settings
 
 _OPEN_FILES = 16_384
 
-Host = Annotated[str | None, typer.Option(help="Address to listen on, instead of HOST.", show_default=False)]
+Host = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Address to listen on. Default: HOST.", show_default=False),
+]
 Port = Annotated[
     int | None,
-    typer.Option(help="Port to listen on, instead of PORT; 0 picks a free one.", show_default=False),
+    typer.Option(
+        metavar="PORT", help="Port to listen on; 0 picks a free one. Default: PORT.", show_default=False
+    ),
 ]
 
 
@@ -27,15 +32,15 @@ def serve(
     host: Host = None,
     port: Port = None,
     no_worker: Annotated[
-        bool, typer.Option("--no-worker", help="Only the API; `mlp work` executes stages.")
+        bool, typer.Option("--no-worker", help="Serve the API only; `mlp work` executes stages.")
     ] = False,
 ) -> None:
     """Serve the API and execute runs.
 
-    Prints one line with the address as soon as it answers; SIGTERM or Ctrl-C stops it, a second one at
-    once. Stages which are at work when it stops go on; the next start finds them again.
+    Prints one line with its address as soon as it answers. SIGTERM or Ctrl-C stops it, a second one at once. Stages
+    that are running when it stops continue, and the next start adopts them.
 
-    Exit codes: 0 stopped by a signal, 1 stopped by itself, 78 wrong settings.
+    Exit codes: 0 stopped by a signal, 1 stopped by an error, 78 wrong settings.
     """
     overrides = {"host": host, "port": port, "worker": False if no_worker else None}
     settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
@@ -51,13 +56,13 @@ async def _serve(settings: Settings, interrupts: Interrupts) -> int:
             with interrupts.answered_by(stop.set):
                 typer.echo(f"ML Pipeline Thing is ready: {server.graphql_url}")
                 await until_any(stop.wait, server.wait_stopped)
-    except asyncio.CancelledError:  # told to stop before it was ready
+    except asyncio.CancelledError:  # stopped before it was ready
         return 0
     return 0 if stop.is_set() else 1
 
 
 def allow_many_sockets() -> None:
-    """Each client takes an open file, of which a process may usually have no more than 1024 unless it asks."""
+    """Raise the limit of open files: each client needs one, and the usual limit is 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -65,7 +70,7 @@ def allow_many_sockets() -> None:
 
 
 async def until_any(*waits: Callable[[], Awaitable[object]]) -> None:
-    """Return as soon as one of them does."""
+    """Return when the first of them returns."""
     async with anyio.create_task_group() as tasks:
 
         async def wait_for(wait: Callable[[], Awaitable[object]]) -> None:

@@ -1,4 +1,4 @@
-"""``mlp watch``: any run, followed to its end."""
+"""``mlp watch``: follows any run to its end."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from app.settings import Settings, load_settings
 
 
 def watch(
-    run_id: Annotated[str, typer.Argument(help="Global id or UUID of a run.", show_default=False)],
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN_ID", help="Global id or UUID of a run.", show_default=False)
+    ],
     url: Url = None,
 ) -> None:
     """Follow a run to its end.
 
-    Ctrl-C leaves the run alone.
+    Ctrl-C stops following; the run continues.
 
     Exit codes: 0 COMPLETED, 1 FAILED or CANCELLED, 2 no such run, 69 no server, 78 wrong settings.
     """

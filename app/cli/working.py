@@ -1,4 +1,4 @@
-"""``mlp work``: the supervisor alone, until it is told to stop. It needs no graph, and so does not load it."""
+"""``mlp work``: the supervisor without the API, until a signal stops it. It does not load the graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from app.wiring import work as work_until_cancelled
 def work() -> None:
     """Execute runs without serving the API.
 
-    SIGTERM or Ctrl-C stops it. Works on the database of DATABASE_URL, or on the built-in one under MLP_HOME.
+    It claims stages from the database of DATABASE_URL, or from the built-in one under MLP_HOME. SIGTERM or Ctrl-C
+    stops it; stages that are running continue, and the next start adopts them.
 
     Exit codes: 0 stopped by a signal, 78 wrong settings.
     """

@@ -1,4 +1,4 @@
-"""The way to a server: queries and mutations by HTTP, subscriptions by websockets which are set up again."""
+"""A connection to a server: queries and mutations by HTTP, subscriptions by websockets that reconnect."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _GRAPHQL_PATH = "/graphql"
 _UNAUTHENTICATED = "UNAUTHENTICATED"
 _UNAVAILABLE = "UNAVAILABLE"
 
-_Lost = (
+_CONNECTION_ERRORS = (
     TransportConnectionFailed,
     TransportClosed,
     TransportProtocolError,
@@ -50,23 +50,23 @@ Values = Mapping[str, Any]
 
 @asynccontextmanager
 async def connected(url: str, token: str | None = None) -> AsyncIterator[Connection]:
-    """The graph of the server at ``url``, which is its address with or without ``/graphql``."""
+    """A connection to the server at ``url``, an address with or without ``/graphql``."""
     address = base_url(url)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     transport = AIOHTTPTransport(
         address + _GRAPHQL_PATH,
         headers,
         timeout=REQUEST_SECONDS,
-        # A kept connection may be closed by the server just when a mutation goes out, which must not be sent twice.
+        # The server may close an idle connection just when a mutation is sent, and a mutation must not be sent twice.
         client_session_args={"connector": aiohttp.TCPConnector(force_close=True)},
     )
-    # The websockets share a session of ours: one that gql makes stays open when it can't connect.
+    # The websockets share this session: gql does not close a session of its own that failed to connect.
     async with Client(transport=transport) as session, aiohttp.ClientSession() as sockets:
         yield Connection(address, headers, session, sockets)
 
 
 class Connection:
-    """Every failure is a ``ClientError``: ``Unreachable`` if nobody answers or the token is wrong."""
+    """Executes operations. Failures are ``ClientError``; ``Unreachable`` if no server answers or the token is wrong."""
 
     def __init__(
         self, url: str, headers: dict[str, str], session: AsyncClientSession, sockets: aiohttp.ClientSession
@@ -77,18 +77,18 @@ class Connection:
         self._sockets = sockets
 
     async def execute(self, document: DocumentNode, **variables: Any) -> dict[str, Any]:
-        """The data of a query or mutation. A query waits for a minute while the server's database is away."""
+        """The data of a query or mutation. A query is retried for a minute while the server has no database."""
         outage = _Outage()
         while True:
             try:
                 return await self._session.execute(GraphQLRequest(document, variable_values=variables))
             except TransportQueryError as error:
-                may_repeat = _is_outage(error) and not _changes_something(document)
+                may_repeat = _is_outage(error) and not _is_mutation(document)
                 if not (may_repeat and await outage.wait()):
                     raise self._failure(error) from None
             except TransportServerError as error:
                 raise Unreachable(f"{self.url} answers with an error: {error}") from None
-            except _Lost as error:
+            except _CONNECTION_ERRORS as error:
                 raise self._unreachable(error) from None
 
     async def subscribe(
@@ -96,8 +96,8 @@ class Connection:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The data of each message until the server completes the subscription.
 
-        When the connection is lost, or the server's database is away, it subscribes anew with what ``variables``
-        says then, after a while which grows from try to try; it gives up after a minute without success.
+        If the connection is lost or the server has no database, it subscribes again with the values that ``variables``
+        returns then. The wait grows from try to try; after a minute without a message it raises ``Unreachable``.
         """
         outage = _Outage()
         while True:
@@ -110,7 +110,7 @@ class Connection:
             except TransportQueryError as error:
                 if not (_is_outage(error) and await outage.wait()):
                     raise self._failure(error) from None
-            except _Lost as error:
+            except _CONNECTION_ERRORS as error:
                 if not await outage.wait():
                     raise self._unreachable(error) from None
 
@@ -140,7 +140,7 @@ class Connection:
     def _failure(self, error: TransportQueryError) -> ClientError:
         entries = error.errors or [{"message": str(error)}]
         if any(entry.get("extensions", {}).get("code") == _UNAUTHENTICATED for entry in entries):
-            return Unreachable(f"{self.url} asks for a token: set MLP_API_TOKEN to the one of that server")
+            return Unreachable(f"{self.url} requires a token: set MLP_API_TOKEN to the token of that server")
         return ClientError(*(str(entry["message"]) for entry in entries))
 
     def _unreachable(self, error: BaseException) -> Unreachable:
@@ -148,17 +148,18 @@ class Connection:
 
 
 class _Outage:
-    """How long to wait before the next try, and when to give up."""
+    """The wait before the next try, and the time to give up."""
 
     def __init__(self) -> None:
         self.end()
 
     def end(self) -> None:
+        """Forget the failures so far."""
         self._since: float | None = None
         self._wait_seconds = _FIRST_WAIT_SECONDS
 
     async def wait(self) -> bool:
-        """False if there was no success for too long."""
+        """Wait before the next try; false if there has been no success for too long."""
         now = asyncio.get_running_loop().time()
         self._since = now if self._since is None else self._since
         if now - self._since > PATIENCE_SECONDS:
@@ -169,27 +170,27 @@ class _Outage:
 
 
 def _is_outage(error: TransportQueryError) -> bool:
-    """Whether the server says that all it lacks is something it depends on."""
+    """Whether the only errors say that something the server needs is unavailable."""
     codes = [entry.get("extensions", {}).get("code") for entry in error.errors or ()]
     return bool(codes) and set(codes) == {_UNAVAILABLE}
 
 
-def _changes_something(document: DocumentNode) -> bool:
+def _is_mutation(document: DocumentNode) -> bool:
     operations = (node for node in document.definitions if isinstance(node, OperationDefinitionNode))
     return any(node.operation is OperationType.MUTATION for node in operations)
 
 
 def base_url(url: str) -> str:
-    """The address of a server without the path of its graph; raises ``Refused``."""
+    """The address of a server without ``/graphql``. Raises ``Refused`` for anything else than an address."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Refused(f"{url}: must look like http://127.0.0.1:9095")
+        raise Refused(f"{url}: must be an address such as http://127.0.0.1:9095")
     path = parts.path.rstrip("/").removesuffix(_GRAPHQL_PATH)
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 async def is_our_server(url: str) -> bool:
-    """Whether a server of this kind answers at the address."""
+    """Whether an ML Pipeline Thing server answers at the address."""
     limit = aiohttp.ClientTimeout(total=_CONNECT_SECONDS)
     try:
         async with aiohttp.ClientSession(timeout=limit) as session, session.get(f"{url}/health") as response:

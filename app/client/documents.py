@@ -1,4 +1,4 @@
-"""The operations of the commands."""
+"""The GraphQL operations of the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong for a client, with the exit code a command ends with."""
+"""The expected errors of a client, each with the exit code of the command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class ClientError(Exception):
-    """An expected failure, told in one line each and without a traceback."""
+    """An expected failure: lines for stderr, without a traceback."""
 
     exit_code = 1
 
@@ -16,12 +16,12 @@ class ClientError(Exception):
 
 
 class Refused(ClientError):
-    """What was asked for makes no sense: a usage or validation error."""
+    """A usage or validation error."""
 
     exit_code = 2
 
 
 class Unreachable(ClientError):
-    """No server answers, or it does not let us in (EX_UNAVAILABLE)."""
+    """No server answers, or it rejects the token (EX_UNAVAILABLE)."""
 
     exit_code = 69

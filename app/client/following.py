@@ -1,4 +1,4 @@
-"""Follows a run to its end by subscriptions, whatever happens to the connection meanwhile."""
+"""Follows a run to its end by subscriptions; lost connections are resumed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 
 
 class RunFollower:
-    """Keeps ``progress`` up to date and tells each event, once and in order, after it was taken over.
+    """Updates ``progress`` with each event, then calls ``on_event``: once per event, in order.
 
-    ``details``: also follow what the processes use and what the stages at work print.
+    ``details``: also follow the resources and the logs of running stages.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RunFollower:
         self._tails: dict[str, asyncio.Task[None]] = {}
 
     async def follow(self) -> None:
-        """Returns when the run is over and all its events were told."""
+        """Return when the run has ended and all its events have been handled."""
         async with asyncio.TaskGroup() as tasks:
             samples = tasks.create_task(self._follow_samples()) if self._details else None
             await self._follow_events(tasks)
@@ -47,7 +47,7 @@ class RunFollower:
     async def _follow_events(self, tasks: asyncio.TaskGroup) -> None:
         await self._read_events(tasks)
         while not self._progress.is_final:
-            # The server completed the stream before its time: it is about to stop.
+            # The server completes a stream early when it is about to stop.
             await asyncio.sleep(_PAUSE_SECONDS)
             await self._read_events(tasks)
 
@@ -58,14 +58,14 @@ class RunFollower:
         )
         async with aclosing(stream) as messages:
             async for message in messages:
-                await self._take(message["runEvents"])
+                await self._apply(message["runEvents"])
                 if self._details:
                     self._follow_logs(tasks)
 
-    async def _take(self, batch: Mapping[str, Any]) -> None:
+    async def _apply(self, batch: Mapping[str, Any]) -> None:
         if batch["resyncRequired"]:
-            # Events are gone, but what they led to is not.
-            self._progress.take_over(await read_run(self._connection, self._progress.id))
+            # Events have been deleted, but their effects are in the run itself.
+            self._progress.replace_by(await read_run(self._connection, self._progress.id))
         for event in batch["events"]:
             self._progress.apply_event(event)
             self._on_event(event)
@@ -83,7 +83,7 @@ class RunFollower:
                 progress.samples_cursor = batch["cursor"]
 
     def _follow_logs(self, tasks: asyncio.TaskGroup) -> None:
-        """Read what the stages at work print, a few at a time."""
+        """Follow the logs of running stages, a few at a time."""
         running = {stage.id: stage for stage in self._progress.running()}
         for stage_id in self._tails.keys() - running.keys():
             self._tails.pop(stage_id).cancel()
@@ -95,7 +95,7 @@ class RunFollower:
             documents.STAGE_LOG, lambda: {"stageRunId": stage.id, "afterOffset": -TAIL_BYTES}
         )
         end = ""
-        # The log is an extra: a run can be followed without it.
+        # A run can be followed without its logs.
         with suppress(ClientError):
             async with aclosing(stream) as messages:
                 async for message in messages:

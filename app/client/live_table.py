@@ -1,4 +1,4 @@
-"""Progress for terminals: a table which is drawn again and again in its place, one line per stage."""
+"""Progress for terminals: a table that is redrawn in place, one line per stage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _URGENCY = [StageStatus.RUNNING, StageStatus.FAILED, StageStatus.PENDING]
 
 
 async def draw_live(console: Console, progress: RunProgress) -> None:
-    """Draw until cancelled, then leave no trace."""
+    """Draw until cancelled, then erase the table."""
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             live.update(progress_table(progress, console.height), refresh=True)
@@ -38,7 +38,7 @@ async def draw_live(console: Console, progress: RunProgress) -> None:
 
 
 def progress_table(progress: RunProgress, height: int) -> RenderableType:
-    """All stages, or the ones which matter most if the screen has too few lines."""
+    """A line per stage; if the screen has too few lines, running and failed stages come first."""
     now = dt.datetime.now(dt.UTC)
     stages = _most_urgent(list(progress.stages.values()), max(1, height - _LINES_AROUND))
     table = Table.grid(padding=(0, 2))
@@ -89,10 +89,10 @@ def _row(stage: StageProgress, now: dt.datetime) -> tuple[Text, ...]:
 
 
 def _most_urgent(stages: list[StageProgress], limit: int) -> list[StageProgress]:
-    """At most ``limit`` stages, in their order."""
+    """The ``limit`` most urgent stages, in their order."""
     if len(stages) <= limit:
         return stages
     ranks = {status: rank for rank, status in enumerate(_URGENCY)}
-    kept = sorted(stages, key=lambda stage: ranks.get(stage.status, len(ranks)))[:limit]
-    chosen = {stage.id for stage in kept}
+    most_urgent = sorted(stages, key=lambda stage: ranks.get(stage.status, len(ranks)))[:limit]
+    chosen = {stage.id for stage in most_urgent}
     return [stage for stage in stages if stage.id in chosen]

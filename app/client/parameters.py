@@ -12,7 +12,7 @@ from app.client.yaml_text import YamlError, parse_value
 def run_config(
     params: Sequence[str], stage_params: Sequence[str], stage_names: Sequence[str]
 ) -> dict[str, Any]:
-    """The values are YAML: ``0.1`` is a number, ``true`` a boolean, ``[1, 2]`` a list, other words a text."""
+    """The ``runConfig`` of the options. Values are YAML: ``0.1`` is a number, ``true`` a boolean, ``[1, 2]`` a list."""
     config: dict[str, Any] = {}
     if params:
         config["params"] = dict(_assignment(text, "--param") for text in params)
@@ -34,11 +34,11 @@ def _assignment(text: str, option: str) -> tuple[str, Any]:
 
 
 def _split_stage(text: str, stage_names: Sequence[str]) -> tuple[str, str]:
-    """Names of stages may contain dots: the longest one which fits is meant."""
+    """The stage and the rest. Stage names may contain dots: the longest matching one is meant."""
     fitting = [name for name in stage_names if text.startswith(f"{name}.")]
     if not fitting:
         raise Refused(
-            f"--stage-param {text}: must look like stage.name=value with a stage of {', '.join(stage_names)}"
+            f"--stage-param {text}: must look like stage.name=value, where stage is one of {', '.join(stage_names)}"
         )
     stage = max(fitting, key=len)
     return stage, text[len(stage) + 1 :]

@@ -1,4 +1,4 @@
-"""A pipeline as a YAML file: read, checked, and made independent of the folder it lies in."""
+"""Reads and checks the YAML file of a pipeline, and makes its working folders absolute."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SIZE_LIMIT_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class PipelineFile:
-    """``draft`` is what ``createPipeline`` takes; ``places`` say where in the file each of its values is."""
+    """``draft`` is the input of ``createPipeline``; ``locations`` holds line and column of each value by its path."""
 
     path: Path
     draft: Mapping[str, Any]
-    places: Mapping[yaml_text.Path, yaml_text.Place]
+    locations: Mapping[yaml_text.Path, yaml_text.Location]
 
     @property
     def name(self) -> str:
@@ -37,29 +37,30 @@ class PipelineFile:
         return Refused(*(self._located(problem) for problem in problems))
 
     def _located(self, problem: DomainError) -> str:
-        place = next(self.places[path] for path in yaml_text.ancestors(problem.path) if path in self.places)
+        paths = yaml_text.ancestors(problem.path)
+        location = next(self.locations[path] for path in paths if path in self.locations)
         where = ".".join(problem.path)
         text = problem.message if problem.message.startswith(where) else f"{where}: {problem.message}"
-        return _line(self.path, place, text)
+        return _line(self.path, location, text)
 
 
 def read_pipeline_file(path: Path) -> PipelineFile:
-    """Read and check the file; ``Refused`` tells everything that is wrong with it, with line and column.
+    """Read and check the file. Raises ``Refused`` with all problems, each with its line and column.
 
-    The working folders in it become absolute: they are relative to the file's own folder, which is also the default.
+    Working folders are relative to the folder of the file, which is also the default; they become absolute.
     """
     try:
         document = yaml_text.parse(_text(path))
     except yaml_text.YamlError as error:
-        raise Refused(_line(path, error.place, error.message)) from None
+        raise Refused(_line(path, error.location, error.message)) from None
     if not isinstance(document.value, dict):
         raise Refused(
-            _line(path, yaml_text.Place(1, 1), "a pipeline is a mapping with name, config and stages")
+            _line(path, yaml_text.Location(1, 1), "a pipeline is a mapping with name, config and stages")
         )
     folder = path.parent.resolve()
-    file = PipelineFile(path, _with_workdirs(document.value, folder), document.places)
+    file = PipelineFile(path, _with_workdirs(document.value, folder), document.locations)
     _check(file)
-    return PipelineFile(path, _known_parts(file.draft), document.places)
+    return PipelineFile(path, _known_parts(file.draft), document.locations)
 
 
 def _text(path: Path) -> str:
@@ -77,12 +78,13 @@ def _text(path: Path) -> str:
         raise Refused(f"{path}:{line}: the file is not UTF-8 text") from None
 
 
-def _line(path: Path, place: yaml_text.Place | None, message: str) -> str:
-    return f"{path}: {message}" if place is None else f"{path}:{place.line}:{place.column}: {message}"
+def _line(path: Path, location: yaml_text.Location | None, message: str) -> str:
+    where = "" if location is None else f":{location.line}:{location.column}"
+    return f"{path}{where}: {message}"
 
 
 def _with_workdirs(draft: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Wrong types are left alone: the check reports them."""
+    """The draft with absolute working folders. Values of wrong types are left to the check."""
     config = {} if draft.get("config") is None else draft["config"]
     if isinstance(config, dict):
         draft = {**draft, "config": _with_workdir({"workdir": ".", **config}, folder)}
@@ -111,7 +113,7 @@ def _check(file: PipelineFile) -> None:
 
 
 def _known_parts(draft: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the keys of the author's own outside of ``config``, which hold anchors."""
+    """The draft without the user's own keys (``x-…``) beside ``config``: they hold YAML anchors."""
     stages: Sequence[Mapping[str, Any]] = draft["stages"]
     return _parts(draft, DRAFT_KEYS) | {"stages": [_parts(stage, STAGE_DRAFT_KEYS) for stage in stages]}
 

@@ -1,4 +1,4 @@
-"""Progress for files and pipes: one line for each change of a status."""
+"""Progress for files and pipes: one line per change of a status."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from app.domain.events import EventKind
 
 
 class PlainLines:
-    """Prints what events change; ``tell`` is for ``RunFollower``."""
+    """Prints a line for each event that changes a status."""
 
     def __init__(self, console: Console, progress: RunProgress) -> None:
         self._console = console
         self._progress = progress
 
-    def tell(self, event: Mapping[str, Any]) -> None:
+    def print_event(self, event: Mapping[str, Any]) -> None:
+        """The ``on_event`` of a ``RunFollower``."""
         kind = EventKind(event["kind"])
         if "stageRunId" in event:
             stage = self._progress.stages[event["stageRunId"]]
@@ -51,7 +52,7 @@ def _stage_text(kind: EventKind, event: Mapping[str, Any], stage: StageProgress)
             return "RUNNING" if stage.attempt <= 1 else f"RUNNING (attempt {stage.attempt})"
         case EventKind.STAGE_RETRY_SCHEDULED:
             wait = f" in {duration(event['waitSeconds'])}" if event["waitSeconds"] else ""
-            return f"attempt {stage.attempt} failed ({failure_of(event)}), trying again{wait}"
+            return f"attempt {stage.attempt} failed ({failure_of(event)}), retrying{wait}"
         case EventKind.STAGE_STOP_REQUESTED:
             return "stopping"
         case EventKind.STAGE_FINISHED:

@@ -1,4 +1,4 @@
-"""What is known of a run while it is followed: its stages with their status, times, usage and last words."""
+"""The state of a run that is followed: its stages with their status, times, resources and last log line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Json = Mapping[str, Any]
 
 @dataclass
 class StageProgress:
-    """One stage run. ``depth`` is how many stages are before it at least; CPU in percent of one core."""
+    """A stage run. ``depth``: the length of the longest chain of dependencies; CPU in percent of one core."""
 
     id: str
     name: str
@@ -31,7 +31,7 @@ class StageProgress:
     note: str = ""
 
     def seconds_at(self, now: dt.datetime) -> float | None:
-        """How long it has been at work, or was."""
+        """The time since its start, or the whole time of a stage that has ended."""
         if self.status is StageStatus.RUNNING and self.started_at is not None:
             return max(0.0, (now - self.started_at).total_seconds())
         return self.seconds
@@ -39,7 +39,7 @@ class StageProgress:
 
 @dataclass
 class RunProgress:
-    """A run with its stages in their order; ``cursor`` and ``samples_cursor`` say what it has heard already."""
+    """A run with its stages in order; ``cursor`` and ``samples_cursor`` are the positions in its streams."""
 
     id: str
     pipeline_name: str
@@ -54,7 +54,7 @@ class RunProgress:
 
     @classmethod
     def of(cls, run: Json) -> RunProgress:
-        """The progress of a run as ``documents.RUN`` tells it."""
+        """The progress of a run, from an answer to ``documents.RUN``."""
         return cls(
             id=run["id"],
             pipeline_name=run["pipeline"]["name"],
@@ -65,8 +65,8 @@ class RunProgress:
             error_message=run["errorMessage"],
         )
 
-    def take_over(self, run: Json) -> None:
-        """Forget the events so far in favour of the run as it is now."""
+    def replace_by(self, run: Json) -> None:
+        """Replace everything by the present state of the run."""
         now = RunProgress.of(run)
         self.status, self.stages = now.status, now.stages
         self.started_at, self.seconds, self.error_message = now.started_at, now.seconds, now.error_message
@@ -82,7 +82,7 @@ class RunProgress:
         return sum(stage.status in statuses for stage in self.stages.values())
 
     def apply_event(self, event: Json) -> None:
-        """Take over what an event of ``documents.RUN_EVENTS`` tells."""
+        """Apply an event of ``documents.RUN_EVENTS``."""
         kind = EventKind(event["kind"])
         if "stageStatus" in event:
             self._apply_to_stage(self.stages[event["stageRunId"]], kind, event)
@@ -90,6 +90,7 @@ class RunProgress:
             self._apply_to_run(kind, event)
 
     def apply_samples(self, samples: Sequence[Json]) -> None:
+        """Apply samples of ``documents.RESOURCE_SAMPLES``."""
         for sample in samples:
             stage = self.stages[sample["stageRunId"]]
             stage.memory_mb = max(stage.memory_mb or 0.0, sample["memoryMb"])
@@ -114,13 +115,13 @@ class RunProgress:
         elif kind is EventKind.STAGE_RETRY_SCHEDULED:
             stage.note = failure_of(event)
         elif kind is EventKind.STAGE_FINISHED:
-            _take_outcome(stage, event["stageRun"])
+            _apply_outcome(stage, event["stageRun"])
             if stage.status is not StageStatus.COMPLETED:
                 stage.note = failure_of(event)
 
 
 def failure_of(event: Json) -> str:
-    """Why an attempt did not succeed, in few words."""
+    """Why an attempt failed: the message, or else the finish reason."""
     return event["errorMessage"] or (event["finishReason"] or "").lower().replace("_", " ")
 
 
@@ -133,17 +134,17 @@ def metrics_text(metrics: Any, limit: int = 3) -> str:
 
 
 def _metric_text(value: float | str) -> str:
-    """``NaN`` and the infinities come as texts."""
+    """NaN and infinities arrive as texts."""
     return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def result_text(stage_run: Json) -> str:
-    """What a stage run tells about its results, in few words."""
+    """The results of a stage run in a few words."""
     origin = ["from the cache"] if stage_run["cacheHit"] else []
     return ", ".join([*origin, *filter(None, [metrics_text(stage_run["metrics"])])])
 
 
-def _take_outcome(stage: StageProgress, stage_run: Json) -> None:
+def _apply_outcome(stage: StageProgress, stage_run: Json) -> None:
     stage.seconds = stage_run["executionTime"]
     stage.cpu_percent = stage_run["cpuUsage"]
     stage.memory_mb = stage_run["memoryUsage"]
@@ -151,7 +152,7 @@ def _take_outcome(stage: StageProgress, stage_run: Json) -> None:
 
 
 def _stages(stage_runs: Sequence[Json]) -> dict[str, StageProgress]:
-    """By id, in the order of the run, in which no stage is before its dependencies."""
+    """The stages by id, in order of position: each after its dependencies."""
     stages: dict[str, StageProgress] = {}
     for stage_run in sorted(stage_runs, key=lambda stage_run: stage_run["position"]):
         above = [stages[dependency["id"]].depth for dependency in stage_run["dependencies"]]
@@ -163,7 +164,7 @@ def _stages(stage_runs: Sequence[Json]) -> dict[str, StageProgress]:
             attempt=stage_run["attemptNumber"],
             started_at=_time(stage_run["startedAt"]),
         )
-        _take_outcome(stage, stage_run)
+        _apply_outcome(stage, stage_run)
         if stage_run["errorMessage"]:
             stage.note = stage_run["errorMessage"]
         stages[stage.id] = stage

@@ -1,4 +1,4 @@
-"""What became of a run, for people and for scripts: stages with their costs, models, artifacts."""
+"""The report of a run, for people and as JSON: stages with their costs, models, artifacts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _EXPLORE = """{
 
 @dataclass(frozen=True)
 class RunReport:
-    """A run and all its artifacts as ``documents.RUN_REPORT`` and ``documents.RUN_ARTIFACTS`` tell them."""
+    """A run and its artifacts: the answers to ``documents.RUN_REPORT`` and ``documents.RUN_ARTIFACTS``."""
 
     run_id: str
     url: str
@@ -50,18 +50,19 @@ class RunReport:
         return RunStatus(self.run["status"])
 
     def failed_stages(self) -> list[Json]:
-        """Without those which may fail."""
+        """The stages that failed without ``allowFailure``."""
         stages = self.run["stageRuns"]
         return [
             stage for stage in stages if stage["status"] == StageStatus.FAILED and not stage["allowFailure"]
         ]
 
     def as_json(self) -> str:
-        """One object in one line."""
+        """The report as one line of JSON."""
         return json.dumps({"runId": self.run_id, "url": self.url, **self.run, "artifacts": self.artifacts})
 
 
 async def read_report(connection: Connection, run_id: str) -> RunReport:
+    """Read the run with all pages of its artifacts."""
     run = (await connection.execute(documents.RUN_REPORT, id=run_id))["run"]
     artifacts: list[Json] = []
     after = None
@@ -74,6 +75,7 @@ async def read_report(connection: Connection, run_id: str) -> RunReport:
 
 
 def print_report(console: Console, report: RunReport) -> None:
+    """Print the tables of stages, models and artifacts."""
     console.print()
     console.print(_stages(report))
     console.print()
@@ -86,7 +88,7 @@ def print_report(console: Console, report: RunReport) -> None:
 
 
 def print_links(console: Console, report: RunReport) -> None:
-    """The addresses of pictures and pages, one per line."""
+    """Print the addresses of plots and HTML pages, one per line."""
     for artifact in report.artifacts:
         is_page = artifact["relativePath"].endswith(".html")
         if (is_page or artifact["artifactType"] == ArtifactType.PLOT) and artifact["downloadUrl"]:
@@ -95,17 +97,17 @@ def print_links(console: Console, report: RunReport) -> None:
 
 
 def explorer_url(report: RunReport) -> str:
-    """The GraphiQL page with a query of the run's graph filled in."""
+    """The address of GraphiQL with a query about the run."""
     query = _EXPLORE.replace("RUN_ID", report.run_id)
     return f"{report.url}/graphql#query={quote_plus(query, safe='$:,')}"
 
 
 async def print_failures(console: Console, connection: Connection, report: RunReport) -> None:
-    """The end of what the first failed stages printed, if they printed anything."""
+    """Print the last log lines of the first few failed stages."""
     shown = 0
     for index, stage in enumerate(failed := report.failed_stages()):
         if shown == _LOGS_SHOWN:
-            _print_how_to_see(console, report, len(failed) - index)
+            _print_query_for_logs(console, report, len(failed) - index)
             return
         data = await connection.execute(documents.LOG_END, id=stage["id"], lastBytes=-2000)
         if lines := data["stageRun"]["log"]["text"].rstrip().splitlines()[-15:]:
@@ -115,10 +117,13 @@ async def print_failures(console: Console, connection: Connection, report: RunRe
                 console.print(Text(f"  {printable(line)}"), soft_wrap=True)
 
 
-def _print_how_to_see(console: Console, report: RunReport, more: int) -> None:
+def _print_query_for_logs(console: Console, report: RunReport, more: int) -> None:
     stages = "stage" if more == 1 else "stages"
     query = _LAST_LINES.replace("RUN_ID", report.run_id)
-    console.print(f"{more} more {stages} failed. To see everything, ask {report.url}/graphql:", markup=False)
+    console.print(
+        f"{more} more {stages} failed. To see their logs, run this query at {report.url}/graphql:",
+        markup=False,
+    )
     console.print(f"  {query}", markup=False, soft_wrap=True)
 
 
@@ -166,7 +171,7 @@ def _artifact_types(report: RunReport) -> Table:
 
 
 def _table(left: Sequence[str], right: Sequence[str] = (), wrapped: Sequence[str] = ()) -> Table:
-    """Columns aligned left, then right, then those which take what room is left."""
+    """A table: columns aligned left, then right, then those that share the remaining width."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for name in left:
         table.add_column(name, no_wrap=True)

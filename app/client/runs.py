@@ -1,4 +1,4 @@
-"""The verbs of the commands: register a pipeline, start a run of it, cancel the run."""
+"""What commands do on a server: register a pipeline, start a run of it, read it, cancel it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _START_TRIES = 3
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What belongs to one run only."""
+    """The options of one run."""
 
     run_config: Mapping[str, Any]
     environment: str | None = None
@@ -28,16 +28,16 @@ class RunRequest:
 
 
 async def register(
-    connection: Connection, file: PipelineFile, tell: Callable[[str], object] = lambda note: None
+    connection: Connection, file: PipelineFile, note: Callable[[str], object] = lambda text: None
 ) -> str:
-    """Make the server's newest pipeline of this name what the file says; returns its id.
+    """Update the newest pipeline of this name, or create one; returns its id.
 
-    ``tell`` hears of it when there are several: names are not unique.
+    Names are not unique: ``note`` is called if there are several.
     """
     found = await _newest_pipelines(connection, file.name)
     pipeline_id = found[0] if found else None
     if len(found) > 1:
-        tell(f"Several pipelines are named {file.name!r}; taking the newest, {pipeline_id}")
+        note(f"Several pipelines are named {file.name!r}; the newest is used: {pipeline_id}")
     if pipeline_id is None:
         data = await connection.execute(documents.CREATE_PIPELINE, input=dict(file.draft))
         payload = data["createPipeline"]
@@ -51,7 +51,7 @@ async def register(
 
 
 async def start_run(connection: Connection, pipeline_id: str, request: RunRequest) -> str:
-    """The id of the new run. A request whose answer gets lost is repeated, and still starts one run only."""
+    """Start a run; returns its id. A request without an answer is repeated, and still starts one run only."""
     request_input = {
         "pipelineId": pipeline_id,
         "runConfig": dict(request.run_config) or None,
@@ -74,14 +74,14 @@ async def start_run(connection: Connection, pipeline_id: str, request: RunReques
 
 
 async def cancel_run(connection: Connection, run_id: str) -> None:
-    """Ask for the end of the run; a run which is over already is as good."""
+    """Cancel the run. Does nothing if the run has ended."""
     await connection.execute(
         documents.CANCEL_RUN, input={"runId": run_id, "reason": "interrupted", "cancelledBy": user_name()}
     )
 
 
 async def read_run(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The run with its stage runs as they are now; raises ``ClientError`` if there is none."""
+    """The present state of the run and its stage runs. Raises ``Refused`` if there is no such run."""
     run = (await connection.execute(documents.RUN, id=run_id))["run"]
     if run is None:
         raise Refused(f"there is no run {run_id} on {connection.url}")
@@ -90,6 +90,7 @@ async def read_run(connection: Connection, run_id: str) -> dict[str, Any]:
 
 
 def user_name() -> str | None:
+    """The name of the user of this process, if it has one."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -97,7 +98,7 @@ def user_name() -> str | None:
 
 
 async def _newest_pipelines(connection: Connection, name: str) -> list[str]:
-    """The two newest pipelines of exactly this name, if there are any; the server looks for names which contain it."""
+    """Up to two ids, newest first, of pipelines with exactly this name; the filter finds names that contain it."""
     found: list[str] = []
     after = None
     while True:

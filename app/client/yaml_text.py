@@ -1,7 +1,7 @@
-"""YAML 1.2 as people mean it, where every value knows its place in the text.
+"""Reads YAML 1.2, with the line and column of each value.
 
-PyYAML reads YAML 1.1, in which the key ``on`` is a boolean, ``1e-3`` a text, ``12:30`` the number 750, and the
-last of two equal keys wins without a word.
+PyYAML reads YAML 1.1, in which the key ``on`` is a boolean, ``1e-3`` a text and ``12:30`` the number 750, and the last
+of two equal keys wins silently.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MERGE = re.compile(r"<<\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Line and column, both from 1."""
 
     line: int
@@ -37,24 +37,24 @@ class Place:
 
 
 class YamlError(Exception):
-    """The text is not YAML that can be stored as JSON; ``place`` is where, if that is known."""
+    """The text is not YAML that can be stored as JSON; ``location`` is where, if known."""
 
-    def __init__(self, message: str, place: Place | None = None) -> None:
+    def __init__(self, message: str, location: Location | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.place = place
+        self.location = location
 
 
 @dataclass(frozen=True)
 class Document:
-    """The plain value of a text, and the place of each value in it by its path (keys and list indices)."""
+    """The plain value of a text, and the location of each value in it by its path (keys and list indices)."""
 
     value: Any
-    places: Mapping[Path, Place]
+    locations: Mapping[Path, Location]
 
 
 class _Loader(yaml.SafeLoader):
-    """Tells the types of plain scalars by the core schema of YAML 1.2, and merge keys."""
+    """Recognises the types of plain scalars by the core schema of YAML 1.2, and merge keys."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's way
 
@@ -75,13 +75,13 @@ def parse(text: str) -> Document:
     try:
         root = yaml.compose(text, _Loader)
     except yaml.reader.ReaderError as error:
-        raise YamlError("control characters are not allowed", _place_of(text, error.position)) from None
+        raise YamlError("control characters are not allowed", _location_of(text, error.position)) from None
     except yaml.MarkedYAMLError as error:
         raise YamlError(_explained(error), _mark(error.problem_mark)) from None
     except RecursionError:
         raise YamlError(f"nested deeper than {DEPTH_LIMIT} levels") from None
-    reader = _Reader()
-    return Document(None if root is None else reader.value(root, ()), reader.places)
+    converter = _Converter()
+    return Document(None if root is None else converter.value(root, ()), converter.locations)
 
 
 def parse_value(text: str) -> Any:
@@ -90,10 +90,10 @@ def parse_value(text: str) -> Any:
 
 
 @dataclass
-class _Reader:
-    """Turns nodes into plain values; aliases are expanded, as JSON has none, but not without bound."""
+class _Converter:
+    """Turns nodes into plain values. Aliases are expanded, because JSON has none; the number of values is limited."""
 
-    places: dict[Path, Place] = field(default_factory=dict)
+    locations: dict[Path, Location] = field(default_factory=dict)
     _count: int = 0
 
     def value(self, node: yaml.Node, path: Path) -> Any:
@@ -102,7 +102,7 @@ class _Reader:
             raise YamlError(f"more than {NODES_LIMIT} values, counting each use of an alias", _start(node))
         if len(path) > DEPTH_LIMIT:
             raise YamlError(f"nested deeper than {DEPTH_LIMIT} levels", _start(node))
-        self.places.setdefault(path, _start(node))
+        self.locations.setdefault(path, _start(node))
         match node:
             case yaml.MappingNode() if node.tag == _TAG + "map":
                 return self._mapping(node, path)
@@ -122,12 +122,12 @@ class _Reader:
             key = _key(key_node)
             if key in found:
                 raise YamlError(f"the key {key!r} is given twice", _start(key_node))
-            self.places[*path, key] = _start(key_node)
+            self.locations[*path, key] = _start(key_node)
             found[key] = self.value(value_node, (*path, key))
         return {**inherited, **found}
 
     def _merged(self, node: yaml.Node, path: Path) -> dict[str, Any]:
-        """What ``<<`` brings along: one mapping, or several of which the first one wins."""
+        """The values of ``<<``: a mapping, or a list of mappings of which the first has precedence."""
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         merged: dict[str, Any] = {}
         for source in sources:
@@ -179,17 +179,17 @@ def _explained(error: yaml.MarkedYAMLError) -> str:
     return ", ".join(filter(None, (error.context, error.problem))) or "this is not YAML"
 
 
-def _start(node: yaml.Node) -> Place:
-    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+def _start(node: yaml.Node) -> Location:
+    return Location(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def _mark(mark: yaml.Mark | None) -> Place | None:
-    return None if mark is None else Place(mark.line + 1, mark.column + 1)
+def _mark(mark: yaml.Mark | None) -> Location | None:
+    return None if mark is None else Location(mark.line + 1, mark.column + 1)
 
 
-def _place_of(text: str, position: int) -> Place:
+def _location_of(text: str, position: int) -> Location:
     before = text[:position]
-    return Place(before.count("\n") + 1, position - before.rfind("\n"))
+    return Location(before.count("\n") + 1, position - before.rfind("\n"))
 
 
 def ancestors(path: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""``mlp`` as a process of its own, and one server for all tests of the commands."""
+"""``mlp`` as a process, and one server for all tests of the commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKEN = "a token for the tests of the command line"
 
 @dataclass(frozen=True)
 class Mlp:
-    """Runs ``mlp`` in an environment of which only this is known: its home, a token, and a port nobody listens on."""
+    """Runs ``mlp`` with its own home, a token, and a port on which no server listens."""
 
     home: Path
 
@@ -55,7 +55,7 @@ class Mlp:
 
 
 class Running:
-    """A command which is at work; its output is read by threads, so that no pipe gets full."""
+    """A running command; threads read its output, so that no pipe fills up."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -70,7 +70,7 @@ class Running:
             reader.start()
 
     def line_with(self, text: str, within_seconds: float = DEADLINE_SECONDS) -> str:
-        """The next line of the standard output which contains the text."""
+        """The next line of the standard output that contains the text."""
         deadline = time.monotonic() + within_seconds
         while text not in (line := self._lines.get(timeout=max(0.0, deadline - time.monotonic()))):
             pass
@@ -83,14 +83,14 @@ class Running:
         return self._process.poll() is None
 
     def end(self, within_seconds: float = DEADLINE_SECONDS) -> int:
-        """The exit code; all of the output is known then."""
+        """Wait for the end; returns the exit code. Then the output is complete."""
         code = self._process.wait(within_seconds)
         for reader in self._readers:
             reader.join(DEADLINE_SECONDS)
         return code
 
     def kill(self) -> None:
-        """Make sure that nothing is left."""
+        """End the process if it is still running."""
         if self._process.poll() is None:
             self._process.kill()
         self.end()
@@ -112,7 +112,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Server:
-    """A server which runs, and ``mlp`` with the same home."""
+    """A running server, and ``mlp`` with the same home."""
 
     url: str
     mlp: Mlp
@@ -120,13 +120,13 @@ class Server:
 
 @pytest.fixture
 def mlp(mlp_home: Path) -> Mlp:
-    """``mlp`` with a home of its own."""
+    """``mlp`` with its own home."""
     return Mlp(mlp_home)
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """``mlp serve`` with the built-in database; it asks for the token which ``mlp`` shows."""
+    """``mlp serve`` with the built-in database; it requires the token that ``mlp`` sends."""
     with tempfile.TemporaryDirectory(prefix="mlp-cli-") as home:
         mlp = Mlp(Path(home))
         running = mlp.start("serve", "--port", 0, MLP_GRACE_SECONDS="1")

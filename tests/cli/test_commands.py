@@ -16,7 +16,7 @@ OPERATIONS = [name for name, value in vars(documents).items() if isinstance(valu
 
 
 class InProcess:
-    """Runs ``mlp`` in this process, for commands which need no event loop."""
+    """Runs ``mlp`` in this process, for commands that need no event loop."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch = monkeypatch
@@ -71,17 +71,19 @@ def test_the_schema_is_written_and_found_equal(in_process: InProcess, tmp_path: 
     assert in_process("export-schema", "-") == (0, path.read_text(), "")
 
 
-def test_a_schema_of_another_release_is_told_apart(in_process: InProcess, tmp_path: Path) -> None:
+def test_a_schema_of_another_release_is_reported_with_the_difference(
+    in_process: InProcess, tmp_path: Path
+) -> None:
     path = tmp_path / "schema.graphql"
     in_process("export-schema", path)
     path.write_text(path.read_text().replace("type Run ", "type Walk "))
     code, _, errors = in_process("export-schema", path, "--check")
     assert code == 1
-    assert errors.startswith(f"mlp: {path} is not the schema of this release; write it by: mlp export-schema")
+    assert errors.startswith(f"mlp: {path} is not the schema of this release; to write it: mlp export-schema")
     assert "mlp: -type Walk implements Node {\nmlp: +type Run implements Node {" in errors
 
 
-def test_a_missing_schema_file_is_told_in_one_line(in_process: InProcess, tmp_path: Path) -> None:
+def test_a_missing_schema_file_is_reported_in_one_line(in_process: InProcess, tmp_path: Path) -> None:
     path = tmp_path / "none.graphql"
     assert in_process("export-schema", path, "--check") == (
         2,
@@ -98,12 +100,12 @@ def test_a_wrong_file_is_refused_before_anything_starts(in_process: InProcess, t
 
 def test_migrate_brings_an_empty_database_up_to_date_once(mlp: Mlp, empty_database_url: str) -> None:
     first = mlp("migrate", DATABASE_URL=empty_database_url)
-    assert (first.returncode, first.stdout[:22]) == (0, "migrated from empty to"), first.stderr
+    assert (first.returncode, first.stdout[:23]) == (0, "migrated from an empty "), first.stderr
     second = mlp("migrate", DATABASE_URL=empty_database_url)
-    assert (second.returncode, second.stdout[:11]) == (0, "already at ")
+    assert (second.returncode, second.stdout[:20]) == (0, "already at revision ")
 
 
-def test_a_database_which_cant_be_reached_is_told_without_its_password(mlp: Mlp) -> None:
+def test_an_unreachable_database_is_reported_without_its_password(mlp: Mlp) -> None:
     result = mlp("serve", "--port", 0, DATABASE_URL="postgresql://someone:s3cret-word@127.0.0.1:1/name")
     assert result.returncode == 78
     assert result.stderr.splitlines()[-1].startswith("mlp: ")
@@ -111,7 +113,9 @@ def test_a_database_which_cant_be_reached_is_told_without_its_password(mlp: Mlp)
     assert "Traceback" not in result.stderr
 
 
-def test_wrong_settings_are_told_in_one_line(in_process: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_settings_are_reported_in_one_line(
+    in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PORT", "http")
     code, _, errors = in_process("serve")
     assert (code, errors.count("\n"), errors[:11]) == (78, 1, "mlp: PORT: ")

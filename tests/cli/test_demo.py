@@ -8,12 +8,12 @@ import pytest
 from tests.cli.conftest import Mlp
 
 DEADLINE_SECONDS = 300.0
-"""Generous: it really trains, and takes twenty seconds on an idle machine."""
+"""The demo trains models: twenty seconds on an idle machine."""
 EXPLORER = re.compile(r"/graphql#query=\S+$", re.MULTILINE)
 
 
 @pytest.mark.timeout(DEADLINE_SECONDS)
-def test_the_demo_trains_two_models_and_tells_where_to_look_while_it_serves(mlp: Mlp) -> None:
+def test_the_demo_trains_two_models_and_prints_the_addresses_of_the_results(mlp: Mlp) -> None:
     running = mlp.start("demo", "--port", "0")
     try:
         running.line_with("Serving until Ctrl-C.", within_seconds=DEADLINE_SECONDS)
@@ -30,7 +30,7 @@ def test_the_demo_trains_two_models_and_tells_where_to_look_while_it_serves(mlp:
     assert EXPLORER.search(running.output)
 
 
-def test_a_demo_whose_server_ends_with_it_names_no_address_of_it(mlp: Mlp) -> None:
+def test_a_demo_that_stops_its_server_prints_no_addresses(mlp: Mlp) -> None:
     running = mlp.start("demo", "--once", "--port", "0")
     try:
         running.line_with("ingest: RUNNING")
@@ -38,6 +38,6 @@ def test_a_demo_whose_server_ends_with_it_names_no_address_of_it(mlp: Mlp) -> No
         assert running.end() == 1, running.errors
     finally:
         running.kill()
-    assert "start `mlp serve` to look at what is left of the run" in running.output
+    assert "To look at the run, start `mlp serve`." in running.output
     assert "as long as the server runs" not in running.output
     assert not EXPLORER.search(running.output)

@@ -16,8 +16,8 @@ from app.domain.vocabulary import RunStatus
 from tests.cli.conftest import TOKEN, PipelineWriter, Server
 
 
-class Cuttable:
-    """A way to the server which can be cut."""
+class DroppingProxy:
+    """A proxy of the server that can drop its connections."""
 
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
@@ -32,12 +32,12 @@ class Cuttable:
         try:
             yield f"http://{host}:{port}"
         finally:
-            self.cut(refusals=0)
+            self.drop(refusals=0)
             listener.close()
             await listener.wait_closed()
 
-    def cut(self, refusals: int) -> None:
-        """Drop all connections, and so many of the next ones."""
+    def drop(self, refusals: int) -> None:
+        """Drop all connections, and the next ``refusals`` new ones."""
         self._refusals = refusals
         for writer in self._writers:
             writer.transport.abort()
@@ -66,39 +66,39 @@ async def test_a_lost_connection_loses_and_repeats_nothing(
 ) -> None:
     wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
     file = read_pipeline_file(pipeline("interrupted", a="true", b=wait, c="true"))
-    told: list[Mapping[str, Any]] = []
-    way = Cuttable(server.url)
+    events: list[Mapping[str, Any]] = []
+    proxy = DroppingProxy(server.url)
 
     def on_event(event: Mapping[str, Any]) -> None:
-        told.append(event)
+        events.append(event)
         if (event["kind"], event.get("stageRunId")) == ("STAGE_STARTED", [*progress.stages][1]):
-            way.cut(refusals=5)
+            proxy.drop(refusals=5)
             (tmp_path / "go").touch()
 
-    async with way.listening() as url, connected(url, TOKEN) as connection:
+    async with proxy.listening() as url, connected(url, TOKEN) as connection:
         run_id = await start_run(connection, await register(connection, file), RunRequest({}))
         progress = RunProgress.of(await read_run(connection, run_id))
         async with asyncio.timeout(30):
             await RunFollower(connection, progress, on_event, details=True).follow()
     assert progress.status is RunStatus.COMPLETED
-    assert [event["kind"] for event in told] == await kinds_told(server, run_id)
+    assert [event["kind"] for event in events] == await kinds_of_events(server, run_id)
 
 
-async def test_a_run_which_is_over_is_told_from_its_beginning(
+async def test_a_run_that_has_ended_is_followed_from_its_beginning(
     server: Server, pipeline: PipelineWriter
 ) -> None:
     file = read_pipeline_file(pipeline("over", a="true"))
     async with connected(server.url, TOKEN) as connection:
         run_id = await start_run(connection, await register(connection, file), RunRequest({}))
-    first = await kinds_told(server, run_id)
+    first = await kinds_of_events(server, run_id)
     assert (first[0], first[-1]) == ("RUN_QUEUED", "RUN_FINISHED")
-    assert await kinds_told(server, run_id) == first
+    assert await kinds_of_events(server, run_id) == first
 
 
-async def kinds_told(server: Server, run_id: str) -> list[str]:
-    """What a follower hears who is never interrupted."""
-    told: list[str] = []
+async def kinds_of_events(server: Server, run_id: str) -> list[str]:
+    """The events of a follower whose connection is never lost."""
+    kinds: list[str] = []
     async with connected(server.url, TOKEN) as connection, asyncio.timeout(30):
         progress = RunProgress.of(await read_run(connection, run_id))
-        await RunFollower(connection, progress, lambda event: told.append(event["kind"])).follow()
-    return told
+        await RunFollower(connection, progress, lambda event: kinds.append(event["kind"])).follow()
+    return kinds

@@ -1,4 +1,4 @@
-"""A server which is told to stop does not wait for its subscribers, and tells each of them to come back."""
+"""A server that stops does not wait for its subscribers, and asks each of them to reconnect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERVICE_RESTART = 1012
 EVENTS = "subscription ($id: ID!) { runEvents(runId: $id) { cursor events { seq } } }"
 
 
-async def test_a_server_with_many_subscribers_ends_in_good_order(
+async def test_a_server_with_many_subscribers_stops_in_order(
     mlp: Mlp, engine: AsyncEngine, database_url: str
 ) -> None:
     run = await LiveRun.insert(engine)
@@ -33,7 +33,7 @@ async def test_a_server_with_many_subscribers_ends_in_good_order(
         url = line.split("ready: http")[1].strip()
         async with contextlib.AsyncExitStack() as stack:
             subscribers = [
-                # Those which stop reading take no more after the frames they have been waiting for.
+                # Subscribers that stop reading take only the frames that they have awaited.
                 await stack.enter_async_context(
                     connect(
                         f"ws{url}",
@@ -55,7 +55,7 @@ async def test_a_server_with_many_subscribers_ends_in_good_order(
 
 
 def start_with_few_files(mlp: Mlp, **env: str) -> Running:
-    """A server which may open fewer files than it has subscribers, as long as it doesn't ask for more."""
+    """A server with a limit of open files below the number of its subscribers, unless it raises the limit."""
     command = ["sh", "-c", f'ulimit -Sn {SUBSCRIBERS - 50} && exec "$@"', "sh", MLP, "serve", "--no-worker"]
     process = subprocess.Popen(
         [*command, "--port", "0"],

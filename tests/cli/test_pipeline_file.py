@@ -8,7 +8,7 @@ import pytest
 from app.client.errors import Refused
 from app.client.parameters import run_config
 from app.client.pipeline_file import SIZE_LIMIT_BYTES, PipelineFile, read_pipeline_file
-from app.client.yaml_text import NODES_LIMIT, Place, YamlError, parse
+from app.client.yaml_text import NODES_LIMIT, Location, YamlError, parse
 
 STAGE = "{name: a, stageType: CLEANUP, config: {command: [ls]}}"
 
@@ -20,7 +20,7 @@ def read(folder: Path, text: str | bytes) -> PipelineFile:
 
 
 def refusal(folder: Path, text: str | bytes) -> list[str]:
-    """The lines of the refusal, with the folder taken off."""
+    """The lines of the refusal, without the folder."""
     with pytest.raises(Refused) as caught:
         read(folder, text)
     return [line.removeprefix(f"{folder}/") for line in caught.value.lines]
@@ -40,35 +40,35 @@ def refusal(folder: Path, text: str | bytes) -> list[str]:
         ("{own: {<<: [{x: 1}, {x: 2, y: 2}]}}", {"own": {"x": 1, "y": 2}}),
     ],
 )
-def test_yaml_means_what_people_mean(text: str, value: Any) -> None:
+def test_values_are_read_as_yaml_1_2(text: str, value: Any) -> None:
     assert parse(text).value == value
 
 
 @pytest.mark.parametrize(
-    ("text", "message", "place"),
+    ("text", "message", "location"),
     [
-        ("a: 1\nb: 2\na: 3\n", "'a' is given twice", Place(3, 1)),
-        ("a:\n  b: [1, 2", "flow sequence", Place(2, 11)),
-        ("a: [.nan]", ".nan can't be stored", Place(1, 5)),
-        ("a: 1e999", "1e999 can't be stored", Place(1, 4)),
-        ("1: x", "key 1 is not a text", Place(1, 1)),
-        ("a: !!python/name:os.system x", "tag !!python/name:os.system", Place(1, 4)),
-        ("a: 1\n---\nb: 2", "single document", Place(2, 1)),
-        ("a: *unknown", "undefined alias 'unknown'", Place(1, 4)),
-        ("a:\n\t- b", "token", Place(2, 1)),
-        ("a: 1\nb: \x01", "control characters", Place(2, 4)),
-        ("&loop [*loop]", "nested deeper", Place(1, 1)),
+        ("a: 1\nb: 2\na: 3\n", "'a' is given twice", Location(3, 1)),
+        ("a:\n  b: [1, 2", "flow sequence", Location(2, 11)),
+        ("a: [.nan]", ".nan can't be stored", Location(1, 5)),
+        ("a: 1e999", "1e999 can't be stored", Location(1, 4)),
+        ("1: x", "key 1 is not a text", Location(1, 1)),
+        ("a: !!python/name:os.system x", "tag !!python/name:os.system", Location(1, 4)),
+        ("a: 1\n---\nb: 2", "single document", Location(2, 1)),
+        ("a: *unknown", "undefined alias 'unknown'", Location(1, 4)),
+        ("a:\n\t- b", "token", Location(2, 1)),
+        ("a: 1\nb: \x01", "control characters", Location(2, 4)),
+        ("&loop [*loop]", "nested deeper", Location(1, 1)),
         ("[" * 5000, "nested deeper", None),
     ],
 )
-def test_yaml_errors_tell_the_place(text: str, message: str, place: Place | None) -> None:
+def test_yaml_errors_have_a_location(text: str, message: str, location: Location | None) -> None:
     with pytest.raises(YamlError) as caught:
         parse(text)
     assert message in caught.value.message
-    assert caught.value.place == place
+    assert caught.value.location == location
 
 
-def test_aliases_which_explode_are_refused() -> None:
+def test_aliases_that_expand_to_too_many_values_are_refused() -> None:
     levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     levels += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 9)]
     with pytest.raises(YamlError, match=f"more than {NODES_LIMIT} values"):
@@ -82,11 +82,11 @@ def test_working_folders_are_relative_to_the_file(tmp_path: Path) -> None:
     assert file.draft["stages"][0]["config"]["workdir"] == str(tmp_path.parent / "other")
 
 
-def test_the_working_folder_is_the_one_of_the_file_by_default(tmp_path: Path) -> None:
+def test_the_default_working_folder_is_that_of_the_file(tmp_path: Path) -> None:
     assert read(tmp_path, f"name: p\nstages: [{STAGE}]").draft["config"] == {"workdir": str(tmp_path)}
 
 
-def test_every_problem_is_told_with_its_place(tmp_path: Path) -> None:
+def test_every_problem_is_reported_with_its_location(tmp_path: Path) -> None:
     text = (
         "name: p\nconfig:\n  timeout: soon\nstages:\n"
         "  - name: a\n    stageType: TRAINING\n    config: {command: []}\n    dependencies: [b]\n"
@@ -99,14 +99,14 @@ def test_every_problem_is_told_with_its_place(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_missing_is_reported_where_it_should_be(tmp_path: Path) -> None:
+def test_a_missing_key_is_reported_at_the_object_that_lacks_it(tmp_path: Path) -> None:
     lines = refusal(tmp_path, "name: p\nstages:\n  - name: a\n    stageType: CLEANUP\n")
     assert [line.partition(" give")[0] for line in lines] == [
         "p.yaml:3:5: stages.0.config.command: is missing:"
     ]
 
 
-def test_unknown_keys_are_refused_but_authors_may_keep_their_anchors(tmp_path: Path) -> None:
+def test_unknown_keys_are_refused_but_not_those_that_hold_anchors(tmp_path: Path) -> None:
     file = read(tmp_path, f"x-common: &c [ls]\nname: p\nstages: [{STAGE}]")
     assert set(file.draft) == {"name", "config", "stages"}
     lines = refusal(tmp_path, f"name: p\nstages: [{STAGE}]\nschedule: daily\nstage: 1")
@@ -123,11 +123,11 @@ def test_unknown_keys_are_refused_but_authors_may_keep_their_anchors(tmp_path: P
         (b"#" * (SIZE_LIMIT_BYTES + 1), "p.yaml: a pipeline file may have at most 1000000 bytes"),
     ],
 )
-def test_files_which_are_no_pipelines_are_refused(tmp_path: Path, content: bytes, line: str) -> None:
+def test_files_that_hold_no_pipeline_are_refused(tmp_path: Path, content: bytes, line: str) -> None:
     assert refusal(tmp_path, content)[0].startswith(line)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="No such file"):
         read_pipeline_file(tmp_path / "none.yaml")
 
@@ -146,7 +146,7 @@ def test_parameters_are_yaml_values() -> None:
         (["lr"], [], "--param lr: must look like name=value"),
         (["=1"], [], "must look like name=value"),
         (["lr=[1"], [], "the value is not YAML"),
-        ([], ["b.lr=1"], "a stage of a"),
+        ([], ["b.lr=1"], "stage is one of a"),
         ([], ["a.lr"], "must look like name=value"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What people read of the metrics of a stage, whatever it reported."""
+"""The metrics of a stage as text, whatever it reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from app.client.progress import metrics_text
         (["loss"], ""),
     ],
 )
-def test_the_first_three_numbers_are_shown_also_those_that_json_can_not_express(
+def test_the_first_three_numbers_are_shown_even_those_that_json_cannot_express(
     metrics: Any, text: str
 ) -> None:
     assert metrics_text(metrics) == text

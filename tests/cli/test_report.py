@@ -9,7 +9,7 @@ from rich.console import Console
 from app.client.report import RunReport, print_report
 
 
-def test_a_model_can_not_control_the_terminal() -> None:
+def test_a_model_cannot_control_the_terminal() -> None:
     nasty = "\x1b]0;title\x07"
     model = {"algorithm": nasty, "framework": nasty, "metrics": {nasty: 1}}
     artifact = {

@@ -25,15 +25,15 @@ HELLO = Path(__file__).parents[2] / "app" / "examples" / "hello" / "pipeline.yam
 ALL_IS_WELL = ("PENDING", "RUNNING", "COMPLETED")
 
 
-def test_run_follows_a_pipeline_to_its_end_on_the_server_which_is_running(server: Server) -> None:
+def test_run_follows_a_pipeline_to_its_end_on_the_running_server(server: Server) -> None:
     result = server.mlp("run", HELLO, PORT=server.url.rsplit(":", 1)[1])
     assert result.returncode == 0, result.stderr
     assert f" on {server.url}\n" in result.stdout
-    told = re.findall(r"^\d\d:\d\d:\d\d (\w+: \w+)", result.stdout, re.MULTILINE)
-    assert [line for line in told if line.startswith("hello")] == [
+    lines = re.findall(r"^\d\d:\d\d:\d\d (\w+: \w+)", result.stdout, re.MULTILINE)
+    assert [line for line in lines if line.startswith("hello")] == [
         f"hello: {status}" for status in ALL_IS_WELL
     ]
-    assert [line for line in told if line.startswith("greet")] == [
+    assert [line for line in lines if line.startswith("greet")] == [
         f"greet: {status}" for status in ALL_IS_WELL[1:]
     ]
     assert "\x1b" not in result.stdout
@@ -80,12 +80,12 @@ def test_run_and_watch_load_no_server_when_one_is_running(server: Server) -> Non
 async def test_a_pipeline_of_the_same_name_is_updated(server: Server, pipeline: PipelineWriter) -> None:
     async with connected(server.url, TOKEN) as connection:
         first = await register(connection, read_pipeline_file(pipeline("again", a="true")))
-        # A name which only contains the other one is another pipeline.
+        # A pipeline whose name only contains the other name is another pipeline.
         other = await register(connection, read_pipeline_file(pipeline("once again", a="true")))
         assert await register(connection, read_pipeline_file(pipeline("again", b="true"))) == first != other
 
 
-async def test_of_several_pipelines_of_the_same_name_the_newest_is_taken_and_named(
+async def test_of_several_pipelines_of_the_same_name_the_newest_is_used_and_named(
     server: Server, pipeline: PipelineWriter
 ) -> None:
     path = pipeline("twin", a="true")
@@ -96,7 +96,7 @@ async def test_of_several_pipelines_of_the_same_name_the_newest_is_taken_and_nam
             for draft in inputs
         ]
         assert await register(connection, read_pipeline_file(path)) == newer["id"] != older["id"]
-    note = f"Several pipelines are named 'twin'; taking the newest, {newer['id']}\n"
+    note = f"Several pipelines are named 'twin'; the newest is used: {newer['id']}\n"
     assert note in server.mlp("run", path, "--url", server.url).stdout
     detached = server.mlp("run", path, "--url", server.url, "--detach")
     assert (note in detached.stderr, len(detached.stdout.split())) == (True, 1)
@@ -113,7 +113,7 @@ def test_parameters_reach_the_stages(server: Server, pipeline: PipelineWriter) -
     ]
 
 
-def test_the_death_of_the_built_in_database_costs_a_run_and_who_follows_it_some_time_only(
+def test_a_run_and_its_follower_survive_a_crash_of_the_built_in_database(
     server: Server, pipeline: PipelineWriter, tmp_path: Path
 ) -> None:
     over = tmp_path / "over"
@@ -131,7 +131,7 @@ def test_the_death_of_the_built_in_database_costs_a_run_and_who_follows_it_some_
         running.kill()
 
 
-def test_a_stage_that_has_not_changed_comes_from_the_cache_unless_it_must_not(
+def test_the_result_of_an_unchanged_stage_is_reused_unless_no_cache_is_given(
     server: Server, tmp_path: Path
 ) -> None:
     path = tmp_path / "cached.yaml"
@@ -154,7 +154,7 @@ def test_a_stage_that_has_not_changed_comes_from_the_cache_unless_it_must_not(
     assert json.loads(run("--json"))["stageRuns"][0]["cacheHit"]
 
 
-def test_a_failed_run_shows_why_without_letting_a_stage_control_the_terminal(
+def test_a_failed_run_shows_the_log_without_control_characters(
     server: Server, pipeline: PipelineWriter
 ) -> None:
     path = pipeline("fails", a="printf '\\033]0;title\\007[bold]no such column\\n'; exit 3", b="true")
@@ -166,7 +166,7 @@ def test_a_failed_run_shows_why_without_letting_a_stage_control_the_terminal(
     assert "\x1b" not in result.stdout
 
 
-def test_a_failed_run_shows_the_first_logs_that_tell_something(server: Server, tmp_path: Path) -> None:
+def test_a_failed_run_shows_the_first_three_logs_that_are_not_empty(server: Server, tmp_path: Path) -> None:
     configs = {
         "silent": 'command: "exit 3"',
         "missing": "command: [/no/such/program]",
@@ -177,16 +177,16 @@ def test_a_failed_run_shows_the_first_logs_that_tell_something(server: Server, t
     stages = [f"- {{name: {name}, stageType: CLEANUP, config: {{{configs[name]}}}}}" for name in configs]
     path = tmp_path / "many.yaml"
     path.write_text("\n".join(["name: many", "config: {failFast: false}", "stages:", *stages]))
-    told = server.mlp("run", path, "--url", server.url).stdout
-    assert re.findall(r"^The last lines of .*|^  reason .*|^  harmless", told, re.MULTILINE) == [
+    output = server.mlp("run", path, "--url", server.url).stdout
+    assert re.findall(r"^The last lines of .*|^  reason .*|^  harmless", output, re.MULTILINE) == [
         text for number in range(3) for text in (f"The last lines of loud-{number}:", f"  reason {number}")
     ]
-    assert "2 more stages failed. To see everything, ask " in told
-    (query,) = re.findall(r"^  (\{ run\(id: .*)$", told, re.MULTILINE)
+    assert "2 more stages failed. To see their logs, run this query at " in output
+    (query,) = re.findall(r"^  (\{ run\(id: .*)$", output, re.MULTILINE)
     assert validate(build_schema(SCHEMA.read_text()), parse(query)) == []
 
 
-async def test_what_makes_no_sense_is_refused(server: Server) -> None:
+async def test_an_unknown_run_and_a_wrong_tag_are_refused(server: Server) -> None:
     async with connected(server.url, TOKEN) as connection:
         with pytest.raises(Refused, match="there is no run nonsense"):
             await read_run(connection, "nonsense")
@@ -199,10 +199,12 @@ async def test_what_makes_no_sense_is_refused(server: Server) -> None:
     ("url", "message"),
     [
         ("http://127.0.0.1:1", "http://127.0.0.1:1 can't be reached"),
-        (None, "asks for a token: set MLP_API_TOKEN"),
+        (None, "requires a token: set MLP_API_TOKEN"),
     ],
 )
-async def test_a_server_which_lets_nobody_in_is_told(server: Server, url: str | None, message: str) -> None:
+async def test_no_answer_and_a_wrong_token_are_reported(
+    server: Server, url: str | None, message: str
+) -> None:
     async with connected(url or server.url, "another token") as connection:
         with pytest.raises(Unreachable, match=message):
             await read_run(connection, "any")
@@ -220,7 +222,7 @@ def test_ctrl_c_cancels_the_run_and_waits_for_its_end(server: Server, pipeline: 
         running.kill()
 
 
-def test_a_second_ctrl_c_leaves_at_once(server: Server, pipeline: PipelineWriter) -> None:
+def test_a_second_ctrl_c_exits_at_once(server: Server, pipeline: PipelineWriter) -> None:
     path = pipeline("stubborn", a="trap '' TERM; while :; do sleep 0.1; done")
     running = server.mlp.start("run", path, "--url", server.url)
     try:
@@ -240,7 +242,7 @@ def test_a_detached_run_can_be_watched(server: Server, pipeline: PipelineWriter)
     assert (watched.returncode, "detached: COMPLETED" in watched.stdout) == (0, True)
 
 
-async def test_ctrl_c_leaves_a_watched_run_alone(server: Server, pipeline: PipelineWriter) -> None:
+async def test_ctrl_c_does_not_cancel_a_watched_run(server: Server, pipeline: PipelineWriter) -> None:
     file = read_pipeline_file(pipeline("watched", a="sleep 600"))
     async with connected(server.url, TOKEN) as connection:
         run_id = await start_run(connection, await register(connection, file), RunRequest({}))
@@ -269,14 +271,14 @@ def test_a_terminal_gets_a_table(server: Server, pipeline: PipelineWriter) -> No
     assert screen.count("\x1b[?25l") == screen.count("\x1b[?25h") == 1, "the cursor must come back"
 
 
-def test_run_starts_a_server_if_there_is_none(mlp: Mlp, database_url: str) -> None:
+def test_run_starts_a_server_if_none_is_running(mlp: Mlp, database_url: str) -> None:
     result = mlp("run", HELLO, DATABASE_URL=database_url)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("No server answers at http://127.0.0.1:1; starting one for this run.\n")
     assert result.stderr == ""
 
 
-def test_detach_needs_a_server_which_stays(mlp: Mlp) -> None:
+def test_detach_needs_a_running_server(mlp: Mlp) -> None:
     result = mlp("run", HELLO, "--detach")
     assert (result.returncode, "start `mlp serve`" in result.stderr) == (2, True)
 
@@ -290,12 +292,12 @@ def pseudo_terminal() -> tuple[int, int]:
 
 
 def everything_from(master: int) -> str:
-    """What is written to a terminal until its last writer is gone."""
+    """What is written to a terminal until its last writer has closed it."""
     screen = b""
     with os.fdopen(master, "rb", buffering=0) as reader:
         try:
             while chunk := reader.read(65536):
                 screen += chunk
         except OSError:
-            pass  # Linux's way to say that the other end was closed.
+            pass  # How Linux reports that the other end was closed.
     return screen.decode()

@@ -25,7 +25,7 @@ def test_serve_prints_one_line_and_answers_at_the_address_in_it(server: Server) 
     [(signal.SIGTERM, ()), (signal.SIGINT, ("--no-worker",))],
     ids=["SIGTERM", "SIGINT"],
 )
-def test_serve_stops_in_good_order(
+def test_serve_stops_in_order(
     mlp: Mlp, database_url: str, number: signal.Signals, options: tuple[str, ...]
 ) -> None:
     running = mlp.start("serve", "--port", 0, *options, DATABASE_URL=database_url)
@@ -38,7 +38,7 @@ def test_serve_stops_in_good_order(
         running.kill()
 
 
-async def test_serve_stops_in_good_order_while_it_is_still_starting(mlp: Mlp, database_url: str) -> None:
+async def test_serve_stops_in_order_while_it_is_still_starting(mlp: Mlp, database_url: str) -> None:
     async with PostgresProxy(database_url) as proxy:
         proxy.refusals = 1_000_000
         running = mlp.start("serve", "--port", 0, DATABASE_URL=proxy.url)
@@ -63,20 +63,20 @@ def test_a_second_signal_ends_serve_at_once(mlp: Mlp, database_url: str) -> None
         running.kill()
 
 
-def test_a_taken_port_is_told(server: Server) -> None:
+def test_a_taken_port_is_reported(server: Server) -> None:
     port = server.url.rsplit(":", 1)[1]
     result = server.mlp("serve", "--port", port)
     assert result.returncode == 78
     assert f"mlp: can't listen on 127.0.0.1 port {port}" in result.stderr
 
 
-def test_a_list_of_trusted_documents_which_can_not_be_read_is_told(mlp: Mlp, tmp_path: Path) -> None:
+def test_an_unreadable_file_of_trusted_documents_is_reported(mlp: Mlp, tmp_path: Path) -> None:
     result = mlp("serve", "--port", "0", MLP_TRUSTED_DOCUMENTS=str(tmp_path / "none.json"))
     assert result.returncode == 78
     assert result.stderr == f"mlp: MLP_TRUSTED_DOCUMENTS={tmp_path}/none.json: No such file or directory\n"
 
 
-async def test_work_stops_in_good_order(mlp: Mlp, database_url: str, engine: AsyncEngine) -> None:
+async def test_work_stops_in_order(mlp: Mlp, database_url: str, engine: AsyncEngine) -> None:
     running = mlp.start("work", DATABASE_URL=database_url)
     try:
         await until_a_worker_is_registered(engine, running)
