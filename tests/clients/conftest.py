@@ -1,4 +1,4 @@
-"""A whole server in the test's process, and the clients people use, fetched once per session."""
+"""A whole server in the process of the tests, and clients that are fetched once per session."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def server(database_url: str, worker_home: WorkerHome) -> AsyncIterator[Ru
     stop = asyncio.Event()
 
     async def hold() -> None:
-        # Set-up and tear-down of a fixture are different tasks, but a task group wants to end where it began.
+        # A fixture is set up and torn down by different tasks, but a task group must end in the task it began in.
         async with running_server(settings) as server:
             started.set_result(server)
             await stop.wait()
@@ -58,7 +58,7 @@ async def ask(server: RunningServer, query: str, **variables: Any) -> dict[str, 
 
 
 async def start(server: RunningServer, *commands: list[str]) -> str:
-    """Registers and starts a chain of stages with these commands; the id of the run."""
+    """Create and start a chain of stages with these commands; returns the id of the run."""
     stages = [
         {
             "name": f"stage {number}",
@@ -84,7 +84,7 @@ async def start(server: RunningServer, *commands: list[str]) -> str:
 
 @pytest.fixture(scope="session")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Our scripts beside the npm packages they need; skipped where there is no Node, but never in CI."""
+    """The scripts beside the npm packages they need; skipped without Node, but never in CI."""
     folder = tmp_path_factory.mktemp("node")
     for file in [FOLDER / "package.json", *FOLDER.glob("*.js")]:
         shutil.copy(file, folder)
@@ -92,7 +92,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def with_packages(folder: Path) -> Path:
-    """The folder, after npm has fetched what its ``package.json`` asks for."""
+    """The folder, after npm has installed the packages of its ``package.json``."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         return unavailable("Node.js is not installed")

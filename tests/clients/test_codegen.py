@@ -1,4 +1,4 @@
-"""Code generators make typed clients of ``schema.graphql``, and programs on them check and work."""
+"""Programs on clients generated from ``schema.graphql`` pass their type checks and work."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.clients.conftest import FOLDER, ask, start, unavailable, with_package
 
 SCHEMA = FOLDER.parents[1] / "schema.graphql"
 WITH_ARIADNE = ("run", "--no-project", "--with", "ariadne-codegen==0.19.0")
-"""Apart from our own environment: it wants an older graphql-core."""
+"""An environment of its own: it needs an older graphql-core."""
 
 
 @pytest.fixture(scope="module")
 def typescript_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program in TypeScript beside what graphql-codegen made of its operations: types, and a list of documents."""
+    """The program in TypeScript beside the types and the list of documents that graphql-codegen made."""
     folder = with_packages(sources_in(tmp_path_factory.mktemp("typescript")))
     run(folder, "node", "generate.js", "schema.graphql", "operations.graphql", "generated")
     return folder
@@ -34,7 +34,7 @@ def typescript_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program in Python beside the client which ariadne-codegen made of its operations."""
+    """The program in Python beside the client that ariadne-codegen made of its operations."""
     folder = sources_in(tmp_path_factory.mktemp("python"))
     if shutil.which("uv") is None:
         return unavailable("uv is not installed")

@@ -1,4 +1,4 @@
-"""GraphiQL in a real browser: the page is ours, works offline, answers queries and streams subscriptions."""
+"""GraphiQL in a real browser: the page works offline, answers queries and streams subscriptions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def chromium() -> str:
 async def explore(
     server: RunningServer, node_folder: Path, chromium: str, query: str, wanted: str, **variables: Any
 ) -> dict[str, Any]:
-    """What the page shows once its answer contains the ``wanted`` text, and everything it complained of."""
+    """The text of the page once its answer contains ``wanted``, and the errors of its console."""
     picture = os.environ.get("MLP_TEST_PICTURES")
     process = await asyncio.create_subprocess_exec(
         *("node", "explore.js", server.graphql_url, query, json.dumps(variables), wanted),
@@ -52,7 +52,7 @@ async def explore(
     return seen
 
 
-async def test_a_person_explores_a_nested_query_and_follows_a_run(
+async def test_the_page_answers_a_nested_query_and_follows_a_run(
     server: RunningServer, node_folder: Path, chromium: str
 ) -> None:
     command = ["sh", "-c", "echo hello; sleep 1; echo done > $MLP_OUTPUT_DIR/note.txt"]

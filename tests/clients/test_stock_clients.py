@@ -1,4 +1,4 @@
-"""The clients people use off the shelf follow a run to its end, and the stream completes by itself."""
+"""Common GraphQL clients follow a run to its end, and the stream completes by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The typing rules of output files and the manifest which may describe them."""
+"""The rules for the types of output files, and the manifest that may describe them."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def test_the_type_comes_from_the_top_folder_else_the_name_else_the_extension(
         (ManifestEntry("plots/x.png", name="only a name"), ArtifactType.PLOT),
     ],
 )
-def test_what_the_manifest_says_counts_more_than_the_path(
-    entry: ManifestEntry, expected: ArtifactType
-) -> None:
+def test_the_manifest_takes_precedence_over_the_path(entry: ManifestEntry, expected: ArtifactType) -> None:
     assert artifact_type_of(entry.path, entry) is expected
 
 
@@ -144,7 +142,7 @@ def test_the_last_of_two_entries_for_a_file_counts() -> None:
     assert parse_manifest(text, ["a"]).entries["a"].name == "second"
 
 
-def test_not_a_number_becomes_text_which_can_be_stored() -> None:
+def test_nan_becomes_a_text_that_can_be_stored() -> None:
     text = '{"artifacts": [{"path": "a", "metadata": {"loss": NaN, "note": "nul\\u0000"}}]}'
     assert parse_manifest(text, ["a"]).entries["a"].metadata == {"loss": "NaN", "note": "nul\ufffd"}
 
@@ -168,7 +166,7 @@ def test_not_a_number_becomes_text_which_can_be_stored() -> None:
         ("a", "", "must be an object, not a text"),
     ],
 )
-def test_a_wrong_entry_is_refused_with_the_place_of_the_mistake(entry: Any, path: str, message: str) -> None:
+def test_a_wrong_entry_is_refused_with_its_path(entry: Any, path: str, message: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         parse_manifest(json.dumps({"artifacts": [{"path": "a"}, entry]}), ["a"])
     problem = refused.value.problems[0]
@@ -177,7 +175,7 @@ def test_a_wrong_entry_is_refused_with_the_place_of_the_mistake(entry: Any, path
     assert problem.code is ErrorCode.INVALID_SPECIFICATION
 
 
-def test_all_mistakes_are_told_at_once_up_to_a_bound() -> None:
+def test_all_problems_are_reported_at_once_up_to_a_limit() -> None:
     text = json.dumps({"artifacts": [{"path": f"absent-{number}"} for number in range(1000)]})
     with pytest.raises(InvalidInput) as refused:
         parse_manifest(text, [])

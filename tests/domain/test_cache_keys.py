@@ -1,4 +1,4 @@
-"""Keys: equal exactly when everything that decides is equal, and any difference can be told in words."""
+"""Two keys are equal exactly if all their parts are, and every difference has a summary."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_equal_specs_have_equal_digests_whatever_the_order_of_their_members() ->
     assert summaries(key(params=turned)) == []
 
 
-def test_limits_and_retries_do_not_decide_about_results() -> None:
+def test_limits_and_retries_are_not_in_the_key() -> None:
     assert digest_of(key(timeoutSeconds=1, retries={"limit": 9})) == digest_of(key())
 
 
@@ -97,8 +97,8 @@ def test_every_difference_changes_the_digest_and_is_named(what: str) -> None:
 
 def test_values_of_variables_are_neither_in_a_key_nor_in_its_changes() -> None:
     after = key(env={"TOKEN": "hunter3"})
-    told = str([key(), after, [change.summary for change in key_changes(key(), after)]])
-    assert "hunter" not in told
+    shown = str([key(), after, [change.summary for change in key_changes(key(), after)]])
+    assert "hunter" not in shown
 
 
 def test_an_older_format_is_a_change() -> None:
@@ -126,7 +126,7 @@ def test_a_miss_names_a_few_changes_and_counts_the_rest() -> None:
     )
 
 
-def test_the_same_key_that_may_not_be_taken_means_that_its_files_changed_meanwhile() -> None:
+def test_an_equal_key_without_a_result_means_that_files_changed_during_the_execution() -> None:
     assert changed_since(key(), key()).reason is MissReason.FILES_CHANGED_MEANWHILE
 
 

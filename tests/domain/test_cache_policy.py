@@ -1,4 +1,4 @@
-"""``cache`` in the configuration of a stage and of a run: what it may say, and how mistakes are reported."""
+"""``cache`` in the configuration of a stage and of a run: its values, and the problems that are reported."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def problems(cache: Any, workdir: str | None = "/srv/code") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("off", [None, False])
-def test_a_stage_has_no_cache_unless_it_asks_for_one(off: bool | None) -> None:
+def test_by_default_a_stage_has_no_cache(off: bool | None) -> None:
     assert policy(off) is None
 
 
-def test_a_plain_true_leaves_the_files_to_the_command() -> None:
+def test_true_means_the_files_that_the_command_names() -> None:
     assert policy(True) == policy({}) == CachePolicy(version="", files=None)
 
 
@@ -83,14 +83,14 @@ def test_files_need_a_working_folder_to_be_relative_to() -> None:
     assert parse_pipeline(shared).stages[0].config.cache == CachePolicy(files=("a.py",))
 
 
-def test_a_run_uses_the_cache_unless_it_says_no() -> None:
+def test_a_run_uses_the_cache_by_default() -> None:
     assert parse_run_config(None, []).cache
     assert not parse_run_config({"cache": False}, []).cache
     with pytest.raises(InvalidInput, match=r"runConfig\.cache: must be true or false, not a text"):
         parse_run_config({"cache": "no"}, [])
 
 
-def test_an_attempt_knows_the_policy_and_whether_its_run_uses_it() -> None:
+def test_an_execution_spec_has_the_policy_and_whether_the_run_uses_it() -> None:
     spec = parse_pipeline(draft({"version": "2", "files": ["a.py"]}))
     stage = spec.stages[0]
     assert execution_spec(spec.config, stage, RunConfig(cache=False))["cache"] == {

@@ -1,4 +1,4 @@
-"""Differences between runs, in the figures and texts of ML."""
+"""Differences between runs: parameters, metrics, columns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from app.domain.comparison import (
         ([{"a.b": 1}, {"a": {"b": 1}}], {("a.b",): [1, None], ("a", "b"): [None, 1]}),
     ],
 )
-def test_differences_are_told_with_their_places(
+def test_differences_are_listed_with_their_paths(
     documents: list[Any], expected: dict[tuple[str, ...], list[Any]]
 ) -> None:
     assert differences(documents) == expected
@@ -58,13 +58,13 @@ def test_deltas_of_infinite_values_are_infinite_unless_the_values_are_the_same()
     assert all(delta is not None and math.isnan(delta) for delta in deltas([math.nan, math.nan, 1.0]))
 
 
-def test_a_metric_may_be_a_number_which_json_can_not_express() -> None:
+def test_a_metric_may_be_a_number_that_json_cannot_express() -> None:
     assert math.isnan(number("NaN") or 0)
     assert (number("-Infinity"), number(3), number(2.5)) == (-math.inf, 3.0, 2.5)
     assert [number(value) for value in (None, True, "high", "0.5", "inf", [1], 10**400)] == [None] * 7
 
 
-def test_a_schema_change_names_columns_which_came_went_or_changed_their_type() -> None:
+def test_a_schema_change_names_added_removed_and_retyped_columns() -> None:
     before = [{"name": "id", "type": "integer"}, {"name": "age", "type": "integer"}, {"name": "city"}]
     after = [{"name": "age", "type": "number"}, {"name": "id", "type": "integer"}, {"name": "zip"}]
     assert schema_change(before, after) == SchemaChange(
@@ -76,6 +76,6 @@ def test_a_schema_change_names_columns_which_came_went_or_changed_their_type() -
 
 
 @pytest.mark.parametrize("unknown", [None, {"a": "integer"}, "id"])
-def test_without_both_schemas_nothing_is_said_about_columns(unknown: Any) -> None:
+def test_an_unknown_schema_gives_no_schema_change(unknown: Any) -> None:
     assert schema_change([], unknown) is None
     assert schema_change(unknown, []) is None

@@ -1,4 +1,4 @@
-"""When cron expressions come due, above all where clocks are changed."""
+"""The times at which cron expressions are due, above all around clock changes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CHANGES = [
     ("America/New_York", (2026, 11, 1)),
     ("Australia/Lord_Howe", (2026, 4, 5)),  # by half an hour
     ("Australia/Lord_Howe", (2026, 10, 4)),
-    ("America/Havana", (2026, 3, 8)),  # midnight is left out
+    ("America/Havana", (2026, 3, 8)),  # midnight is skipped
     ("Antarctica/Troll", (2026, 10, 25)),  # by two hours
     ("Pacific/Chatham", (2026, 4, 5)),  # at a quarter to
-    ("Pacific/Apia", (2011, 12, 30)),  # a whole day is left out
+    ("Pacific/Apia", (2011, 12, 30)),  # a whole day is skipped
     ("Africa/Casablanca", (2026, 2, 15)),
     ("Asia/Kolkata", (2026, 10, 25)),  # never
 ]
@@ -39,27 +39,27 @@ def moments(expression: str, zone: str, start: str, end: str) -> list[str]:
     return [moment.astimezone(ZoneInfo(zone)).strftime("%d. %H:%M%z") for moment in found]
 
 
-def test_a_fixed_time_which_is_left_out_comes_due_right_after_the_gap() -> None:
+def test_a_skipped_fixed_time_is_due_right_after_the_gap() -> None:
     found = moments("30 2 * * *", "Europe/Berlin", "2026-03-28T00:00", "2026-03-30T12:00")
     assert found == ["28. 02:30+0100", "29. 03:00+0200", "30. 02:30+0200"]
 
 
-def test_two_fixed_times_in_one_gap_come_due_once() -> None:
+def test_two_fixed_times_in_one_gap_are_due_once() -> None:
     found = moments("15,45 2 * * *", "Europe/Berlin", "2026-03-28T12:00", "2026-03-29T12:00")
     assert found == ["29. 03:00+0200"]
 
 
-def test_a_fixed_time_which_is_shown_twice_comes_due_once() -> None:
+def test_a_repeated_fixed_time_is_due_once() -> None:
     found = moments("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00", "2026-10-26T12:00")
     assert found == ["25. 02:30+0200", "26. 02:30+0100"]
 
 
-def test_a_fixed_time_is_not_repeated_for_whoever_asks_between_its_two_showings() -> None:
+def test_a_repeated_fixed_time_is_not_due_again_after_its_first_occurrence() -> None:
     found = moments("30 2 * * *", "Europe/Berlin", "2026-10-25T00:45", "2026-10-26T12:00")
     assert found == ["26. 02:30+0100"]
 
 
-def test_an_interval_goes_on_through_a_repeated_hour_and_leaves_out_a_missing_one() -> None:
+def test_an_interval_continues_through_a_repeated_hour_and_omits_a_skipped_one() -> None:
     autumn = moments("*/30 * * * *", "Europe/Berlin", "2026-10-24T23:59", "2026-10-25T02:00")
     spring = moments("*/30 * * * *", "Europe/Berlin", "2026-03-29T00:00", "2026-03-29T01:30")
     assert autumn == [
@@ -73,7 +73,7 @@ def test_an_interval_goes_on_through_a_repeated_hour_and_leaves_out_a_missing_on
 
 
 @pytest.mark.parametrize(("zone", "day"), CHANGES)
-def test_it_agrees_with_looking_at_a_clock_minute_by_minute(zone: str, day: tuple[int, int, int]) -> None:
+def test_the_moments_equal_those_of_a_search_minute_by_minute(zone: str, day: tuple[int, int, int]) -> None:
     chance = random.Random(f"{zone}{day}")
     for expression in FIXED + FOLLOWING:
         start = dt.datetime(*day, tzinfo=dt.UTC) - dt.timedelta(hours=20, minutes=-chance.randrange(2400))
@@ -163,7 +163,9 @@ def test_upcoming_moments_begin_with_the_one_that_is_known() -> None:
         ("9" * 5000 + " * * * *", "x" * 5000, ["five fields", "not an IANA time zone"]),
     ],
 )
-def test_what_is_wrong_is_named_with_a_way_out(cron: str, zone: str, messages: list[str]) -> None:
+def test_a_wrong_expression_or_zone_is_refused_with_the_fix(
+    cron: str, zone: str, messages: list[str]
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_cron(cron, zone)
     problems = caught.value.problems
@@ -174,5 +176,5 @@ def test_what_is_wrong_is_named_with_a_way_out(cron: str, zone: str, messages: l
         assert problem.path in (("cron",), ("timeZone",))
 
 
-def test_an_expression_is_stored_in_one_spelling() -> None:
+def test_white_space_in_an_expression_is_normalised() -> None:
     assert parse_cron("  30   2 * *  MON-FRI ", "Europe/Berlin") == Cron("30 2 * * MON-FRI", "Europe/Berlin")

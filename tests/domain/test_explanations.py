@@ -1,4 +1,4 @@
-"""Every state of a stage run and of a run has a cause, a sentence, and the stage runs which decide."""
+"""Every state of a stage run and of a run has a cause, a sentence, and the stage runs that are the reason."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_retry_has_a_time_and_the_reason_of_the_failure() -> None:
     assert explained(stage).cause is Cause.WAITS_FOR_CAPACITY
 
 
-def test_a_ready_stage_tells_which_limit_holds_it() -> None:
+def test_a_ready_stage_names_the_limit_it_waits_for() -> None:
     ready, active = Stage("b", phase=Phase.READY), Stage("a", StageStatus.RUNNING, Phase.COLLECTING)
     assert explained(ready, active, run=Run(RunStatus.PENDING)).cause is Cause.WAITS_FOR_RUN
     limited = explained(ready, active, limit=1)
@@ -102,7 +102,7 @@ def test_a_ready_stage_tells_which_limit_holds_it() -> None:
 
 
 @pytest.mark.parametrize("phase", [Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING])
-def test_a_stage_at_work_may_have_been_told_to_stop(phase: Phase) -> None:
+def test_an_active_stage_may_have_a_stop_request(phase: Phase) -> None:
     stage = Stage("a", StageStatus.RUNNING, phase, attempt_number=3)
     assert explained(stage).cause is Cause.AT_WORK
     assert "3" in explained(stage).summary
@@ -123,7 +123,7 @@ def test_a_skipped_stage_names_what_failed_first_however_far_upstream() -> None:
     assert "stage 'a' ended FAILED" in explanation.summary
 
 
-def test_ends_are_told_apart() -> None:
+def test_each_end_has_its_cause() -> None:
     assert explained(Stage("a", COMPLETED)).cause is Cause.SUCCEEDED
     assert explained(Stage("a", COMPLETED, reused_from_key="b")).cause is Cause.TAKEN_OVER
     failed = explained(Stage("a", FAILED, attempt_number=3, error_message="exit code 3"))
@@ -132,7 +132,7 @@ def test_ends_are_told_apart() -> None:
     assert unstarted == Explanation(Cause.FAILED, "It could not be started: no worker is large enough.")
 
 
-def test_a_cancelled_stage_tells_whether_somebody_or_a_failure_stopped_it() -> None:
+def test_a_cancelled_stage_names_the_cancel_or_the_failure_that_stopped_it() -> None:
     stage = Stage("b", StageStatus.CANCELLED, error_message="stage 'a' failed and the run is fail-fast")
     by_hand = explained(stage, run=Run(cancel_requested_at=NOON, cancel_reason="enough"))
     assert by_hand == Explanation(Cause.CANCELLED, "The run was cancelled: enough.")
@@ -186,13 +186,13 @@ def test_every_status_of_a_run_is_explained(run: Run, cause: Cause, because_of: 
         (Capacity(0, 0, 0), QueuePosition(0, 0, None, True), Cause.WAITS_FOR_WORKER, "No worker is alive."),
     ],
 )
-def test_a_waiting_run_tells_what_is_in_its_way(
+def test_a_waiting_run_names_what_it_waits_for(
     capacity: Capacity, place: QueuePosition, cause: Cause, summary: str
 ) -> None:
     assert explain_run(Run(RunStatus.PENDING), [], capacity, place) == Explanation(cause, summary)
 
 
-def test_a_request_to_stop_that_came_too_late_is_told_of_what_it_missed_only() -> None:
+def test_a_late_stop_request_is_mentioned_only_for_stages_that_had_ended() -> None:
     asked, before, after = NOON, NOON - dt.timedelta(seconds=1), NOON + dt.timedelta(seconds=1)
     run = Run(RunStatus.COMPLETED, cancel_requested_at=asked, cancel_reason="enough")
     late = "came too late"
@@ -202,7 +202,7 @@ def test_a_request_to_stop_that_came_too_late_is_told_of_what_it_missed_only() -
     assert late in explain_run(run, [Stage("a", COMPLETED)], IDLE, QueuePosition(0, 0, None, False)).summary
 
 
-def test_a_run_that_is_stopped_names_what_it_is_too_late_for() -> None:
+def test_a_run_that_is_being_stopped_names_the_stages_it_is_too_late_for() -> None:
     stages = [
         Stage("a", StageStatus.RUNNING, Phase.COLLECTING),
         Stage("b", StageStatus.RUNNING, Phase.RUNNING),

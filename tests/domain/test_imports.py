@@ -1,4 +1,4 @@
-"""The domain needs no library but the one that understands cron expressions."""
+"""The domain imports no library but the one that reads cron expressions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sentence a person reads when an attempt did not succeed."""
+"""The sentence about an attempt that did not succeed."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def test_the_explanation_names_code_signal_limit_and_peak() -> None:
     assert no_memory.endswith("it used 309 MB")
 
 
-def test_the_runners_own_words_follow_the_sentence() -> None:
+def test_the_details_of_the_runner_follow_the_sentence() -> None:
     outcome = AttemptOutcome(FinishReason.START_FAILED, error="No such file: 'pyton'")
     assert explain(outcome) == "the command could not be started: No such file: 'pyton'"
 
 
-def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+def test_a_signal_without_a_name_is_shown_by_its_number() -> None:
     assert (signal_name(9), signal_name(200)) == ("SIGKILL", "signal 200")

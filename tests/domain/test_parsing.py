@@ -1,4 +1,4 @@
-"""What users write is either understood or refused with the path to each problem; nothing unstorable gets through."""
+"""Input is either understood or refused with the path to each problem; unstorable values are refused."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_every_problem_is_an_invalid_specification() -> None:
 
 
 @pytest.mark.parametrize("draft", [None, [], "text", 5, {}, {"name": "p"}, {"name": "p", "stages": []}])
-def test_what_is_no_pipeline_at_all_is_refused(draft: Any) -> None:
+def test_a_draft_that_is_no_pipeline_is_refused(draft: Any) -> None:
     assert problems(draft)
 
 
@@ -130,7 +130,7 @@ def test_what_is_no_pipeline_at_all_is_refused(draft: Any) -> None:
     ids=repr,
 )
 @pytest.mark.parametrize("place", ["params", "pipeline params", "own key", "inner", "run params"])
-def test_what_json_or_postgresql_cannot_hold_is_refused_wherever_it_is(value: Any, place: str) -> None:
+def test_values_that_json_or_postgresql_cannot_hold_are_refused_everywhere(value: Any, place: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
         parse_with(value, place)
     for problem in refusal.value.problems:
@@ -154,13 +154,13 @@ def parse_with(value: Any, place: str) -> None:
 
 
 @pytest.mark.parametrize("value", [2**64 - 1, -(2**63), 0.1, -0.0, True, None, "ä\u2028🐧", [], {}])
-def test_plain_json_is_taken_as_it_is_and_can_be_stored(value: Any) -> None:
+def test_plain_json_is_kept_unchanged_and_can_be_stored(value: Any) -> None:
     spec = parse_pipeline(with_config(params={"x": value}))
     assert spec.stages[0].config.params == {"x": value}
     assert json_codec.loads(json_codec.dumps(definition_of(spec))) == definition_of(spec)
 
 
-def test_a_yaml_bomb_of_aliases_is_refused_in_bounded_time() -> None:
+def test_aliases_that_expand_without_end_are_refused_in_bounded_time() -> None:
     bomb: list[Any] = ["x"] * 10
     for _ in range(30):
         bomb = [bomb] * 10
@@ -173,11 +173,11 @@ def test_a_yaml_bomb_of_aliases_is_refused_in_bounded_time() -> None:
     "name",
     ["", " ", "a/b", "a\\b", "..", ".hidden", "-rf", "~root", " a", "a ", "a\nb", "a\tb", "x" * 101, 5, None],
 )
-def test_a_stage_name_that_is_no_safe_folder_name_is_refused(name: Any) -> None:
+def test_a_stage_name_that_is_unsafe_as_a_folder_name_is_refused(name: Any) -> None:
     assert "stages.0.name" in problems(pipeline(stage(name)))
 
 
-def test_a_stage_name_that_no_file_system_takes_is_refused() -> None:
+def test_a_stage_name_of_too_many_bytes_is_refused() -> None:
     assert "bytes" in problems(pipeline(stage("🐧" * 64)))["stages.0.name"]
     assert parse_pipeline(pipeline(stage("🐧" * 63))).stages[0].name == "🐧" * 63
 
@@ -188,7 +188,7 @@ def test_stage_names_that_differ_only_in_case_are_refused() -> None:
 
 
 OWN = " (keys of your own begin with x-)"
-STAGE_KEYS_TOLD = "the keys here are command, env, params, timeout, retries, resources, allowFailure"
+LISTED_STAGE_KEYS = "the keys here are command, env, params, timeout, retries, resources, allowFailure"
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ STAGE_KEYS_TOLD = "the keys here are command, env, params, timeout, retries, res
         ({"retry": {"limit": 3}}, "retry", "did you mean 'retries'?"),
         ({"environment": {"A": "x"}}, "environment", "did you mean 'env'?"),
         ({"timeoutSeconds": 5}, "timeoutSeconds", "did you mean 'timeout'?"),
-        ({"cwd": "/srv"}, "cwd", STAGE_KEYS_TOLD),
-        ({"": 1}, "", STAGE_KEYS_TOLD),
+        ({"cwd": "/srv"}, "cwd", LISTED_STAGE_KEYS),
+        ({"": 1}, "", LISTED_STAGE_KEYS),
         ({"depends_on": ["a"]}, "depends_on", "'dependencies' stands beside 'config', not in it"),
         ({"name": "a"}, "name", "'name' stands beside 'config', not in it"),
         ({"resources": {"mem": 10}}, "resources.mem", "did you mean 'memoryMb'?"),
@@ -207,7 +207,7 @@ STAGE_KEYS_TOLD = "the keys here are command, env, params, timeout, retries, res
         ({"cache": {"key": "x"}}, "cache.key", "the keys here are version, files"),
     ],
 )
-def test_an_unknown_key_is_refused_with_what_was_meant(config: Any, key: str, hint: str) -> None:
+def test_an_unknown_key_is_refused_with_a_suggestion(config: Any, key: str, hint: str) -> None:
     path = f"stages.0.config.{key}"
     found = problems(with_config(**config))
     assert list(found) == [path]
@@ -252,7 +252,7 @@ def test_a_misspelt_dependency_is_refused_with_the_name_that_was_meant() -> None
     assert found["stages.1.dependencies"].endswith("unknown stage 'laod'; did you mean 'load'?")
 
 
-def test_a_cycle_is_refused_with_the_way_round() -> None:
+def test_a_cycle_is_refused_and_shown() -> None:
     found = problems(
         pipeline(
             stage("a", dependencies=["c"]), stage("b", dependencies=["a"]), stage("c", dependencies=["b"])
@@ -272,12 +272,12 @@ def test_a_dependency_named_twice_counts_once() -> None:
     assert spec.stages[1].dependencies == ("a",)
 
 
-def test_orders_left_out_take_the_free_numbers() -> None:
+def test_missing_orders_take_the_free_numbers() -> None:
     spec = parse_pipeline(pipeline(stage("a"), stage("b", order=0), stage("c"), stage("d", order=7)))
     assert order_of(spec) == [1, 0, 2, 7]
 
 
-def test_an_order_used_twice_is_refused_and_a_wrong_one_blames_nobody_else() -> None:
+def test_an_order_used_twice_is_refused_and_a_wrong_one_by_itself() -> None:
     found = problems(pipeline(stage("a", order=1), stage("b", order=1)))
     assert found == {"stages.1.order": "stages.1.order: order 1 is already used by stages.0"}
     assert set(problems(pipeline(stage("a", order=1), stage("b", order="1")))) == {"stages.1.order"}
@@ -287,7 +287,7 @@ def test_an_order_used_twice_is_refused_and_a_wrong_one_blames_nobody_else() -> 
     }
 
 
-def test_a_command_of_one_text_is_a_shell_line() -> None:
+def test_a_command_that_is_a_text_is_a_shell_line() -> None:
     assert parse_pipeline(with_config(command="echo $HOME | cat")).stages[0].config.command == (
         "sh",
         "-c",
@@ -296,7 +296,7 @@ def test_a_command_of_one_text_is_a_shell_line() -> None:
 
 
 @pytest.mark.parametrize("command", [None, "", "  ", [], [""], {"run": "x"}, 5])
-def test_what_is_no_command_is_refused(command: Any) -> None:
+def test_a_value_that_is_no_command_is_refused(command: Any) -> None:
     assert "stages.0.config.command" in problems(with_config(command=command))
 
 
@@ -309,7 +309,7 @@ def test_what_is_no_command_is_refused(command: Any) -> None:
         (["x"], "must be a text, not a list"),
     ],
 )
-def test_a_part_of_a_command_that_is_no_text_is_told_by_its_number(part: Any, message: str) -> None:
+def test_a_part_of_a_command_that_is_no_text_is_reported_by_its_index(part: Any, message: str) -> None:
     path = "stages.0.config.command.2"
     assert problems(with_config(command=["python", "train.py", part])) == {path: f"{path}: {message}"}
 
@@ -326,7 +326,9 @@ def test_a_part_of_a_command_that_is_no_text_is_told_by_its_number(part: Any, me
         (pipeline(stage(stageType=None)), "stages.0.stageType", "is missing; one of DATA_INGESTION, "),
     ],
 )
-def test_a_text_that_is_missing_or_something_else_is_told_apart(draft: Any, path: str, message: str) -> None:
+def test_a_missing_text_and_one_of_another_kind_differ_in_the_message(
+    draft: Any, path: str, message: str
+) -> None:
     found = problems(draft)
     assert list(found) == [path]
     assert found[path].startswith(f"{path}: {message}")
@@ -343,7 +345,7 @@ def test_a_text_that_is_missing_or_something_else_is_told_apart(draft: Any, path
         (with_config(retries=3), "stages.0.config.retries: must be an object, not 3"),
     ],
 )
-def test_of_what_is_no_mapping_nothing_else_is_told(draft: Any, message: str) -> None:
+def test_a_value_that_is_no_object_has_one_problem_only(draft: Any, message: str) -> None:
     assert list(problems(draft).values()) == [message]
 
 
@@ -351,7 +353,7 @@ def test_of_what_is_no_mapping_nothing_else_is_told(draft: Any, message: str) ->
     ("name", "content"),
     [("1A", "x"), ("A-B", "x"), ("", "x"), ("A", True), ("A", None), ("A", ["x"]), ("MLP_RUN_ID", "x")],
 )
-def test_an_environment_no_process_should_get_is_refused(name: str, content: Any) -> None:
+def test_an_invalid_variable_is_refused(name: str, content: Any) -> None:
     assert list(problems(with_config(env={name: content}))) == [f"stages.0.config.env.{name}"]
 
 
@@ -385,20 +387,20 @@ def test_an_environment_no_process_should_get_is_refused(name: str, content: Any
         ("env", "A=1"),
     ],
 )
-def test_a_setting_of_the_wrong_kind_or_size_is_refused(key: str, value: Any) -> None:
+def test_a_value_of_the_wrong_kind_or_size_is_refused(key: str, value: Any) -> None:
     (path,) = problems(with_config(**{key: value}))
     assert path.startswith(f"stages.0.config.{key}")
 
 
 @pytest.mark.parametrize("gpus", [1, 0.5, True, "0", [0]])
-def test_gpus_which_nobody_would_give_are_refused(gpus: Any) -> None:
+def test_gpus_are_refused(gpus: Any) -> None:
     message = "stages.0.config.resources.gpus: gpus can't be claimed yet: leave it out, or 0"
     assert list(problems(with_config(resources={"gpus": gpus})).values()) == [message]
     for none in (0, None):
         assert parse_pipeline(with_config(resources={"gpus": none})).stages[0].config.resources.cpus == 1
 
 
-def test_null_means_the_default_everywhere() -> None:
+def test_null_means_the_default() -> None:
     keys = ("env", "params", "timeout", "retries", "resources", "allowFailure", "executor", "workdir")
     spec = parse_pipeline(with_config(**dict.fromkeys(keys)))
     assert spec.stages[0].config == parse_pipeline(with_config()).stages[0].config
@@ -407,7 +409,7 @@ def test_null_means_the_default_everywhere() -> None:
 
 
 @pytest.mark.parametrize("value", [["MODEL_TRAINING"], {}, None, 5, "", "x" * 100_000])
-def test_what_is_no_stage_type_is_refused(value: Any) -> None:
+def test_a_value_that_is_no_stage_type_is_refused(value: Any) -> None:
     assert "stages.0.stageType" in problems(pipeline(stage(stageType=value)))
 
 
@@ -447,7 +449,7 @@ def test_a_run_config_names_only_stages_that_exist() -> None:
     "config",
     [[], "x", {"stages": []}, {"stages": {"train": 5}}, {"params": 1}, {"timeout": -1}, {"failFast": "no"}],
 )
-def test_what_is_no_run_config_is_refused(config: Any) -> None:
+def test_a_value_that_is_no_run_config_is_refused(config: Any) -> None:
     assert run_problems(config, "train")
 
 
@@ -458,7 +460,7 @@ def test_a_chain_of_5000_stages_is_read_in_a_moment() -> None:
     assert time.monotonic() - started < 10
 
 
-def test_a_cycle_through_5000_stages_is_found_without_recursion_and_told_briefly() -> None:
+def test_a_cycle_through_5000_stages_is_found_without_recursion_and_shown_in_short() -> None:
     ring = [stage(f"s{n}", dependencies=[f"s{(n - 1) % 5000}"]) for n in range(5000)]
     (message,) = problems(pipeline(*ring)).values()
     assert "more)" in message
@@ -478,8 +480,8 @@ RIGHT = [f"stage number {n}" for n in range(2000)]
     ],
     ids=["dependencies", "keys", "stages of a run"],
 )
-def test_ten_thousand_slips_are_refused_in_bounded_time(parse: Callable[[], object]) -> None:
-    """Guessing what each of them meant would take minutes."""
+def test_ten_thousand_misspelt_names_are_refused_in_bounded_time(parse: Callable[[], object]) -> None:
+    """To search the right name for each of them would take minutes."""
     started = time.monotonic()
     with pytest.raises(InvalidInput):
         parse()

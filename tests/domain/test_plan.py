@@ -1,4 +1,4 @@
-"""The DAG of a run: its order, what lies below a stage, and how a run ends."""
+"""The graph of stages: their order, what depends on a stage, and the outcome of a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_stage_comes_after_all_it_depends_on() -> None:
     assert all(place[other] < place[name] for name, others in needs.items() for other in others)
 
 
-def test_a_cycle_is_told_from_a_stage_to_what_it_needs() -> None:
+def test_a_cycle_is_shown_from_a_stage_to_its_dependencies() -> None:
     needs = {"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]}
     with pytest.raises(CycleFound) as found:
         topological_order(needs)
@@ -41,7 +41,7 @@ def test_a_cycle_is_told_from_a_stage_to_what_it_needs() -> None:
     assert all(other in needs[name] for name, other in itertools.pairwise(path))
 
 
-def test_a_long_cycle_is_told_without_its_middle() -> None:
+def test_a_long_cycle_is_shown_without_its_middle() -> None:
     with pytest.raises(CycleFound) as found:
         topological_order({str(n): [str((n + 1) % 100)] for n in range(100)})
     assert len(found.value.path) == 101
@@ -49,7 +49,7 @@ def test_a_long_cycle_is_told_without_its_middle() -> None:
     assert "(82 more)" in str(found.value)
 
 
-def test_everything_below_a_stage_is_found_once_and_nothing_else() -> None:
+def test_everything_that_depends_on_a_stage_is_found_once() -> None:
     assert downstream("a", DIAMOND) == ["b", "c", "d"]
     assert downstream("b", DIAMOND) == ["d"]
     assert downstream("alone", DIAMOND) == []
@@ -61,7 +61,7 @@ def test_a_chain_of_100000_is_followed_without_recursion() -> None:
 
 
 def test_stacked_diamonds_are_followed_in_linear_time() -> None:
-    """The number of ways through doubles with each layer."""
+    """The number of paths doubles with each layer."""
     needs: dict[str, list[str]] = {"end 0": []}
     for layer in range(1, 200):
         above = f"end {layer - 1}"
@@ -70,11 +70,11 @@ def test_stacked_diamonds_are_followed_in_linear_time() -> None:
     assert len(downstream("end 0", needs)) == 3 * 199
 
 
-def test_a_run_completes_when_its_stages_did() -> None:
+def test_a_run_is_completed_if_all_its_stages_are() -> None:
     assert ended(COMPLETED, COMPLETED) is RunStatus.COMPLETED
 
 
-def test_one_failure_fails_the_run_whatever_else_happened() -> None:
+def test_one_failure_fails_the_run() -> None:
     assert ended(COMPLETED, FAILED, SKIPPED, CANCELLED) is RunStatus.FAILED
     assert ended(FAILED, CANCELLED, cancelled=True) is RunStatus.FAILED
 

@@ -1,4 +1,4 @@
-"""When a failed attempt is tried again, and how long that waits."""
+"""Whether a failed attempt is retried, and after which wait."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.domain.vocabulary import FinishReason
 EXITED = FinishReason.EXITED
 
 
-def test_nothing_is_tried_again_unless_asked_for() -> None:
+def test_by_default_nothing_is_retried() -> None:
     assert not RetryPolicy().allows(EXITED, failures=1)
 
 
@@ -19,7 +19,7 @@ def test_the_limit_counts_the_attempts_after_the_first() -> None:
     assert [policy.allows(EXITED, failures) for failures in (1, 2, 3)] == [True, True, False]
 
 
-def test_only_the_reasons_asked_for_are_tried_again() -> None:
+def test_only_the_given_reasons_are_retried() -> None:
     policy = RetryPolicy(limit=5, on=frozenset({FinishReason.TIMED_OUT}))
     assert policy.allows(FinishReason.TIMED_OUT, failures=1)
     assert not policy.allows(EXITED, failures=1)
@@ -29,11 +29,11 @@ def test_only_the_reasons_asked_for_are_tried_again() -> None:
 @pytest.mark.parametrize(
     "reason", [FinishReason.CANCELLED, FinishReason.LOST, FinishReason.UPSTREAM_FAILED], ids=str
 )
-def test_a_cancel_a_loss_and_an_upstream_failure_are_nothing_to_retry_by_policy(reason: FinishReason) -> None:
+def test_cancelled_lost_and_skipped_stages_are_not_retried_by_policy(reason: FinishReason) -> None:
     assert reason not in RETRYABLE
 
 
-def test_a_command_that_could_not_start_or_left_bad_outputs_is_not_tried_again_by_default() -> None:
+def test_a_failed_start_and_refused_outputs_are_not_retried_by_default() -> None:
     assert {FinishReason.START_FAILED, FinishReason.OUTPUT_REFUSED} == RETRYABLE - DEFAULT_RETRY_ON
 
 

@@ -1,4 +1,4 @@
-"""What an attempt gets: the merge of pipeline, stage and run."""
+"""The execution spec of an attempt: what it merges, and how it is stored."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_stage_overrides_the_environment_and_folder_of_its_pipeline() -> None:
 
 
 def test_parameters_replace_each_other_whole() -> None:
-    """A nested object is one value: half of it from here and half from there would surprise."""
+    """A nested object is one value: its members are not merged."""
     pipeline = PipelineConfig(params={"model": {"depth": 3, "trees": 9}})
     run = RunConfig(params={"model": {"depth": 4}})
     assert execution_spec(pipeline, TRAIN, run)["params"] == {"model": {"depth": 4}}

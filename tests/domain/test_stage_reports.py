@@ -1,4 +1,4 @@
-"""What a stage reports is read tolerantly, bounded, and in a form PostgreSQL stores."""
+"""Reports of a stage are read tolerantly, within limits, and in a form that PostgreSQL can store."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_not_a_number_is_a_value(value: bytes) -> None:
         b"[" * 60_000,
     ],
 )
-def test_a_line_which_is_no_point_is_none_and_never_an_error(line: bytes) -> None:
+def test_an_unreadable_line_is_none_and_never_an_error(line: bytes) -> None:
     assert parse_metric_line(line) is None
 
 
@@ -113,12 +113,12 @@ def test_a_result_is_one_clean_object() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"[1]", b"null", b"{", b'{"a": "' + b"x" * RESULT_LIMIT_BYTES + b'"}', b"\xff\xfe"]
 )
-def test_what_is_no_result_is_refused_by_name(data: bytes) -> None:
+def test_an_invalid_result_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(InvalidInput, match=r"stage_result\.json: "):
         parse_stage_result(data)
 
 
-def test_text_is_cleaned_of_what_postgresql_refuses_and_of_nothing_else() -> None:
+def test_only_characters_that_postgresql_refuses_are_replaced() -> None:
     assert clean_text("a\x00b\udcffc\U0001f427\u00e9\x01") == "a\ufffdb\ufffdc\U0001f427\u00e9\x01"
 
 
@@ -137,7 +137,7 @@ def test_json_is_cleaned_at_every_level(value: Any, cleaned: Any) -> None:
     assert clean_json(value) == cleaned
 
 
-def test_bottomless_json_is_refused() -> None:
+def test_endlessly_nested_json_is_refused() -> None:
     value: Any = 1
     for _ in range(5000):
         value = [value]

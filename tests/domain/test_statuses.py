@@ -1,4 +1,4 @@
-"""The legal moves, as data: nothing leaves a final status, everything can reach one."""
+"""The legal moves as data: nothing leaves a final status, everything can reach one."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_nothing_leaves_a_final_status() -> None:
 
 
 @pytest.mark.parametrize("phase", sorted(set(Phase) - {Phase.FINAL}), ids=str)
-def test_every_stage_run_can_end_from_where_it_is(phase: Phase) -> None:
+def test_every_phase_leads_to_an_end(phase: Phase) -> None:
     assert Phase.FINAL in LEGAL_STAGE_MOVES[phase]
 
 
-def test_everything_can_be_reached_from_the_beginning() -> None:
+def test_every_status_and_phase_can_be_reached() -> None:
     assert reachable(LEGAL_RUN_MOVES, RunStatus.PENDING) == set(RunStatus)
     assert reachable(LEGAL_STAGE_MOVES, Phase.BLOCKED) == set(Phase)
 
@@ -53,5 +53,5 @@ def test_every_phase_but_the_final_one_has_a_public_status_that_is_not_final() -
     assert set(StageStatus) == STAGE_FINAL | set(STATUS_OF_PHASE.values())
 
 
-def test_every_stage_type_says_what_it_is_expected_to_leave() -> None:
+def test_every_stage_type_has_expected_artifacts() -> None:
     assert set(EXPECTED_ARTIFACTS) == set(StageType)

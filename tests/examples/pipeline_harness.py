@@ -1,4 +1,4 @@
-"""Runs the stages of an example as the stage contract says, each as a real process."""
+"""Runs the stages of an example as the stage contract requires, each as a real process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parents[2] / "app" / "examples"
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """What one process left behind."""
+    """The log, files and exit code of one process."""
 
     name: str
     exit_code: int
@@ -30,14 +30,14 @@ class StageOutcome:
         return self.folder / "out"
 
     def json(self, path: str) -> Any:
-        """A JSON file of the attempt's folder."""
+        """The content of a JSON file in the attempt's folder."""
         return json.loads((self.folder / path).read_text())
 
     def manifest(self) -> list[dict[str, Any]]:
         return list(self.json("out/artifacts.json")["artifacts"])
 
     def points(self) -> list[dict[str, Any]]:
-        """What the stage appended to MLP_METRICS."""
+        """The points that the stage wrote to MLP_METRICS."""
         return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -62,7 +62,7 @@ class Pipeline:
         return list(self.stages[name].get("dependencies", []))
 
     def prepare(self, name: str, attempt: str = "1") -> Path:
-        """Makes the attempt's folder; its inputs are the outputs of the dependencies' attempts `1`."""
+        """Make the attempt's folder; its inputs are the outputs of the first attempts of its dependencies."""
         folder = self.home / f"{name}.{attempt}"
         for part in ("out", "home", "tmp", "inputs"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -71,11 +71,11 @@ class Pipeline:
         return folder
 
     def run(self, name: str, attempt: str = "1", **params: Any) -> StageOutcome:
-        """Prepares and runs one stage; `params` come on top of those in the file."""
+        """Prepare and run one stage; `params` override those in the file."""
         return self.run_in(self.prepare(name, attempt), name, **params)
 
     def run_in(self, folder: Path, name: str, **params: Any) -> StageOutcome:
-        """Runs one stage in a folder which `prepare` has made."""
+        """Run one stage in a folder made by `prepare`."""
         stage = self.stages[name]["config"]
         merged = {**self.config.get("params", {}), **stage.get("params", {}), **params}
         (folder / "params.json").write_text(json.dumps(merged))

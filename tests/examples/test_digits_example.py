@@ -1,4 +1,4 @@
-"""The digits example, run for real: every stage a process, every output checked."""
+"""The digits example: every stage runs as a process, every output is checked."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_stage_succeeds_with_a_log_and_without_warnings(outcomes: dict[str
         assert "warning" not in outcome.log.lower()
 
 
-def test_every_output_is_in_the_manifest_and_the_other_way_round(outcomes: dict[str, StageOutcome]) -> None:
+def test_the_manifest_lists_exactly_the_outputs(outcomes: dict[str, StageOutcome]) -> None:
     for outcome in outcomes.values():
         files = {str(file.relative_to(outcome.out)) for file in outcome.out.rglob("*") if file.is_file()}
         paths = [artifact["path"] for artifact in outcome.manifest()]
@@ -54,7 +54,7 @@ def test_every_output_is_in_the_manifest_and_the_other_way_round(outcomes: dict[
         assert all(entry.name and entry.type for entry in manifest.entries.values())
 
 
-def test_every_stage_makes_the_artifacts_its_type_promises(
+def test_every_stage_makes_the_artifacts_expected_of_its_type(
     pipeline: Pipeline, outcomes: dict[str, StageOutcome]
 ) -> None:
     for name, outcome in outcomes.items():
@@ -118,7 +118,7 @@ def test_the_same_seed_trains_the_same_model(pipeline: Pipeline, outcomes: dict[
 
 
 @pytest.mark.parametrize("stage", EVALUATION)
-def test_the_accuracy_is_what_the_model_does_on_the_test_set(
+def test_the_accuracy_is_that_of_the_model_on_the_test_set(
     pipeline: Pipeline, outcomes: dict[str, StageOutcome], stage: str
 ) -> None:
     trained = outcomes[stage].json("stage_result.json")["trainedBy"]
@@ -158,7 +158,7 @@ def test_the_average_digits_are_drawn_in_blue(outcomes: dict[str, StageOutcome])
         assert drawn == pytest.approx(list(255 + (29 - 255) * ink), abs=1)
 
 
-def test_the_comparison_crowns_the_most_accurate_model(outcomes: dict[str, StageOutcome]) -> None:
+def test_the_comparison_ranks_the_most_accurate_model_first(outcomes: dict[str, StageOutcome]) -> None:
     accuracies = {
         outcomes[stage].json("stage_result.json")["trainedBy"]: outcomes[stage].json("out/metrics.json")[
             "accuracy"
@@ -199,7 +199,9 @@ def test_the_answer_in_the_readme_is_true(outcomes: dict[str, StageOutcome]) -> 
     [entry] = [entry for entry in outcomes["register"].manifest() if entry["type"] == "MODEL"]
     metrics = {**entry["model"]["metrics"], **outcomes["register"].json("out/metrics.json")}
     assert shown["algorithm"] == entry["model"]["algorithm"]
-    assert shown["metrics"] == pytest.approx(metrics, rel=0.05)  # libraries of other versions round otherwise
+    assert shown["metrics"] == pytest.approx(
+        metrics, rel=0.05
+    )  # other versions of the libraries round differently
     assert shown["artifact"]["name"] == entry["name"]
     assert shown["artifact"]["fileSize"] == pytest.approx(
         (outcomes["register"].out / entry["path"]).stat().st_size, rel=0.05
@@ -223,7 +225,7 @@ def test_register_refuses_a_model_below_the_minimum(
     assert not list(refused.out.rglob("*"))
 
 
-def test_register_refuses_a_model_which_does_not_show_the_accuracy_claimed(
+def test_register_refuses_a_model_with_another_accuracy_than_claimed(
     pipeline: Pipeline, outcomes: dict[str, StageOutcome]
 ) -> None:
     folder = pipeline.prepare("register", "swapped")

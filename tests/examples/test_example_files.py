@@ -1,4 +1,4 @@
-"""What holds for every example without running it, and the smallest one, run."""
+"""Checks of all examples, and a run of the smallest one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_script_needs_only_its_neighbours_and_scikit_learn(script: Path) -> No
     assert imported <= neighbours | ALLOWED | sys.stdlib_module_names
 
 
-def test_hello_hands_its_greeting_on(tmp_path: Path) -> None:
+def test_hello_passes_its_greeting_on(tmp_path: Path) -> None:
     pipeline = Pipeline(EXAMPLES / "hello" / "pipeline.yaml", tmp_path)
     outcomes = {name: pipeline.run(name) for name in pipeline.order()}
     assert {outcome.exit_code for outcome in outcomes.values()} == {0}

@@ -1,4 +1,4 @@
-"""The evaluated models which are compared, each as its evaluation stage left it."""
+"""The evaluated models that are compared, each with the outputs of its evaluation stage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stagekit import inputs
 
 
 class Candidate(NamedTuple):
-    """One model: its training, its metrics and which test images it got right, in the test set's order."""
+    """A model: its training, its metrics, and for each test image whether its answer is correct."""
 
     trained_by: str
     algorithm: str

@@ -1,4 +1,4 @@
-"""Compare: ranks the evaluated models, asks whether the gap is luck and writes the HTML report."""
+"""Compare: ranks the evaluated models, tests whether the difference is chance, writes the HTML report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws a confusion matrix: right answers blue, mistakes red, both by their share of the row."""
+"""Draws a confusion matrix: correct answers blue, errors red, shaded by their share of the row."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def _draw_row(canvas: Canvas, actual: int, row: np.ndarray[Any, Any]) -> None:
 def _colours(count: int, share: float, right: bool) -> tuple[Colour, Colour]:
     if not count:
         return EMPTY, INK
-    # Mistakes are rare: the square root spreads their shades, the square those of the right answers.
+    # Errors are rare: the square root spreads their shades, the square those of the correct answers.
     strength = FAINTEST + (1 - FAINTEST) * (share**2 if right else share**0.5)
     return shade(BLUE if right else RED, strength), WHITE if strength > 0.5 else INK

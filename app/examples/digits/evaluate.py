@@ -1,4 +1,4 @@
-"""Evaluate: one trained model on the test set which no other stage has looked at."""
+"""Evaluate: one trained model on the test set, which no earlier stage has used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small stroke font: capitals, digits and signs as 5x7 dots which are joined to round strokes."""
+"""A small stroke font: capitals, digits and signs as 5x7 dots joined to round strokes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ingest: the hand-written digits which scikit-learn ships, as one CSV."""
+"""Ingest: the handwritten digits that scikit-learn contains, as one CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preprocess: scales the pixels and adds how much ink each row and each column of the image holds."""
+"""Preprocess: scales the pixels and adds the sum of each row and each column of the image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tables import BRIGHTEST, SIDE, Table, read_table, write_table
 
 raw = read_table(input_file("ingest/datasets/digits.csv"))
 
-# Every step looks at one image alone, so nothing of the later test images leaks into the training.
+# Every step uses one image only, so that nothing of the test images leaks into the training.
 pixels = raw.features / BRIGHTEST
 images = pixels.reshape(-1, SIDE, SIDE)
 ink = np.hstack([images.mean(axis=2), images.mean(axis=1)])

@@ -17,7 +17,7 @@ TRAINING_DATASET = "split/datasets/train.csv"
 
 
 def publish_model(winner: dict[str, Any]) -> float:
-    """Copies the winner's file and returns the accuracy which the copy shows on the test set."""
+    """Copies the winner's file and returns its accuracy on the test set."""
     target = output_file(
         f"models/{MODEL_NAME}.joblib",
         name=MODEL_NAME,

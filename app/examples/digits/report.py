@@ -1,4 +1,4 @@
-"""The comparison as one HTML page which needs no other file."""
+"""The comparison as one HTML page without other files."""
 
 from __future__ import annotations
 

@@ -22,24 +22,24 @@ def params() -> dict[str, Any]:
 
 
 def inputs(pattern: str) -> list[Path]:
-    """The dependencies' files which match `<dependency>/<path>`, sorted; no match ends the stage."""
+    """The files of dependencies that match `<dependency>/<path>`, sorted. Exits if there is none."""
     found = sorted(Path(os.environ["MLP_INPUTS"]).glob(pattern))
     return found or sys.exit(f"no input matches {pattern}")
 
 
 def input_file(pattern: str) -> Path:
-    """The one file of the dependencies which matches `<dependency>/<path>`."""
+    """The one file of the dependencies that matches `<dependency>/<path>`."""
     found = inputs(pattern)
     return found[0] if len(found) == 1 else sys.exit(f"{len(found)} inputs match {pattern}")
 
 
 def dependency_of(path: Path) -> str:
-    """The name of the stage which made this input."""
+    """The name of the stage that made this input."""
     return path.relative_to(os.environ["MLP_INPUTS"]).parts[0]
 
 
 def output_file(path: str, **manifest: Any) -> Path:
-    """Where to write one output; `manifest` (name, description, model...) describes it to the server."""
+    """The path for one output; `manifest` (name, description, model...) describes it to the server."""
     target = Path(os.environ["MLP_OUTPUT_DIR"], path)
     target.parent.mkdir(parents=True, exist_ok=True)
     _published.append({"path": path, **manifest})
@@ -53,7 +53,7 @@ def write_json(path: str, value: Any, **manifest: Any) -> None:
 
 
 def write_metrics(values: dict[str, float]) -> None:
-    """Writes the final numbers of the stage; they become `stage.metrics`."""
+    """Writes the final metrics of the stage; they become `StageRun.metrics`."""
     write_json("metrics.json", values, name="Metrics", type="METRICS")
 
 
@@ -65,7 +65,7 @@ def log_metrics(step: int, **values: float) -> None:
 
 
 def write_result(**values: Any) -> None:
-    """Writes the small answer of the stage; it becomes `outputData`."""
+    """Writes the result of the stage; it becomes `StageRun.outputData`."""
     Path(os.environ["MLP_RESULT"]).write_text(_json(values))
 
 

@@ -1,4 +1,4 @@
-"""The data sets of this example on disk: CSV with one row per image, the label in the last column."""
+"""The datasets of this example: CSV with one row per image and the label in the last column."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_table(path: Path) -> Table:
 
 
 def write_table(path: str, table: Table, description: str) -> None:
-    """Publishes a table as a data set."""
+    """Writes a table as a dataset."""
     name = Path(path).stem
     target = output_file(
         path,

@@ -26,7 +26,7 @@ def logistic_regression(train: Table, settings: dict[str, Any]) -> Iterator[tupl
 
 
 def gradient_boosting(train: Table, settings: dict[str, Any]) -> Iterator[tuple[int, Any]]:
-    """Boosted trees; a step is one round, which adds a tree per class to those already grown."""
+    """Boosted trees; a step is one round, which adds a tree per class."""
     model = GradientBoostingClassifier(
         warm_start=True, random_state=settings["seed"], **settings["hyperparameters"]
     )

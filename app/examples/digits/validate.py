@@ -1,4 +1,4 @@
-"""Validate: refuses data which a model should not learn from. Exit code 1 when a check fails."""
+"""Validate: checks the data. Exit code 1 if a check fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSES = 10
 
 
 class Check(NamedTuple):
-    """One rule, what it expects and what the data showed."""
+    """A rule with the expected and the actual values."""
 
     name: str
     expected: str
@@ -27,7 +27,7 @@ class Check(NamedTuple):
 
 
 def read_cells(path: Path) -> tuple[list[str], Cells]:
-    """The header and every cell as a number; what is no number, or missing, is NaN."""
+    """The header and every cell as a number; NaN for a cell that is missing or no number."""
     with path.open(newline="") as stream:
         header, *rows = csv.reader(stream)
     width = len(PIXELS) + 1

@@ -1,4 +1,4 @@
-"""A program on the client which ariadne-codegen made; prints what it learned as one JSON line."""
+"""A program on the client that ariadne-codegen made; prints its results as one line of JSON."""
 
 from __future__ import annotations
 
