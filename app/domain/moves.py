@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 from app.domain.vocabulary import Phase, RunStatus, StageStatus
 
-RUN_ACTIVE = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
+RUN_ACTIVE = (RunStatus.PENDING, RunStatus.RUNNING)
 RUN_FINAL = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
 
 STAGE_FINAL = frozenset(
     {StageStatus.COMPLETED, StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED}
 )
+
 
 LEGAL_RUN_MOVES: Mapping[RunStatus, frozenset[RunStatus]] = {
     RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
@@ -20,6 +22,7 @@ LEGAL_RUN_MOVES: Mapping[RunStatus, frozenset[RunStatus]] = {
     RunStatus.FAILED: frozenset(),
     RunStatus.CANCELLED: frozenset(),
 }
+
 
 LEGAL_STAGE_MOVES: Mapping[Phase, frozenset[Phase]] = {
     Phase.BLOCKED: frozenset({Phase.READY, Phase.FINAL}),
@@ -30,6 +33,7 @@ LEGAL_STAGE_MOVES: Mapping[Phase, frozenset[Phase]] = {
     Phase.FINAL: frozenset(),
 }
 
+
 STATUS_OF_PHASE: Mapping[Phase, StageStatus] = {
     Phase.BLOCKED: StageStatus.PENDING,
     Phase.READY: StageStatus.PENDING,
@@ -37,7 +41,12 @@ STATUS_OF_PHASE: Mapping[Phase, StageStatus] = {
     Phase.RUNNING: StageStatus.RUNNING,
     Phase.COLLECTING: StageStatus.RUNNING,
 }
-"""The public status of a stage run that is not final; a final one stores its status."""
+"""The public status of a stage run that is not final; a final one stores its own."""
+
 
 ACTIVE_PHASES = (Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING)
-"""A worker has an attempt of the stage run."""
+"""A worker has claimed the stage run, and its attempt has not ended."""
+
+
+STOPPABLE_PHASES = (Phase.CLAIMED, Phase.RUNNING)
+"""The attempt has, or is about to have, a process that can be stopped."""
