@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.domain.text import NAMED_NUMBERS, clean_text, read_json_object
+from app.domain.units import BYTES_PER_MB
 
 METRIC_LINE_LIMIT_BYTES = 64 << 10
-RESULT_LIMIT_BYTES = 1 << 20
+RESULT_LIMIT_BYTES = BYTES_PER_MB
 _NAME_LIMIT = 255
 _BIGINT = 2**63
 

@@ -8,11 +8,12 @@ from typing import Any
 from app.domain.artifacts import DatasetFacts, Manifest, ManifestEntry, ModelFacts
 from app.domain.checker import Checker, Path, kind_of, no_text
 from app.domain.text import read_json_object
+from app.domain.units import BYTES_PER_MB
 from app.domain.vocabulary import ArtifactType
 from app.errors import InvalidInput
 
 MANIFEST_NAME = "artifacts.json"
-MANIFEST_LIMIT_BYTES = 4 << 20
+MANIFEST_LIMIT_BYTES = 4 * BYTES_PER_MB
 _PROBLEMS_SHOWN = 20
 
 _ROOT_KEYS = ("artifacts",)
