@@ -90,7 +90,7 @@ class Checker:
         extended = (word for word in known if key and (word.startswith(key) or key.startswith(word)))
         return self.meant(key, known) or next(extended, None)
 
-    def plain(self, value: Any, path: Path) -> None:
+    def storable(self, value: Any, path: Path) -> None:
         """Refuse what can't be stored as JSON: NaN, NUL, lone surrogates, YAML dates, endless nesting."""
         todo: list[tuple[Any, Path]] = [(value, path)]
         count = 0
@@ -105,13 +105,13 @@ class Checker:
                 return
             if isinstance(item, Mapping):
                 todo += [(part, (*where, str(key))) for key, part in item.items()]
-                self._plain_keys(item, where)
+                self._storable_keys(item, where)
             elif isinstance(item, list | tuple):
                 todo += [(part, (*where, str(index))) for index, part in enumerate(item)]
             elif why := _why_unstorable(item):
                 self.problem(where, why)
 
-    def _plain_keys(self, item: Mapping[Any, Any], where: Path) -> None:
+    def _storable_keys(self, item: Mapping[Any, Any], where: Path) -> None:
         for key in item:
             if not isinstance(key, str):
                 self.problem(where, f"its keys must be texts, not {kind_of(key)}; quote it")

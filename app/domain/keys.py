@@ -63,7 +63,7 @@ def whole(low: int, high: int) -> Metadata:
 
 def one_of(choices: type[enum.StrEnum]) -> Metadata:
     """A key for one of the values of an enum."""
-    return key(partial(Checker.choice, choices=choices), choices)
+    return key(partial(Checker.choice, choices=choices))
 
 
 def nested(config: type[DataclassInstance]) -> Metadata:
@@ -127,31 +127,39 @@ def _is_required(field: Field[Any]) -> bool:
 def to_json(config: DataclassInstance) -> dict[str, Any]:
     """The form in which a configuration is stored: all its values, none left to a default."""
     return {
-        _camel_case(field.name): plain(getattr(config, field.name))
+        _camel_case(field.name): json_value(getattr(config, field.name))
         for field in fields(config)
         if _KEY not in field.metadata or field.metadata[_KEY].is_stored
     }
 
 
-def from_json(config: type[Config], document: Mapping[str, Any]) -> Config:
-    """The inverse of ``to_json``. A key that did not exist yet when the document was stored takes its default."""
+def from_json(config: type[Config], document: Mapping[str, Any], *, lenient: bool = False) -> Config:
+    """The inverse of ``to_json``. A key that did not exist yet when the document was stored takes its default.
+
+    ``lenient``: so does a value that can't be read, for which otherwise an exception is raised.
+    """
     values = {}
     for field in fields(config):
         name = _camel_case(field.name)
-        if name in document:
-            restore = field.metadata[_KEY].restore if _KEY in field.metadata else _as_it_is
+        if name not in document:
+            continue
+        restore = field.metadata[_KEY].restore if _KEY in field.metadata else _as_it_is
+        try:
             values[field.name] = restore(document[name])
+        except (TypeError, ValueError, AttributeError):
+            if not lenient:
+                raise
     return config(**values)
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """The JSON form of a value: lists for tuples and sets, texts for members of enums."""
     if is_dataclass(value) and not isinstance(value, type):
         return to_json(value)
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, frozenset):
-        return sorted(map(plain, value))
+        return sorted(map(json_value, value))
     if isinstance(value, tuple):
-        return [plain(item) for item in value]
+        return [json_value(item) for item in value]
     return dict(value) if isinstance(value, Mapping) else value

@@ -15,11 +15,11 @@ from app.domain.cache_policy import CachePolicy, read_cache_policy, restore_cach
 from app.domain.checker import Checker, Path, no_text
 from app.domain.keys import (
     from_json,
+    json_value,
     key,
     nested,
     number,
     one_of,
-    plain,
     read_object,
     spelling,
     to_json,
@@ -80,7 +80,7 @@ class StageConfig:
     retries: RetryPolicy = field(default_factory=RetryPolicy, metadata=nested(RetryPolicy))
     resources: Resources = field(default_factory=Resources, metadata=nested(Resources))
     allow_failure: bool = field(default=False, metadata=key(Checker.flag, is_stored=False))
-    executor: ExecutorType = field(default=ExecutorType.LOCAL, metadata=one_of(ExecutorType))
+    executor: str = field(default=ExecutorType.LOCAL, metadata=one_of(ExecutorType))
     workdir: str | None = field(default=None, metadata=key(Checker.workdir))
     cache: CachePolicy | None = field(default=None, metadata=key(read_cache_policy, restore_cache_policy))
 
@@ -189,8 +189,10 @@ def execution_spec(pipeline: PipelineConfig, stage: StageSpec, run: RunConfig) -
 
 
 def readable_config(spec: JsonObject) -> StageConfig:
-    """What a stored execution spec says, with defaults for what a damaged one lacks: its stage must be able to end."""
-    return from_json(StageConfig, {"command": (), **spec})
+    """What can be read of a stored execution spec, with defaults for the rest: also a damaged one must end."""
+    command = spec.get("command")
+    readable = {**spec, "command": command if isinstance(command, list) else []}
+    return from_json(StageConfig, readable, lenient=True)
 
 
 _RAW_CONFIG = "raw_config"
@@ -211,10 +213,10 @@ STAGE_DRAFT_KEYS = tuple(_STAGE_DRAFT_FIELDS)
 def definition_of(spec: PipelineSpec) -> dict[str, Any]:
     """The plain form of a spec: what the user wrote, with derived orders filled in."""
     definition = {
-        name: plain(getattr(spec, item)) for name, item in _DRAFT_FIELDS.items() if name != "stages"
+        name: json_value(getattr(spec, item)) for name, item in _DRAFT_FIELDS.items() if name != "stages"
     }
     stages = [
-        {name: plain(getattr(stage, item)) for name, item in _STAGE_DRAFT_FIELDS.items()}
+        {name: json_value(getattr(stage, item)) for name, item in _STAGE_DRAFT_FIELDS.items()}
         for stage in spec.stages
     ]
     return definition | {"stages": stages}

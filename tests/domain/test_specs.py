@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,23 @@ def test_a_key_that_a_stored_spec_lacks_has_its_default() -> None:
     assert from_json(RetryPolicy, {"on": []}).on == frozenset()
 
 
-def test_a_damaged_spec_has_no_command_but_can_be_read() -> None:
+def test_a_spec_without_a_command_is_refused() -> None:
     with pytest.raises(TypeError, match="command"):
         from_json(StageConfig, {})
-    assert readable_config({}) == StageConfig(())
+
+
+@pytest.mark.parametrize(
+    ("damaged", "readable"),
+    [
+        ({}, StageConfig(())),
+        ({"executor": "LATER"}, StageConfig((), executor="LATER")),
+        ({"command": 5, "retries": "often", "timeoutSeconds": 3}, StageConfig((), timeout_seconds=3)),
+        (
+            {"retries": {"on": ["LATER"]}, "resources": {"memoryMb": 9}},
+            StageConfig((), resources=Resources(1, 9)),
+        ),
+        ({"cache": 5, "resources": None}, StageConfig(())),
+    ],
+)
+def test_what_can_be_read_of_a_damaged_spec_is_read(damaged: dict[str, Any], readable: StageConfig) -> None:
+    assert readable_config(damaged) == readable

@@ -29,7 +29,7 @@ def parse_pipeline(draft: Mapping[str, Any]) -> PipelineSpec:
     Raises ``InvalidInput`` with every problem found, each with the path to its field.
     """
     checker = Checker()
-    checker.plain(draft, ())
+    checker.storable(draft, ())
     if checker.problems:
         raise InvalidInput(checker.problems)
     draft = checker.mapping(draft, (), DRAFT_KEYS)
@@ -171,7 +171,7 @@ def parse_run_config(value: Any, stage_names: Collection[str]) -> RunConfig:
     """The checked form of ``startRun``'s ``runConfig`` for a pipeline with these stages."""
     checker = Checker()
     root: Path = ("runConfig",)
-    checker.plain(value, root)
+    checker.storable(value, root)
     if checker.problems:
         raise InvalidInput(checker.problems)
     raw = checker.mapping(value, root, keys_of(RunConfig))
