@@ -198,10 +198,10 @@ def is_unschedulable(lost_after_seconds: float) -> sa.ColumnElement[bool]:
 
 
 async def may_declare_losses(connection: AsyncConnection, worker_id: uuid.UUID, lease_seconds: float) -> bool:
-    """Whether the worker may declare attempts of other hosts lost: it registered ``lease_seconds`` ago, or earlier.
+    """Whether the worker may declare attempts of other hosts lost.
 
-    After an outage of the database all leases have expired, and every worker registers again: this leaves the others
-    the time to do so. The worker's own lease must be live.
+    It must have a live lease and must have registered at least ``lease_seconds`` ago: after an outage of the database
+    all leases have expired, and this gives all workers the time to register again.
     """
     live = sa.select(sa.literal(1)).where(
         workers.c.id == worker_id,

@@ -65,8 +65,8 @@ STATUS_GUARD = (
         "status",
         f"OLD.status <> NEW.status\nAND OLD.status || '>' || NEW.status <> ALL ({_legal(LEGAL_RUN_MOVES)})",
     ),
-    # Every phase but the final one has exactly one status. A final row may not change its status either: the legal
-    # moves have none from final to final, and the first line makes that a move.
+    # The status is compared too, because a final stage run has one of several: no legal move leads from final to final,
+    # so a final stage run can't change its status either. Every other phase has exactly one status.
     _trigger(
         "legal_stage_move",
         "stage_runs",

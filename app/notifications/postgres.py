@@ -23,9 +23,8 @@ from app.database.urls import normalised
 from app.notifications.mailboxes import Mailbox, Switchboard
 
 _APPLICATION_NAME = "mlp-notifier"
-_CHANNEL = (
-    "mlp_hints"  # an older name for notifications: processes of different releases must use the same channel
-)
+# Named when notifications were called hints. Unchanged: processes of several releases must use the same channel.
+_CHANNEL = "mlp_hints"
 _EVERYTHING = "*"
 _PAYLOAD_BYTES = 7_900  # PostgreSQL refuses payloads of 8000
 _PENDING_TOPICS = 5_000

@@ -30,7 +30,7 @@ def stage_limits() -> sa.Select[Any]:
 
 @cache
 def queue_positions() -> sa.Select[Any]:
-    """(run, pending runs ahead, running runs of its pipeline, how many of those may be, whether its key is taken)."""
+    """(run, pending runs ahead, running runs of its pipeline, limit of those, whether a running run has its key)."""
     run, other = pipeline_runs.c, pipeline_runs.alias("other")
     o, number = other.c, sa.select(sa.func.count())
     is_ahead = sa.or_(o.priority > run.priority, sa.and_(o.priority == run.priority, o.id < run.id))
