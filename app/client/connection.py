@@ -23,6 +23,7 @@ from gql.transport.exceptions import (
 from graphql import DocumentNode, OperationDefinitionNode, OperationType
 
 from app.client.errors import ClientError, Refused, Unreachable
+from app.domain.clients import CLIENT_HEADER, COMMAND_LINE
 
 REQUEST_SECONDS = 30
 PATIENCE_SECONDS = 60
@@ -52,7 +53,8 @@ Values = Mapping[str, Any]
 async def connected(url: str, token: str | None = None) -> AsyncIterator[Connection]:
     """A connection to the server at ``url``, an address with or without ``/graphql``."""
     address = base_url(url)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    authorization = {"Authorization": f"Bearer {token}"} if token else {}
+    headers = {CLIENT_HEADER: COMMAND_LINE, **authorization}
     transport = AIOHTTPTransport(
         address + _GRAPHQL_PATH,
         headers,

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.tables import pipeline_runs, stage_attempts, stage_runs, workers
-from app.domain.moves import ACTIVE_PHASES
+from app.domain.moves import ACTIVE_PHASES, STOPPABLE_PHASES
 from app.domain.vocabulary import Phase, RunStatus
 
 CLAIMS_LOCK = 0x6D6C70_01
@@ -272,9 +272,7 @@ def _pending_work(lost_after_seconds: float) -> sa.Select[Any]:
             runs.status == RunStatus.RUNNING,
             is_unschedulable(lost_after_seconds),
         ),
-        sa.exists().where(
-            of_host, stages.phase.in_((Phase.CLAIMED, Phase.RUNNING)), stages.stop_requested_at.is_not(None)
-        ),
+        sa.exists().where(of_host, stages.phase.in_(STOPPABLE_PHASES), stages.stop_requested_at.is_not(None)),
         sa.exists().where(is_active, is_lost(lost_after_seconds)),
         sa.select(sa.func.array_agg(attempt_id)).where(of_host).scalar_subquery(),
         sa.select(wait).where(stages.phase == Phase.READY, stages.not_before > now).scalar_subquery(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -49,6 +50,11 @@ def instant(name: str, **options: Any) -> sa.Column[Any]:
 def json_column(name: str, **options: Any) -> sa.Column[Any]:
     """A JSON document (``jsonb``); Python ``None`` is SQL NULL."""
     return sa.Column(name, JSONB(none_as_null=True), **options)
+
+
+def one_of(values: Iterable[enum.StrEnum]) -> str:
+    """The values as the right side of SQL's IN."""
+    return "({})".format(", ".join(f"'{value}'" for value in values))
 
 
 def timestamps() -> list[sa.Column[Any]]:

@@ -1,21 +1,41 @@
-"""What names one attempt of a stage run, everywhere."""
+"""The names of one attempt of a stage run."""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from uuid import UUID
 
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9]{1,6}")
+
+
+class AttemptId(NamedTuple):
+    """As text, the name of the attempt's folder, and of its processes in ``MLP_ATTEMPT_ID``."""
+
+    stage_run_id: UUID
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.stage_run_id}.{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> AttemptId | None:
+        """The id that is written like this; None for any other text."""
+        if _ID.fullmatch(text) is None:
+            return None
+        stage_run_id, _, number = text.partition(".")
+        return cls(UUID(stage_run_id), int(number))
+
 
 class AttemptKey(NamedTuple):
-    """The number fences: what is reported under an older one than the stage run's changes nothing."""
+    """An attempt and its run. Reports of a number older than the stage run's current one change nothing."""
 
     run_id: UUID
     stage_run_id: UUID
     number: int
 
     def __str__(self) -> str:
-        """The name of the attempt's folder, and of its processes in ``MLP_ATTEMPT_ID``."""
-        return f"{self.stage_run_id}.{self.number}"
+        return str(AttemptId(self.stage_run_id, self.number))
 
     @property
     def log_ids(self) -> dict[str, UUID | int]:

@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database import retention
 from app.database.reads.attempts import attempts_of_host
+from app.domain.attempts import AttemptId
 from app.execution.executors.base import AttemptState, Executor
-from app.execution.executors.local import ATTEMPT_ID
 from app.execution.failures import isolated
 from app.execution.paths import WorkerHome
 from app.storage.local import LocalStore
@@ -80,5 +80,5 @@ class Leftovers:
 
 def _old_attempts(folder: Path) -> list[str]:
     oldest = time.time() - FOLDER_GRACE_SECONDS
-    attempts = [path for path in folder.iterdir() if ATTEMPT_ID.fullmatch(path.name)]
+    attempts = [path for path in folder.iterdir() if AttemptId.parse(path.name) is not None]
     return [path.name for path in attempts if path.stat().st_mtime < oldest]

@@ -36,8 +36,8 @@ def refuse(problems: Sequence[DomainError]) -> None:
 
 
 @contextlib.contextmanager
-def told_of(*path: str) -> Iterator[None]:
-    """What is wrong with something stored is told of the input field which names it."""
+def problems_at(*path: str) -> Iterator[None]:
+    """Reports problems of a stored object as problems of the input field that refers to it."""
     try:
         yield
     except InvalidInput as error:

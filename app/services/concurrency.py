@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.tables import pipeline_runs
 from app.domain.events import ENGINE
+from app.domain.moves import RUN_ACTIVE
 from app.domain.specs import Concurrency, ConcurrencyPolicy
-from app.domain.vocabulary import RunStatus
 from app.errors import Conflict
 from app.services.state.run_transaction import lock_run
 from app.services.state.stop_requests import cancel
@@ -48,7 +48,7 @@ async def enter(
 async def _active_runs(connection: AsyncConnection, key: str) -> list[uuid.UUID]:
     statement = sa.select(pipeline_runs.c.id).where(
         pipeline_runs.c.concurrency_key == key,
-        pipeline_runs.c.status.in_((RunStatus.PENDING, RunStatus.RUNNING)),
+        pipeline_runs.c.status.in_(RUN_ACTIVE),
     )
     return list((await connection.execute(statement.order_by(pipeline_runs.c.id))).scalars())
 

@@ -14,12 +14,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.reads.streams import stage_run_tail, stored_log
+from app.domain.attempts import AttemptId
+from app.domain.moves import ACTIVE_PHASES
 from app.domain.vocabulary import Phase
 from app.errors import DomainError, NotFound
 from app.storage.base import ArtifactStore, StoredBlob
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-_RUNNING_PHASES = frozenset({Phase.CLAIMED, Phase.RUNNING, Phase.COLLECTING})
 
 Part = tuple[int, bytes, int]
 """Where the bytes start, the bytes, and the size of the whole log."""
@@ -76,7 +77,7 @@ class KnownLog:
     def is_over(self) -> bool:
         """Whether the attempt has nothing more to write."""
         is_latest = self.attempt == self.latest_attempt
-        return self.attempt < self.latest_attempt or (is_latest and self.phase not in _RUNNING_PHASES)
+        return self.attempt < self.latest_attempt or (is_latest and self.phase not in ACTIVE_PHASES)
 
     def piece(self, start: int, data: bytes, size: int) -> LogSlice:
         """The slice of these bytes, of a log which has ``size`` bytes so far."""
@@ -132,7 +133,7 @@ class LogReader:
         return log.piece(*(found or await self._read_stored(log.stored, offset, max_bytes)))
 
     async def _read_file(self, log: KnownLog, offset: int, max_bytes: int) -> Part | None:
-        path = self._attempts_root / f"{log.stage_run_id}.{log.attempt}" / "output.log"
+        path = self._attempts_root / str(AttemptId(log.stage_run_id, log.attempt)) / "output.log"
         try:
             return await asyncio.to_thread(_read_file, path, offset, max_bytes)
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,9 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.database.columns import new_id
 from app.database.tables import pipeline_runs, pipeline_stages, pipelines, stage_runs
 from app.domain.input.pipelines import parse_pipeline
-from app.domain.moves import RUN_FINAL
+from app.domain.moves import RUN_ACTIVE, RUN_FINAL
 from app.domain.specs import PipelineSpec, StageSpec
-from app.domain.vocabulary import RunStatus
 from app.errors import DomainError, ErrorCode, NotFound
 from app.notifications.notifier import Notifier
 from app.notifications.topics import RUNS
@@ -33,16 +33,16 @@ async def create_pipeline(engine: AsyncEngine, draft: Mapping[str, Any]) -> uuid
 async def update_pipeline(engine: AsyncEngine, pipeline_id: uuid.UUID, changes: Mapping[str, Any]) -> None:
     """Changes the keys that are present; ``stages`` replaces the list, matched by name.
 
-    A removed stage that runs refer to is kept inactive, so that history stays whole.
+    A removed stage that runs refer to stays as an inactive one, so that their history stays complete.
     """
     async with engine.begin() as connection:
-        current = await load_draft(connection, pipeline_id, lock=True)
-        spec = parse_pipeline({**current, **changes})
+        current = await load_pipeline(connection, pipeline_id, exclusively=True)
+        spec = parse_pipeline({**current.draft, **changes})
         await connection.execute(
             sa.update(pipelines).where(pipelines.c.id == pipeline_id).values(**_pipeline_row(spec))
         )
         if "stages" in changes:
-            await _replace_stages(connection, pipeline_id, spec.stages)
+            await _replace_stages(connection, pipeline_id, current.stage_ids, spec.stages)
 
 
 async def delete_pipeline(
@@ -52,11 +52,12 @@ async def delete_pipeline(
     async with engine.begin() as connection:
         if delete_runs:
             await _lock_ended_runs(connection, pipeline_id)
-        await load_draft(connection, pipeline_id, lock=True)
-        active = RunStatus.PENDING, RunStatus.RUNNING
-        statement = sa.select(
-            sa.func.count(), sa.func.count().filter(pipeline_runs.c.status.in_(active)).label("active")
-        ).where(pipeline_runs.c.pipeline_id == pipeline_id)
+        if await hold_pipeline(connection, pipeline_id, exclusively=True) is None:
+            raise no_pipeline(pipeline_id)
+        active = pipeline_runs.c.status.in_(RUN_ACTIVE)
+        statement = sa.select(sa.func.count(), sa.func.count().filter(active).label("active")).where(
+            pipeline_runs.c.pipeline_id == pipeline_id
+        )
         runs, active_runs = (await connection.execute(statement)).one()
         if active_runs:
             raise _in_use(f"{active_runs} of its runs are active; cancel them first")
@@ -67,7 +68,7 @@ async def delete_pipeline(
 
 
 async def _lock_ended_runs(connection: AsyncConnection, pipeline_id: uuid.UUID) -> None:
-    """Before the pipeline, as whoever deletes one of them does; those that are active forbid the deletion."""
+    """Locks runs before their pipeline, in the order ``delete_run`` does; active runs forbid the deletion anyway."""
     ended = sa.select(pipeline_runs.c.id).where(
         pipeline_runs.c.pipeline_id == pipeline_id, pipeline_runs.c.status.in_(RUN_FINAL)
     )
@@ -80,42 +81,56 @@ def _in_use(why: str) -> DomainError:
     )
 
 
-async def is_kept(connection: AsyncConnection, pipeline_id: uuid.UUID) -> bool:
-    """Whether the pipeline is there, and then stays until the commit."""
-    statement = sa.select(pipelines.c.id).where(pipelines.c.id == pipeline_id)
-    locked = statement.with_for_update(read=True, key_share=True)
-    return (await connection.execute(locked)).one_or_none() is not None
+@dataclass(frozen=True)
+class StoredPipeline:
+    """A pipeline as it is defined now: ``draft`` is in the shape ``parse_pipeline`` reads."""
+
+    draft: dict[str, Any]
+    stage_ids: dict[str, uuid.UUID]
 
 
-async def load_draft(
-    connection: AsyncConnection, pipeline_id: uuid.UUID, *, lock: bool = False
-) -> dict[str, Any]:
-    """A stored pipeline in the shape ``parse_pipeline`` reads.
+async def hold_pipeline(
+    connection: AsyncConnection, pipeline_id: uuid.UUID, *, exclusively: bool = False
+) -> sa.Row[Any] | None:
+    """The row of the pipeline, if it exists. Until the commit no other transaction changes its keys or deletes it.
 
-    Until the commit nobody changes or deletes it; with ``lock`` nobody starts a run of it either.
+    ``exclusively``: no other transaction starts a run of it either.
     """
-    columns = (pipelines.c.name, pipelines.c.description, pipelines.c.config)
+    columns: list[sa.Column[Any]] = [pipelines.c.name, pipelines.c.description, pipelines.c.config]
     statement = sa.select(*columns).where(pipelines.c.id == pipeline_id)
-    statement = statement.with_for_update(read=not lock, key_share=not lock)
-    row = (await connection.execute(statement)).one_or_none()
+    locked = statement.with_for_update(read=not exclusively, key_share=not exclusively)
+    return (await connection.execute(locked)).one_or_none()
+
+
+def no_pipeline(pipeline_id: uuid.UUID) -> NotFound:
+    return NotFound(f"there is no pipeline {pipeline_id}", path=("pipelineId",))
+
+
+async def load_pipeline(
+    connection: AsyncConnection, pipeline_id: uuid.UUID, *, exclusively: bool = False
+) -> StoredPipeline:
+    """The pipeline with its stages, held as by ``hold_pipeline``; ``NotFound`` if it does not exist."""
+    row = await hold_pipeline(connection, pipeline_id, exclusively=exclusively)
     if row is None:
-        raise NotFound(f"there is no pipeline {pipeline_id}", path=("pipelineId",))
+        raise no_pipeline(pipeline_id)
     stages = await active_stages(connection, pipeline_id)
-    return {
+    draft = {
         "name": row.name,
         "description": row.description,
         "config": row.config,
-        "stages": [
-            {
-                "name": stage.name,
-                "stageType": stage.stage_type.value,
-                "customName": stage.custom_name,
-                "order": stage.order,
-                "dependencies": stage.dependencies,
-                "config": stage.config,
-            }
-            for stage in stages
-        ],
+        "stages": [_draft_of(stage) for stage in stages],
+    }
+    return StoredPipeline(draft, {stage.name: stage.id for stage in stages})
+
+
+def _draft_of(stage: sa.Row[Any]) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "stageType": stage.stage_type.value,
+        "customName": stage.custom_name,
+        "order": stage.order,
+        "dependencies": stage.dependencies,
+        "config": stage.config,
     }
 
 
@@ -155,20 +170,23 @@ async def _insert_stages(
 
 
 async def _replace_stages(
-    connection: AsyncConnection, pipeline_id: uuid.UUID, stages: Sequence[StageSpec]
+    connection: AsyncConnection,
+    pipeline_id: uuid.UUID,
+    present: Mapping[str, uuid.UUID],
+    stages: Sequence[StageSpec],
 ) -> None:
-    kept = {stage.name: stage.id for stage in await active_stages(connection, pipeline_id)}
+    """``present``: ids of the present stages by name."""
     rows = [
-        {"kept_id": kept[stage.name], **_stage_row(pipeline_id, stage)}
+        {"present_id": present[stage.name], **_stage_row(pipeline_id, stage)}
         for stage in stages
-        if stage.name in kept
+        if stage.name in present
     ]
     if rows:
-        statement = sa.update(pipeline_stages).where(pipeline_stages.c.id == sa.bindparam("kept_id"))
+        statement = sa.update(pipeline_stages).where(pipeline_stages.c.id == sa.bindparam("present_id"))
         await connection.execute(statement, rows)
-    await _insert_stages(connection, pipeline_id, [stage for stage in stages if stage.name not in kept])
+    await _insert_stages(connection, pipeline_id, [stage for stage in stages if stage.name not in present])
     names = {stage.name for stage in stages}
-    await _retire_stages(connection, [stage_id for name, stage_id in kept.items() if name not in names])
+    await _retire_stages(connection, [stage_id for name, stage_id in present.items() if name not in names])
 
 
 async def _retire_stages(connection: AsyncConnection, stage_ids: Sequence[uuid.UUID]) -> None:

@@ -17,14 +17,14 @@ from app.database.tables import pipeline_runs, stage_runs
 from app.domain.input.pipelines import parse_pipeline, parse_run_config
 from app.domain.moves import RUN_FINAL
 from app.domain.plan import topological_order
-from app.domain.specs import PipelineSpec, definition_of
+from app.domain.specs import PipelineSpec, RunConfig, definition_of
 from app.domain.vocabulary import StageStatus, TriggerType
-from app.errors import Conflict, DomainError, ErrorCode, NotFound
+from app.errors import Conflict, DomainError, ErrorCode, InvalidInput, NotFound
 from app.notifications.notifier import Notifier
 from app.notifications.topics import RUNS, WORK, run_topic
 from app.services import concurrency
-from app.services.checks import check_all, check_tags, check_text, problems_of, refuse, told_of
-from app.services.pipelines import active_stages, is_kept, load_draft
+from app.services.checks import check_all, check_tags, check_text, problems_at, problems_of, refuse
+from app.services.pipelines import active_stages, hold_pipeline, load_pipeline
 from app.services.state import stop_requests
 from app.services.state.new_runs import insert_run
 
@@ -47,30 +47,30 @@ class StartRun:
 
 
 async def start_run(engine: AsyncEngine, notifier: Notifier, request: StartRun) -> uuid.UUID:
-    """Queues a run and answers its id; the same idempotency key answers the same run again."""
-    wrong = problems_of(partial(_check, request))
-    key = None if wrong else request.idempotency_key
+    """Queues a run and returns its id; a request with the same idempotency key returns the same run."""
+    problems = problems_of(partial(_check, request))
+    key = None if problems else request.idempotency_key
     known = partial(_run_of_key, engine, key, pipeline_id=request.pipeline_id, retry_of_id=None)
     return await _queue_once(
-        engine, notifier, known, lambda connection: queue_run(connection, request, wrong)
+        engine, notifier, known, lambda connection: queue_run(connection, request, problems)
     )
 
 
 async def queue_run(
-    connection: AsyncConnection, request: StartRun, wrong: Sequence[DomainError] = ()
+    connection: AsyncConnection, request: StartRun, problems: Sequence[DomainError] = ()
 ) -> uuid.UUID:
-    """Queues a run in the caller's transaction, who publishes ``queued_topics`` after the commit.
+    """Queues a run in the caller's transaction; after the commit, the caller publishes ``queued_topics``.
 
-    Its idempotency key is new. ``wrong``: what is wrong with its texts, to be told with whatever else is.
+    Its idempotency key is new. ``problems`` of its texts are reported together with those found here.
     """
-    draft = await load_draft(connection, request.pipeline_id)
-    with told_of("pipelineId"):
-        spec = parse_pipeline(draft)
-    return await _queue(connection, request, spec, wrong=wrong)
+    pipeline = await load_pipeline(connection, request.pipeline_id)
+    with problems_at("pipelineId"):
+        spec = parse_pipeline(pipeline.draft)
+    return await _queue(connection, request, spec, pipeline.stage_ids, problems=problems)
 
 
 def queued_topics(run_id: uuid.UUID) -> tuple[str, ...]:
-    """Whom to wake when a run has been queued."""
+    """Topics to notify after the commit that queued the run."""
     return run_topic(run_id), RUNS, WORK
 
 
@@ -96,7 +96,7 @@ async def _queue_once(
     known: Callable[[], Awaitable[uuid.UUID | None]],
     queue: Callable[[AsyncConnection], Awaitable[uuid.UUID]],
 ) -> uuid.UUID:
-    """The run which is ``known`` already, also if somebody else was faster, or else a new one."""
+    """The run that is ``known`` already, even if another request has just made it, or else a new one."""
     run_id = await known()
     if run_id is not None:
         return run_id
@@ -113,7 +113,7 @@ async def _queue_once(
 
 
 async def _run_of_key(engine: AsyncEngine, key: str | None, **expected: uuid.UUID | None) -> uuid.UUID | None:
-    """The run which was started with the key; ``CONFLICT`` if another request has used it."""
+    """The run that was started with the key; ``CONFLICT`` if the key was used for something else."""
     if key is None:
         return None
     columns = pipeline_runs.c["id", "pipeline_id", "retry_of_id"]
@@ -134,16 +134,14 @@ async def _queue(
     connection: AsyncConnection,
     request: StartRun,
     spec: PipelineSpec,
+    stage_ids: Mapping[str, uuid.UUID],
     *,
-    wrong: Sequence[DomainError] = (),
+    problems: Sequence[DomainError] = (),
     retry_of_id: uuid.UUID | None = None,
     reused: Mapping[str, sa.Row[Any]] | None = None,
 ) -> uuid.UUID:
     """Inserts the run with all its stage runs in the caller's transaction."""
-    parse = partial(parse_run_config, request.run_config, [stage.name for stage in spec.stages])
-    refuse([*wrong, *problems_of(parse)])
-    config = parse()
-    stage_ids = {row.name: row.id for row in await active_stages(connection, request.pipeline_id)}
+    config = _config_of(request, spec, problems)
     key = await concurrency.enter(
         connection,
         spec.config.concurrency,
@@ -179,6 +177,16 @@ async def _queue(
     )
 
 
+def _config_of(request: StartRun, spec: PipelineSpec, problems: Sequence[DomainError]) -> RunConfig:
+    """The parsed configuration; raises ``InvalidInput`` with the given problems and its own."""
+    try:
+        config = parse_run_config(request.run_config, [stage.name for stage in spec.stages])
+    except InvalidInput as error:
+        raise InvalidInput([*problems, *error.problems]) from None
+    refuse(problems)
+    return config
+
+
 def _in_seconds(seconds: float | None) -> sa.ColumnElement[Any] | None:
     return None if seconds is None else sa.func.now() + timedelta(seconds=seconds)
 
@@ -203,25 +211,38 @@ async def retry_run(
     run_id: uuid.UUID,
     from_failed: bool,
     idempotency_key: str | None = None,
+    trigger_type: TriggerType = TriggerType.API,
 ) -> uuid.UUID:
-    """Runs the definition of an ended run once more, as a new run; the same idempotency key answers the same one again.
+    """Starts a new run with the definition of an ended one; the same idempotency key returns the same new run.
 
-    With ``from_failed`` the stages that completed keep their outputs; only the others and what depends on them are
-    executed. It works as long as the pipeline still has the stages of that run.
+    With ``from_failed`` the new run reuses the results of stages that completed; the others and all that depend on
+    them are executed. The pipeline must still have the stages of the ended run. ``trigger_type`` is the retry's own;
+    ``triggered_by``, the environment, the tags and the notes are those of the ended run.
     """
     _check_key(idempotency_key)
     known = partial(_run_of_key, engine, idempotency_key, retry_of_id=run_id)
-    queue = partial(_queue_retry, run_id=run_id, from_failed=from_failed, idempotency_key=idempotency_key)
+    queue = partial(
+        _queue_retry,
+        run_id=run_id,
+        from_failed=from_failed,
+        idempotency_key=idempotency_key,
+        trigger_type=trigger_type,
+    )
     return await _queue_once(engine, notifier, known, queue)
 
 
 async def _queue_retry(
-    connection: AsyncConnection, *, run_id: uuid.UUID, from_failed: bool, idempotency_key: str | None
+    connection: AsyncConnection,
+    *,
+    run_id: uuid.UUID,
+    from_failed: bool,
+    idempotency_key: str | None,
+    trigger_type: TriggerType,
 ) -> uuid.UUID:
     run = await _ended_run(connection, run_id)
-    with told_of("runId"):
+    with problems_at("runId"):
         spec = parse_pipeline(run.definition)
-    await _check_stages_exist(connection, run.pipeline_id, spec)
+    stage_ids = await _ids_of_stages(connection, run.pipeline_id, spec)
     reused = _reusable(spec, await _completed_stages(connection, run_id)) if from_failed else {}
     if from_failed and len(reused) == len(spec.stages):
         raise DomainError(
@@ -237,16 +258,17 @@ async def _queue_retry(
         tags=run.tags or (),
         notes=run.notes,
         idempotency_key=idempotency_key,
+        trigger_type=trigger_type,
     )
-    with told_of("runId"):
-        return await _queue(connection, request, spec, retry_of_id=run_id, reused=reused)
+    with problems_at("runId"):
+        return await _queue(connection, request, spec, stage_ids, retry_of_id=run_id, reused=reused)
 
 
 async def _ended_run(connection: AsyncConnection, run_id: uuid.UUID) -> sa.Row[Any]:
-    """The run, which nobody deletes until the commit; it is locked before its pipeline, as for their deletion."""
+    """The run, locked against deletion; it is locked before its pipeline, in the order ``delete_run`` does."""
     statement = sa.select(pipeline_runs).where(pipeline_runs.c.id == run_id)
     run = (await connection.execute(statement.with_for_update(read=True, key_share=True))).one_or_none()
-    if run is None or not await is_kept(connection, run.pipeline_id):
+    if run is None or not await hold_pipeline(connection, run.pipeline_id):
         raise NotFound(f"there is no run {run_id}", path=("runId",))
     if run.status not in RUN_FINAL:
         raise DomainError(
@@ -255,17 +277,19 @@ async def _ended_run(connection: AsyncConnection, run_id: uuid.UUID) -> sa.Row[A
     return run
 
 
-async def _check_stages_exist(
+async def _ids_of_stages(
     connection: AsyncConnection, pipeline_id: uuid.UUID, spec: PipelineSpec
-) -> None:
-    names = {row.name for row in await active_stages(connection, pipeline_id)}
-    gone = [stage.name for stage in spec.stages if stage.name not in names]
+) -> dict[str, uuid.UUID]:
+    """Ids of the pipeline's stages by name; ``NOT_RETRYABLE`` if one of the definition's stages is missing."""
+    stage_ids = {row.name: row.id for row in await active_stages(connection, pipeline_id)}
+    gone = [stage.name for stage in spec.stages if stage.name not in stage_ids]
     if gone:
         raise DomainError(
             f"the pipeline no longer has the stages {', '.join(gone)}; start a new run instead",
             path=("runId",),
             code=ErrorCode.NOT_RETRYABLE,
         )
+    return stage_ids
 
 
 def _reusable(spec: PipelineSpec, completed: Mapping[str, sa.Row[Any]]) -> dict[str, sa.Row[Any]]:

@@ -21,7 +21,7 @@ from app.errors import Conflict, NotFound
 from app.notifications.notifier import Notifier
 from app.notifications.topics import SCHEDULES
 from app.services.checks import check_all, check_name, check_tags, check_text
-from app.services.pipelines import active_stages, load_draft
+from app.services.pipelines import StoredPipeline, load_pipeline
 
 NAME_LIMIT = 200
 ENVIRONMENT_LIMIT = 50
@@ -38,8 +38,8 @@ async def create_schedule(
     schedule_id = new_id()
     try:
         async with engine.begin() as connection:
-            await load_draft(connection, pipeline_id)
-            values = _checked(draft, await _stage_names(connection, pipeline_id))
+            pipeline = await load_pipeline(connection, pipeline_id)
+            values = _checked(draft, list(pipeline.stage_ids))
             values["next_run_at"] = await _next_run_at(connection, values)
             await connection.execute(
                 sa.insert(schedules).values(id=schedule_id, pipeline_id=pipeline_id, **values)
@@ -56,9 +56,9 @@ async def update_schedule(
     """Changes the keys that are present. Another time, or switching it on, counts from now on."""
     try:
         async with engine.begin() as connection:
-            schedule = await _locked(connection, schedule_id)
+            schedule, pipeline = await _locked(connection, schedule_id)
             draft = {**_draft_of(schedule), **changes}
-            values = _checked(draft, await _stage_names(connection, schedule.pipeline_id))
+            values = _checked(draft, list(pipeline.stage_ids))
             if any(values[name] != getattr(schedule, name) for name in ("cron", "time_zone", "enabled")):
                 values["next_run_at"] = await _next_run_at(connection, values)
             await connection.execute(
@@ -77,23 +77,19 @@ async def delete_schedule(engine: AsyncEngine, schedule_id: uuid.UUID) -> None:
         raise _no_schedule(schedule_id)
 
 
-async def _locked(connection: AsyncConnection, schedule_id: uuid.UUID) -> sa.Row[Any]:
-    """The schedule, held until the commit; its pipeline is held before it, as everywhere."""
+async def _locked(connection: AsyncConnection, schedule_id: uuid.UUID) -> tuple[sa.Row[Any], StoredPipeline]:
+    """The schedule and its pipeline, held until the commit; in the usual order of locks the pipeline is first."""
     this = schedules.c.id == schedule_id
     pipeline_id = (
         await connection.execute(sa.select(schedules.c.pipeline_id).where(this))
     ).scalar_one_or_none()
     if pipeline_id is None:
         raise _no_schedule(schedule_id)
-    await load_draft(connection, pipeline_id)
+    pipeline = await load_pipeline(connection, pipeline_id)
     row = (await connection.execute(sa.select(schedules).where(this).with_for_update())).one_or_none()
     if row is None:
         raise _no_schedule(schedule_id)
-    return row
-
-
-async def _stage_names(connection: AsyncConnection, pipeline_id: uuid.UUID) -> list[str]:
-    return [stage.name for stage in await active_stages(connection, pipeline_id)]
+    return row, pipeline
 
 
 async def _next_run_at(connection: AsyncConnection, values: Mapping[str, Any]) -> dt.datetime | None:

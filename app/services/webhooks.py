@@ -26,7 +26,7 @@ from app.domain.vocabulary import TriggerType
 from app.errors import Conflict, DomainError, NotFound
 from app.notifications.notifier import Notifier
 from app.services.checks import check_name
-from app.services.pipelines import load_draft
+from app.services.pipelines import hold_pipeline, no_pipeline
 from app.services.runs import StartRun, start_run
 
 NAME_LIMIT = 200
@@ -65,7 +65,8 @@ async def create_webhook(engine: AsyncEngine, pipeline_id: uuid.UUID, name: str)
     row = {"id": webhook_id, "pipeline_id": pipeline_id, "name": name, "secret": secret}
     try:
         async with engine.begin() as connection:
-            await load_draft(connection, pipeline_id)
+            if await hold_pipeline(connection, pipeline_id) is None:
+                raise no_pipeline(pipeline_id)
             await connection.execute(sa.insert(webhooks).values(row))
     except IntegrityError:
         message = f"name: the pipeline already has a webhook {name!r}; choose another"

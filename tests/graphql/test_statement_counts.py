@@ -161,3 +161,39 @@ async def make_runs(make: Factory, number: int) -> None:
             data = await make.artifact(stage_run_id, stage_id, "data", artifact_type=ArtifactType.DATASET)
             dataset_id = await make.dataset(data, row_count=2**40)
             await make.model(await make.artifact(stage_run_id, stage_id), training_dataset_id=dataset_id)
+
+
+START_RUN = (
+    "mutation($input: StartRunInput!) { startRun(input: $input) { run { id status } errors { message } } }"
+)
+STATEMENTS_OF_START_RUN = (
+    ("SELECT", "pipelines"),
+    ("SELECT", "pipeline_stages"),
+    ("SELECT", "pipelines"),
+    ("INSERT", "pipeline_runs"),
+    ("INSERT", "stage_runs"),
+    ("INSERT", "run_events"),
+    ("UPDATE", "pipeline_stages"),
+    ("UPDATE", "pipelines"),
+    ("SELECT", "pipeline_runs"),
+)
+
+
+async def test_start_run_takes_nine_statements_however_many_stages_it_has(
+    graph: Graph, make: Factory, statements: list[str]
+) -> None:
+    for count in (1, 30):
+        pipeline_id = await make.pipeline(f"{count} stages")
+        for place in range(count):
+            await make.stage(pipeline_id, f"stage {place}", order=place, config={"command": ["true"]})
+        statements.clear()
+        data = await graph.data(START_RUN, input={"pipelineId": global_id("Pipeline", pipeline_id)})
+        assert data["startRun"]["errors"] == []
+        assert tuple(map(verb_and_table, statements)) == STATEMENTS_OF_START_RUN
+
+
+def verb_and_table(statement: str) -> tuple[str, str]:
+    found = re.match(r"(SELECT)\b.*?\bFROM (\w+)|(INSERT) INTO (\w+)|(UPDATE) (\w+)", statement, re.DOTALL)
+    assert found is not None, statement
+    verb, table = (part for part in found.groups() if part)
+    return verb, table

@@ -87,7 +87,7 @@ def cached(by_hand: ByHand) -> Cached:
     return Cached(by_hand)
 
 
-async def test_a_stage_run_that_takes_over_is_completed_like_its_source(cached: Cached) -> None:
+async def test_a_stage_run_that_reuses_a_result_is_completed_like_its_source(cached: Cached) -> None:
     source = await cached.execute()
     row = await cached.claim()
     assert await cached.reuse_result(row)
@@ -108,7 +108,8 @@ async def test_dependents_of_a_hit_get_ready_and_find_the_files_of_its_source(ca
         files = await inputs_of(connection, report.depends_on)
     assert [(file.dependency, file.relative_path) for file in files] == [("train", "model.bin")]
     await cached.by_hand.complete(report)
-    assert (await cached.by_hand.run(row.pipeline_run_id)).status is RunStatus.COMPLETED
+    run = await cached.by_hand.run(row.pipeline_run_id)
+    assert (run.status, run.output_data) == (RunStatus.COMPLETED, {"train": {"a": 1}})
     await cached.by_hand.check(row.pipeline_run_id)
 
 

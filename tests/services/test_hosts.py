@@ -92,6 +92,19 @@ async def test_nothing_is_lost_a_moment_too_early(by_hand: ByHand) -> None:
     assert not await losses.declare_lost(by_hand.engine, by_hand.notifier, judge, where, **limits)
 
 
+async def test_a_recent_attempt_is_not_lost_when_the_rows_of_old_workers_are_gone(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"))
+    row = await by_hand.claimed("a")
+    judge = await other_worker(by_hand)
+    await by_hand.execute(sa.delete(workers).where(workers.c.host_id == by_hand.host_id))
+    assert await declare_all_lost(by_hand, judge) == []
+    past = sa.func.now() - timedelta(seconds=LOST_AFTER_SECONDS + 1)
+    this = stage_attempts.c.stage_run_id == row.id
+    await by_hand.execute(sa.update(stage_attempts).where(this).values(claimed_at=past))
+    assert await declare_all_lost(by_hand, judge) == [True]
+    await by_hand.check(run_id)
+
+
 async def test_an_attempt_lives_while_any_worker_of_its_host_does(by_hand: ByHand) -> None:
     await by_hand.started(stage("a"))
     await by_hand.claimed("a")

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from app.database.claims import take_claims_lock
 from app.database.columns import new_id
 from app.database.outages import is_outage
-from app.database.tables import pipeline_runs
+from app.database.tables import pipeline_runs, pipelines, workers
 from app.domain.vocabulary import FinishReason, RunStatus
 from app.errors import Conflict, InvalidInput
 from app.execution import worker
@@ -173,3 +173,32 @@ async def test_a_wrong_concurrency_is_refused(by_hand: ByHand, concurrency: obje
     with pytest.raises(InvalidInput) as caught:
         await by_hand.pipeline(stage("a"), concurrency=concurrency)
     assert problem in str(caught.value)
+
+
+async def test_fractions_of_a_cpu_that_sum_to_a_little_more_still_fit(by_hand: ByHand) -> None:
+    await by_hand.execute(sa.update(workers).values(cpus=0.6))
+    names = ["tenth", "two tenths", "three tenths"]
+    fractions = zip(names, (0.1, 0.2, 0.3), strict=True)
+    await by_hand.started(*[stage(name, resources={"cpus": cpus}) for name, cpus in fractions])
+    for name in names:
+        await by_hand.claimed(name)
+
+
+@pytest.mark.parametrize("verb", ["start", "cancel"])
+async def test_a_change_that_waited_long_for_a_lock_is_dated_after_the_wait(
+    by_hand: ByHand, verb: str
+) -> None:
+    """Subscribers of changes read a few seconds back: a change dated before the wait would be missed."""
+    pipeline_id = await by_hand.pipeline(stage("a"))
+    run_id = await by_hand.queue(pipeline_id)
+    locked = sa.select(pipelines.c.id).where(pipelines.c.id == pipeline_id).with_for_update(key_share=True)
+    async with asyncio.TaskGroup() as tasks, by_hand.engine.begin() as blocker:
+        await blocker.execute(locked)
+        if verb == "start":
+            started = tasks.create_task(by_hand.queue(pipeline_id))
+        else:
+            tasks.create_task(by_hand.cancel(run_id))
+        await waiters(by_hand, 1)
+        released_at = (await blocker.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+    changed = await by_hand.run(started.result() if verb == "start" else run_id)
+    assert changed.updated_at > released_at > changed.created_at

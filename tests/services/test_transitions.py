@@ -182,6 +182,33 @@ async def test_a_lost_attempt_keeps_the_time_it_started(by_hand: ByHand) -> None
     assert (await attempts_of(by_hand, row))[-1].started_at == started_at
 
 
+async def test_a_stage_run_keeps_its_first_start_and_each_attempt_its_own(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a", retries={"limit": 1, "delay": 0}))
+    first = await by_hand.claimed("a")
+    await by_hand.run_stage(first)
+    started_at = (await by_hand.stages(run_id))["a"].started_at
+    await by_hand.fail(first)
+    assert (await by_hand.stages(run_id))["a"].started_at == started_at is not None
+    await by_hand.make_due(run_id)
+    second = await by_hand.claimed("a")
+    await by_hand.run_stage(second)
+    assert (await by_hand.stages(run_id))["a"].started_at == started_at
+    later = started_at + timedelta(seconds=5)
+    outcome = AttemptOutcome(FinishReason.EXITED, exit_code=0, started_at=later, wall_seconds=2.5)
+    await by_hand.complete(second, outcome=outcome)
+    stage_run = (await by_hand.stages(run_id))["a"]
+    assert (stage_run.started_at, stage_run.execution_time) == (started_at, 2.5)
+    assert [attempt.started_at for attempt in await attempts_of(by_hand, second)] == [started_at, later]
+
+
+async def test_a_run_starts_when_it_leaves_the_queue_and_not_with_its_first_stage(by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("a"))
+    started_at = (await by_hand.run(run_id)).started_at
+    assert started_at is not None
+    await by_hand.run_stage(await by_hand.claimed("a"))
+    assert (await by_hand.run(run_id)).started_at == started_at
+
+
 async def test_texts_no_database_takes_are_stored_cleaned(by_hand: ByHand) -> None:
     nasty = "a\0b\udc80"
     outcome = AttemptOutcome(

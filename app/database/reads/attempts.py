@@ -16,7 +16,7 @@ from app.database.claims import IS_CURRENT, is_lost, is_unschedulable
 from app.database.tables import artifacts, pipeline_runs, stage_attempts, stage_runs, workers
 from app.domain.attempts import AttemptKey
 from app.domain.keys import from_json
-from app.domain.moves import ACTIVE_PHASES
+from app.domain.moves import ACTIVE_PHASES, STOPPABLE_PHASES
 from app.domain.specs import StageConfig
 from app.domain.vocabulary import ArtifactStatus, Phase, RunStatus
 
@@ -116,7 +116,7 @@ async def attempts_to_stop(connection: AsyncConnection, host_id: uuid.UUID) -> l
         .join(stage_attempts, IS_CURRENT)
         .where(
             stage_attempts.c.host_id == host_id,
-            stage_runs.c.phase.in_((Phase.CLAIMED, Phase.RUNNING)),
+            stage_runs.c.phase.in_(STOPPABLE_PHASES),
             stage_runs.c.stop_requested_at.is_not(None),
         )
     )

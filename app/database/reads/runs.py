@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 
 from app.database.reads.selections import CACHED_STATEMENTS, Selection, key_array
 from app.database.tables import pipeline_runs, stage_runs
+from app.domain.moves import RUN_ACTIVE
 from app.domain.vocabulary import RunStatus
 
 
@@ -68,5 +69,4 @@ def stage_run_counts() -> sa.Select[Any]:
 def run_totals() -> sa.Select[Any]:
     """(run status, how many runs have it) for runs that are not final."""
     status = pipeline_runs.c.status
-    active = (RunStatus.PENDING, RunStatus.RUNNING)
-    return sa.select(status, sa.func.count()).where(status.in_(active)).group_by(status)
+    return sa.select(status, sa.func.count()).where(status.in_(RUN_ACTIVE)).group_by(status)

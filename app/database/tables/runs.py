@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.database.columns import choice, id_column, instant, json_column, reference, timestamps
+from app.database.columns import choice, id_column, instant, json_column, one_of, reference, timestamps
 from app.database.tables.metadata import metadata
+from app.domain.moves import ACTIVE_PHASES, RUN_ACTIVE
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus, TriggerType
 
 pipeline_runs = sa.Table(
@@ -65,7 +66,7 @@ pipeline_runs = sa.Table(
     sa.Index(
         "ix_pipeline_runs_active_concurrency_key",
         "concurrency_key",
-        postgresql_where=sa.text("status IN ('PENDING', 'RUNNING') AND concurrency_key IS NOT NULL"),
+        postgresql_where=sa.text(f"status IN {one_of(RUN_ACTIVE)} AND concurrency_key IS NOT NULL"),
     ),
     sa.Index(
         "uq_pipeline_runs_idempotency_key",
@@ -132,7 +133,7 @@ stage_runs = sa.Table(
     sa.Index(
         "ix_stage_runs_active",
         "worker_id",
-        postgresql_where=sa.text("phase IN ('claimed', 'running', 'collecting')"),
+        postgresql_where=sa.text(f"phase IN {one_of(ACTIVE_PHASES)}"),
     ),
     sa.Index(None, "reused_from_id"),
     sa.Index(

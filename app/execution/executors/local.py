@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import re
 import shutil
 import signal
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ import anyio
 import psutil
 from anyio import to_thread
 
+from app.domain.attempts import AttemptId
 from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState
 from app.execution.executors.shims import ShimProcesses
 from app.execution.executors.sweep import MARKER, kill_marked
@@ -24,7 +24,6 @@ from app.runner import files
 from app.runner.journal import JournalEvent, read_journal
 from app.runner.lock import is_held, open_pidfd, take_lock
 
-ATTEMPT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9]{1,6}")
 SITE_PATHS = [str(Path(psutil.__file__).parent.parent)]
 POLL_SECONDS = 0.2
 RESULT_LIMIT_BYTES = 64 << 10
@@ -38,7 +37,7 @@ class LocalExecutor:
         self._root = root.absolute()  # a shim does not share the server's working directory
 
     def folder(self, attempt_id: str) -> Path:
-        if not ATTEMPT_ID.fullmatch(attempt_id):
+        if AttemptId.parse(attempt_id) is None:
             raise ValueError(f"not an attempt id: {attempt_id!r}")
         return self._root / attempt_id
 

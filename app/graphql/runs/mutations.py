@@ -60,6 +60,7 @@ def start_of(request: StartRunInput, context: Context) -> runs.StartRun:
         tags=draft.get("tags", ()),
         notes=draft.get("notes"),
         idempotency_key=draft.get("idempotencyKey"),
+        trigger_type=context.trigger_type,
     )
 
 
@@ -87,7 +88,12 @@ class RunMutation:
         run_id = required_key(request.run_id, "Run", "runId")
         key = storable(draft_of(request)).get("idempotencyKey")
         new_run_id = await runs.retry_run(
-            info.context.engine, info.context.notifier, run_id, request.from_failed, key
+            info.context.engine,
+            info.context.notifier,
+            run_id,
+            request.from_failed,
+            key,
+            info.context.trigger_type,
         )
         return RetryRunPayload(run=await info.context.fresh_loaders().run_by_id.load(new_run_id))
 

@@ -33,7 +33,7 @@ class OperationScope(SchemaExtension):
         try:
             yield
         finally:
-            self._context.loaders.stop()
+            self._context.stop_loading()
 
     def on_parse(self) -> Iterator[None]:
         execution = self.execution_context

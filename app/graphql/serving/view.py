@@ -20,6 +20,7 @@ from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.unset import UnsetType
 
 from app.bearer_token import is_bearer
+from app.domain.clients import CLIENT_HEADER
 from app.graphql.serving.media import GRAPHQL_RESPONSE, JSON, negotiate
 from app.graphql.serving.schema import Schema
 from app.graphql.serving.shared_subscriptions import SharedSubscriptions
@@ -93,7 +94,8 @@ class GraphQLView(GraphQL[OperationContext, None]):
     async def get_context(
         self, request: Request | WebSocket, response: Response | WebSocket
     ) -> OperationContext:
-        return self._contexts(authorization=request.headers.get("authorization"))
+        headers = request.headers
+        return self._contexts(authorization=headers.get("authorization"), client=headers.get(CLIENT_HEADER))
 
     async def on_ws_connect(self, context: OperationContext) -> UnsetType | dict[str, object] | None:
         if self._token is not None and not has_token(context, self._token):

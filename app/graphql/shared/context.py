@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.compiled_graphql.reading import Attributes
 from app.database.engine import without_transactions
+from app.domain.clients import trigger_of
 from app.graphql.shared.loading import LoaderFactory
 from app.graphql.shared.rows import Reader
 from app.notifications.postgres import PostgresNotifier
@@ -44,8 +45,8 @@ class ContextFactory:
     """The environment of runs that are started without one."""
     read_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READ_SLOTS))
 
-    def __call__(self, *, authorization: str | None = None) -> OperationContext:
-        return self.context_class(self, authorization)
+    def __call__(self, *, authorization: str | None = None, client: str | None = None) -> OperationContext:
+        return self.context_class(self, authorization, client)
 
     @cached_property
     def read_engine(self) -> AsyncEngine:
@@ -58,8 +59,9 @@ class OperationContext:
     Strawberry makes one context per request or websocket; ``fork`` gives each operation on it its own loaders.
     """
 
-    def __init__(self, shared: ContextFactory, authorization: str | None) -> None:
+    def __init__(self, shared: ContextFactory, authorization: str | None, client: str | None) -> None:
         self._shared = shared
+        self._client = client
         self.authorization = authorization
         """The Authorization header of the request or of the websocket's handshake."""
         self.connection_params: Mapping[str, Any] | None = None
@@ -73,12 +75,18 @@ class OperationContext:
         self.system = shared.system
         self.imports = shared.imports
         self.environment = shared.environment
+        self.trigger_type = trigger_of(client)
+        """What starts the runs that this client asks for."""
         self.reader = Reader(shared.read_engine, shared.read_slots)
-        self.loaders = self.new_loaders()
+
+    @cached_property
+    def loaders(self) -> LoaderFactory:
+        """The loaders of this operation, made when they are first used."""
+        return self.new_loaders()
 
     def fork(self) -> OperationContext:
         """The context of another operation of the same request or websocket."""
-        fork = type(self)(self._shared, self.authorization)
+        fork = type(self)(self._shared, self.authorization, self._client)
         fork.connection_params = self.connection_params
         return fork
 
@@ -95,7 +103,12 @@ class OperationContext:
         if self.deadline is not None:
             self.deadline.reschedule(asyncio.get_running_loop().time() + seconds)
 
+    def stop_loading(self) -> None:
+        """End the reads of the loaders: the operation has ended."""
+        if "loaders" in self.__dict__:
+            self.loaders.stop()
+
     def forget_loaded(self) -> None:
         """Load everything anew from now on, because rows have changed."""
-        self.loaders.stop()
-        self.loaders = self.new_loaders()
+        self.stop_loading()
+        self.__dict__.pop("loaders", None)

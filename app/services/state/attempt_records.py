@@ -1,12 +1,13 @@
-"""What is written down about one attempt: its row, and the columns of its stage run that come from the last one."""
+"""The record of one attempt: its row, and the columns of its stage run that come from the last attempt."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from app.database.tables import stage_attempts
+from app.database.tables import stage_attempts, stage_runs
 from app.domain.outcomes import AttemptOutcome, last_lines
 from app.domain.text import clean_json, clean_text
 from app.domain.units import BYTES_PER_MB
@@ -25,11 +26,13 @@ async def update_attempt(transaction: RunTransaction, stage: sa.Row[Any], **valu
 async def close_attempt(
     transaction: RunTransaction, stage: sa.Row[Any], outcome: AttemptOutcome, message: str | None
 ) -> None:
-    """Fills in the attempt's death certificate; ``message`` says to people what went wrong."""
+    """Stores how the attempt ended; ``message`` tells people what went wrong."""
+    start = outcome.started_at
     await update_attempt(
         transaction,
         stage,
-        **_start_time(outcome),
+        # An outcome without a start is that of a lost attempt: its start, if any, was recorded before.
+        **({} if start is None else {"started_at": start}),
         finished_at=outcome.finished_at or sa.func.clock_timestamp(),
         finish_reason=outcome.reason,
         exit_code=outcome.exit_code,
@@ -48,10 +51,10 @@ async def close_attempt(
 
 
 def figures(outcome: AttemptOutcome) -> dict[str, Any]:
-    """The columns of a stage run that come from its last attempt."""
-    seconds, cpu = outcome.wall_seconds, outcome.cpu_seconds
+    """The columns of a stage run that come from its last attempt, and its first start."""
+    seconds, cpu, start = outcome.wall_seconds, outcome.cpu_seconds, outcome.started_at
     return {
-        **_start_time(outcome),
+        **({} if start is None else {"started_at": first_start(start)}),
         "execution_time": seconds,
         "memory_usage": None
         if outcome.peak_memory_bytes is None
@@ -63,6 +66,6 @@ def figures(outcome: AttemptOutcome) -> dict[str, Any]:
     }
 
 
-def _start_time(outcome: AttemptOutcome) -> dict[str, Any]:
-    """Nothing when the outcome does not tell: an attempt that was lost did start at the time noted then."""
-    return {} if outcome.started_at is None else {"started_at": outcome.started_at}
+def first_start(at: datetime) -> sa.ColumnElement[datetime]:
+    """The stage run's ``started_at``: later attempts do not change it."""
+    return sa.func.coalesce(stage_runs.c.started_at, at)

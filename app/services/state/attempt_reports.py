@@ -29,7 +29,7 @@ from app.domain.text import clean_json, clean_text
 from app.domain.vocabulary import FinishReason, Phase, StageStatus
 from app.notifications.notifier import Notifier
 from app.services.state import consequences
-from app.services.state.attempt_records import close_attempt, figures, update_attempt
+from app.services.state.attempt_records import close_attempt, figures, first_start, update_attempt
 from app.services.state.outputs import StageOutputs, publish_outputs
 from app.services.state.run_transaction import RunTransaction, run_transaction, worker_actor
 
@@ -62,7 +62,7 @@ async def stage_started(
         stage = await transaction.stage(key.stage_run_id, key.number, (Phase.CLAIMED,))
         if stage is None:
             return False
-        await transaction.move_stage(stage, Phase.RUNNING, started_at=at)
+        await transaction.move_stage(stage, Phase.RUNNING, started_at=first_start(at))
         await update_attempt(transaction, stage, started_at=at)
         transaction.record(
             EventKind.STAGE_STARTED,
@@ -227,7 +227,6 @@ async def _schedule_retry(
         lost_count=stage.lost_count + int(outcome.reason is FinishReason.LOST),
         error_message=message,
         worker_id=None,
-        started_at=None,
     )
     transaction.record(
         EventKind.STAGE_RETRY_SCHEDULED,

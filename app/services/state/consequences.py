@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from app.database.tables import pipeline_runs, stage_runs
 from app.domain import messages
 from app.domain.events import ENGINE, EventKind
-from app.domain.moves import ACTIVE_PHASES
+from app.domain.moves import ACTIVE_PHASES, RUN_ACTIVE
 from app.domain.outcomes import cause_of_run_end
 from app.domain.plan import downstream, outcome
 from app.domain.text import clean_text
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
+from app.services.state.results import results_by_stage
 from app.services.state.run_transaction import STAGE_COLUMNS, RunTransaction
 
 WAITING = (Phase.BLOCKED, Phase.READY)
@@ -204,10 +205,7 @@ async def stop_stages(
 
 async def resolve_run(transaction: RunTransaction) -> None:
     """Ends the run when its last stage run has ended; the run's status is a function of theirs."""
-    if transaction.open_stage_count or transaction.pending("status") not in (
-        RunStatus.PENDING,
-        RunStatus.RUNNING,
-    ):
+    if transaction.open_stage_count or transaction.pending("status") not in RUN_ACTIVE:
         return
     columns: list[sa.Column[Any]] = [
         stage_runs.c.status,
@@ -243,7 +241,12 @@ async def _finish_run(
     seconds = sa.extract("epoch", now - pipeline_runs.c.started_at)
     previous = transaction.run.status
     transaction.move_run(
-        status, completed_at=now, execution_time=seconds, error_message=message, finish_reason=reason
+        status,
+        completed_at=now,
+        execution_time=seconds,
+        error_message=message,
+        finish_reason=reason,
+        output_data=results_by_stage(transaction.run.id),
     )
     transaction.record(
         EventKind.RUN_FINISHED,

@@ -1,4 +1,4 @@
-"""Writes a new run with all its stage runs."""
+"""Inserts a new run with all its stage runs: PENDING, and blocked, ready or COMPLETED by a reused result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.columns import new_id
-from app.database.tables import pipeline_runs, stage_runs
+from app.database.tables import pipeline_runs, run_events, stage_runs
 from app.domain.events import EventKind
 from app.domain.specs import PipelineSpec, RunConfig, StageSpec, execution_spec
 from app.domain.vocabulary import Phase, RunStatus, StageStatus
-from app.services.state.run_transaction import lock_run
+from app.services.state.mirrors import lock_pipeline, mirror_run, mirror_stages
+from app.services.state.run_transaction import event_values
 
 
 async def insert_run(
@@ -25,10 +26,12 @@ async def insert_run(
     reused: Mapping[str, sa.Row[Any]],
     values: Mapping[str, Any],
 ) -> uuid.UUID:
-    """A new PENDING run with a stage run per stage, in the caller's transaction.
+    """Inserts a PENDING run with a stage run per stage in the caller's transaction; returns its id.
 
-    ``reused`` maps stage names to completed stage runs of an earlier run whose outputs stand in for theirs.
+    ``reused`` maps stage names to completed stage runs of an earlier run whose results the new one reuses.
     """
+    # Before the run's row, whose ``updated_at`` must be read after the wait: see ``RunTransaction.flush``.
+    await lock_pipeline(connection, values["pipeline_id"])
     run_id = new_id()
     ids = {stage.name: new_id() for stage in spec.stages}
     rows = [
@@ -49,22 +52,29 @@ async def insert_run(
     ]
     await connection.execute(
         sa.insert(pipeline_runs).values(
-            id=run_id, open_stage_count=len(rows) - len(reused), success_count=len(reused), **values
+            id=run_id,
+            open_stage_count=len(rows) - len(reused),
+            success_count=len(reused),
+            last_event_seq=1,
+            updated_at=sa.func.clock_timestamp(),
+            **values,
         )
     )
     await connection.execute(sa.insert(stage_runs), rows)
-    transaction = await lock_run(connection, run_id)
-    again = values["retry_of_id"]
-    transaction.record(
+    await connection.execute(sa.insert(run_events).values(run_id=run_id, seq=1, **_queued(values)))
+    await mirror_stages(connection, ids.values())
+    await mirror_run(connection, run_id)
+    return run_id
+
+
+def _queued(values: Mapping[str, Any]) -> dict[str, Any]:
+    retried, trigger = values["retry_of_id"], values["trigger_type"]
+    return event_values(
         EventKind.RUN_QUEUED,
         status=RunStatus.PENDING,
-        actor=values["triggered_by"] or str(values["trigger_type"]),
-        cause=f"it does run {again} again" if again else f"trigger {values['trigger_type']}",
+        actor=values["triggered_by"] or str(trigger),
+        cause=f"it does run {retried} again" if retried else f"trigger {trigger}",
     )
-    transaction.touch(*ids.values())
-    transaction.set_run(status=RunStatus.PENDING)
-    await transaction.flush()
-    return run_id
 
 
 def _first_state(stage: StageSpec, reused: Mapping[str, sa.Row[Any]]) -> dict[str, Any]:

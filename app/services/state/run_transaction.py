@@ -115,10 +115,8 @@ class RunTransaction:
         cause: str,
         **payload: Any,
     ) -> None:
-        """Adds an event, which says who made it happen and why; ``None`` values are left out of its payload."""
-        told = {"actor": actor, "cause": cause, **payload}
-        present = {key: value for key, value in told.items() if value is not None}
-        self._events.append({"kind": kind, "stage_run_id": stage_run_id, "payload": clean_json(present)})
+        """Adds an event; the arguments are those of ``event_values``."""
+        self._events.append(event_values(kind, stage_run_id, actor=actor, cause=cause, **payload))
 
     def set_run(self, **values: Any) -> None:
         """Changes columns of the run when the transaction ends."""
@@ -201,7 +199,7 @@ class RunTransaction:
             .values(
                 **self._counters(),
                 last_event_seq=self.run.last_event_seq + len(rows),
-                # Read after the last lock was waited for: who follows changes looks back for a few seconds only.
+                # Read after the wait for the last lock: subscribers of changes look back for a few seconds only.
                 updated_at=sa.func.clock_timestamp(),
                 **self._run_values,
             )
@@ -227,6 +225,20 @@ class RunTransaction:
             "success_count": runs.success_count + counts[StageStatus.COMPLETED],
             "failed_count": runs.failed_count + counts[StageStatus.FAILED],
         }
+
+
+def event_values(
+    kind: EventKind,
+    stage_run_id: uuid.UUID | None = None,
+    *,
+    actor: str = ENGINE,
+    cause: str,
+    **payload: Any,
+) -> dict[str, Any]:
+    """Columns of an event: ``actor`` made it happen, ``cause`` says why; its payload leaves out ``None`` values."""
+    fields = {"actor": actor, "cause": cause, **payload}
+    present = {key: value for key, value in fields.items() if value is not None}
+    return {"kind": kind, "stage_run_id": stage_run_id, "payload": clean_json(present)}
 
 
 def worker_actor(worker_id: uuid.UUID | None) -> str:

@@ -5,11 +5,15 @@ export const UNAUTHORIZED = 'mlp:unauthorized';
 
 type Headers = Record<string, unknown>;
 
-/** The headers editor wins over the token of the tab. */
-function withToken(headers: Headers = {}): Headers {
+/** The name of this page, by which the server knows that a person starts the run. The headers editor wins over both. */
+function withDefaults(headers: Headers = {}): Headers {
   const token = readToken();
-  const given = Object.keys(headers).some((name) => name.toLowerCase() === 'authorization');
-  return token === null || given ? headers : { ...headers, Authorization: `Bearer ${token}` };
+  const given = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
+  return {
+    ...(given.has('x-mlp-client') ? {} : { 'X-MLP-Client': 'graphiql' }),
+    ...(token === null || given.has('authorization') ? {} : { Authorization: `Bearer ${token}` }),
+    ...headers,
+  };
 }
 
 async function fetchAndReportRefusal(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
@@ -30,5 +34,5 @@ export function createFetcher(): Fetcher {
     enableIncrementalDelivery: false,
     fetch: fetchAndReportRefusal,
   });
-  return (params, options) => send(params, { ...options, headers: withToken(options?.headers) });
+  return (params, options) => send(params, { ...options, headers: withDefaults(options?.headers) });
 }
