@@ -177,8 +177,8 @@ async def test_a_trusted_subscription_streams(trusting: str, named: dict[str, An
 @pytest.mark.parametrize(
     ("entries", "problem"),
     [
-        ("{", "this is no JSON"),
-        ("[" * 100_000, "this is no JSON"),
+        ("{", "this is not JSON"),
+        ("[" * 100_000, "this is not JSON"),
         ([], "a JSON object of documents"),
         ({}, "with at least one entry"),
         ({sha256(TICKS): 5}, "the document must be a text"),

@@ -23,7 +23,7 @@ _CACHED_LENGTH = 4000
 
 
 @dataclass(eq=False)
-class Prepared:
+class PreparedDocument:
     """A parsed document, and its validation errors once it has been validated."""
 
     document: DocumentNode
@@ -35,8 +35,8 @@ class DocumentCache:
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self.schema = schema
-        self._recall = lru_cache(_CACHED_DOCUMENTS)(prepared)
-        self._trusted: dict[str, Prepared] | None = None
+        self._cached = lru_cache(_CACHED_DOCUMENTS)(prepared)
+        self._trusted: dict[str, PreparedDocument] | None = None
 
     def trust_only(self, queries: Iterable[str]) -> None:
         """Cache these documents permanently, and refuse all others."""
@@ -46,18 +46,18 @@ class DocumentCache:
         """Whether the document may be executed: it is trusted, or all documents are."""
         return self._trusted is None or query in self._trusted
 
-    def prepare(self, query: str) -> Prepared:
+    def prepare(self, query: str) -> PreparedDocument:
         """The parsed document, from the cache or new; raises ``GraphQLError``."""
         if self._trusted is not None:
             return self._trusted[query]
-        return self._recall(query) if len(query) <= _CACHED_LENGTH else prepared(query)
+        return self._cached(query) if len(query) <= _CACHED_LENGTH else prepared(query)
 
-    def validation_errors(self, prepared: Prepared) -> list[GraphQLError]:
+    def validation_errors(self, prepared: PreparedDocument) -> list[GraphQLError]:
         """The validation errors of the document, which is validated once."""
         if prepared.errors is None:
             prepared.errors = validate_document(self.schema, prepared.document, tuple(specified_rules))
         return list(prepared.errors)
 
 
-def prepared(query: str) -> Prepared:
-    return Prepared(parse(query, **PARSE_LIMITS))
+def prepared(query: str) -> PreparedDocument:
+    return PreparedDocument(parse(query, **PARSE_LIMITS))

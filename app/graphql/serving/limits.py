@@ -51,7 +51,7 @@ _SIZE_ARGUMENTS = ("first", "last", "maxPoints", "ids")
 _BYTES_ARGUMENT = "maxBytes"
 _BYTES_PER_OBJECT = 1024
 _LARGEST_SIZE = 2000
-_TOO_MUCH = 10**12
+_LARGEST_COST = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def check_document(
         raise GraphQLError("The document has several operations: name the one to execute in operationName.")
     wanted = [node for node in operations if operation_name in (None, node.name and node.name.value)]
     try:
-        weights = [Scale(schema, document, operation, variables).weigh() for operation in wanted]
+        weights = [OperationWeigher(schema, document, operation, variables).weigh() for operation in wanted]
     except RecursionError:
         raise too_expensive("The query is nested too deeply.") from None
     for weight in weights:
@@ -111,7 +111,7 @@ def too_expensive(message: str, **details: Any) -> GraphQLError:
     return GraphQLError(message, extensions={"code": "QUERY_TOO_EXPENSIVE", "limit": MAX_COST, **details})
 
 
-class Scale:
+class OperationWeigher:
     """Weighs one operation of a document."""
 
     def __init__(
@@ -138,7 +138,7 @@ class Scale:
     def _selection(self, selection: SelectionSetNode, parent: GraphQLNamedType | None) -> Weight:
         total = Weight()
         for node in selection.selections:
-            total = together(total, self._node(node, parent))
+            total = combined(total, self._node(node, parent))
         return total
 
     def _node(self, node: SelectionNode, parent: GraphQLNamedType | None) -> Weight:
@@ -201,7 +201,7 @@ class Scale:
         if _BYTES_ARGUMENT not in field.args:
             return 0
         size = self._argument(node, field, _BYTES_ARGUMENT)
-        return max(0, min(size, _TOO_MUCH)) // _BYTES_PER_OBJECT if isinstance(size, int) else 0
+        return max(0, min(size, _LARGEST_COST)) // _BYTES_PER_OBJECT if isinstance(size, int) else 0
 
     def _argument(self, node: FieldNode, field: GraphQLField, name: str) -> Any:
         for argument in node.arguments or ():
@@ -250,7 +250,7 @@ def field_of(parent: GraphQLNamedType | None, name: str) -> GraphQLField | None:
     return parent.fields.get(name) if isinstance(parent, (GraphQLObjectType, GraphQLInterfaceType)) else None
 
 
-def together(one: Weight, other: Weight) -> Weight:
+def combined(one: Weight, other: Weight) -> Weight:
     """The total weight of two parts of the same selection."""
     heavier = other if other.heaviest_cost > one.heaviest_cost else one
     return Weight(
@@ -265,4 +265,4 @@ def together(one: Weight, other: Weight) -> Weight:
 
 def bounded(number: int) -> int:
     """Bound a number that may grow exponentially, so that computing with it stays cheap."""
-    return min(number, _TOO_MUCH)
+    return min(number, _LARGEST_COST)

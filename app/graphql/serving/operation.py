@@ -11,7 +11,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.types.execution import StreamExecutionResult
 from strawberry.types.graphql import OperationType
 
-from app.graphql.serving.documents import PARSE_LIMITS, DocumentCache, Prepared
+from app.graphql.serving.documents import PARSE_LIMITS, DocumentCache, PreparedDocument
 from app.graphql.serving.limits import MAX_COST, check_document
 from app.graphql.shared.context import OperationContext
 
@@ -24,7 +24,7 @@ class OperationScope(SchemaExtension):
     def __init__(self, documents: DocumentCache) -> None:
         super().__init__()
         self._documents = documents
-        self._prepared: Prepared | None = None
+        self._prepared: PreparedDocument | None = None
         self._cost: int | None = None
 
     def on_operation(self) -> Iterator[None]:

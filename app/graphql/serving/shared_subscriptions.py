@@ -37,7 +37,7 @@ MESSAGE_BYTES = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class OperationRequest:
     """The operation that a client sends."""
 
     query: str
@@ -66,13 +66,15 @@ class SharedSubscriptions:
         self._encode_json = encode_json
         self.streams: SharedStreams[Message] = SharedStreams()
 
-    def messages(self, request: Request, context: OperationContext) -> AsyncGenerator[Message, None] | None:
+    def messages(
+        self, request: OperationRequest, context: OperationContext
+    ) -> AsyncGenerator[Message, None] | None:
         """The messages of a subscription, to be closed with ``aclosing``; ``None`` if the operation is not one."""
         document = self._schema.document(request.query)
         operation = document and get_operation_ast(document, request.operation_name)
         if not document or not operation or operation.operation is not OperationType.SUBSCRIPTION:
             return None
-        beginning, lasting = split(request.variables, beginning_variables(document, operation))
+        beginning, lasting = split_variables(request.variables, beginning_variables(document, operation))
         stream = (request.query, request.operation_name, lasting)
 
         def open_at(cursor: Hashable | None) -> AsyncGenerator[Message, None]:
@@ -81,7 +83,7 @@ class SharedSubscriptions:
         return self.streams.follow(stream, beginning, open_at)
 
     async def _execute(
-        self, request: Request, context: OperationContext, position: Position
+        self, request: OperationRequest, context: OperationContext, position: Position
     ) -> AsyncGenerator[Message, None]:
         results = await self._schema.stream(
             request.query,
@@ -110,7 +112,7 @@ def payload_of(result: ExecutionResult) -> object:
     return payload
 
 
-def split(variables: Mapping[str, Any], names: frozenset[str]) -> tuple[bytes, bytes]:
+def split_variables(variables: Mapping[str, Any], names: frozenset[str]) -> tuple[bytes, bytes]:
     """The variables with these names, and the others, each as canonical JSON: equal variables give equal bytes."""
     parts: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     for name, value in variables.items():

@@ -43,7 +43,7 @@ class TrustedDocuments:
 
 
 def identifier_of(request: Mapping[str, Any]) -> str | None:
-    """``documentId`` as in GraphQL over HTTP, or the hash which Apollo Client and urql send in the extensions."""
+    """``documentId`` as in GraphQL over HTTP, or the hash that Apollo Client and urql send in the extensions."""
     given = request.get("documentId")
     if given is None:
         extensions = request.get("extensions")
@@ -73,12 +73,13 @@ def load_trusted_documents(path: Path, documents: DocumentCache) -> TrustedDocum
 
 
 def entries_of(path: Path) -> dict[str, Any]:
+    """The JSON object in the file."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise unusable(path, f"{error.strerror}") from None
     except (ValueError, RecursionError):
-        raise unusable(path, "this is no JSON") from None
+        raise unusable(path, "this is not JSON") from None
     if not isinstance(entries, dict) or not entries:
         raise unusable(path, "this must be a JSON object of documents by hash, with at least one entry")
     return entries
@@ -102,6 +103,7 @@ def encoded(text: str) -> bytes:
 
 
 def check_document(text: str, documents: DocumentCache) -> None:
+    """Raise ``ValueError`` if the document can't be parsed or is invalid."""
     try:
         errors = documents.validation_errors(documents.prepare(text))
     except GraphQLError as error:
@@ -111,4 +113,5 @@ def check_document(text: str, documents: DocumentCache) -> None:
 
 
 def unusable(path: Path, problem: str) -> StartupError:
+    """The error of a file of trusted documents."""
     return StartupError(f"MLP_TRUSTED_DOCUMENTS={path}: {problem}")

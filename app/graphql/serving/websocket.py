@@ -17,7 +17,7 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import CompleteMessage
 
 from app.graphql.serving.schema import Schema
-from app.graphql.serving.shared_subscriptions import Message, Request, SharedSubscriptions
+from app.graphql.serving.shared_subscriptions import Message, OperationRequest, SharedSubscriptions
 from app.graphql.shared.context import OperationContext
 
 _CLOSE_REASON_BYTES = 120  # a control frame holds 125, two of them for the code
@@ -72,7 +72,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[OperationContext, None]):
             await super().handle_task_exception(error)
 
     async def run_operation(self, operation: Operation[OperationContext, None]) -> None:
-        request = Request(operation.query, operation.operation_name, operation.variables or {})
+        request = OperationRequest(operation.query, operation.operation_name, operation.variables or {})
         messages = self._subscribing_view.subscriptions.messages(request, self.context)
         if messages is None:
             await super().run_operation(operation)
@@ -117,13 +117,13 @@ def problem_of(message: Any) -> str | None:
     if message["type"] in ("subscribe", "complete") and not (
         isinstance(message.get("id"), str) and message["id"]
     ):
-        return "The message needs an id, which is a string"
+        return "The id of the message must be a string that is not empty"
     return problem_of_operation(message.get("payload")) if message["type"] == "subscribe" else None
 
 
 def problem_of_operation(payload: Any) -> str | None:
     if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
-        return "The payload must be an object with a query, which is a string"
+        return "The payload must be an object whose query is a string"
     for name in ("variables", "extensions"):
         if not isinstance(payload.get(name), (dict, type(None))):
             return f"{name} must be an object"
