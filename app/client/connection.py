@@ -21,6 +21,7 @@ from gql.transport.exceptions import (
     TransportServerError,
 )
 from graphql import DocumentNode, OperationDefinitionNode, OperationType
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from app.client.errors import ClientError, Refused, Unreachable
 from app.domain.clients import CLIENT_HEADER, COMMAND_LINE
@@ -80,18 +81,21 @@ class Connection:
 
     async def execute(self, document: DocumentNode, **variables: Any) -> dict[str, Any]:
         """The data of a query or mutation. A query is retried for a minute while the server has no database."""
-        outage = _Outage()
-        while True:
-            try:
-                return await self._session.execute(GraphQLRequest(document, variable_values=variables))
-            except TransportQueryError as error:
-                may_repeat = _is_outage(error) and not _is_mutation(document)
-                if not (may_repeat and await outage.wait()):
-                    raise self._failure(error) from None
-            except TransportServerError as error:
-                raise Unreachable(f"{self.url} answers with an error: {error}") from None
-            except _CONNECTION_ERRORS as error:
-                raise self._unreachable(error) from None
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: _is_outage(error) and not _is_mutation(document)),
+            wait=wait_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
+            stop=stop_after_delay(PATIENCE_SECONDS),
+            reraise=True,
+        )
+        request = GraphQLRequest(document, variable_values=variables)
+        try:
+            return await retrying(self._session.execute, request)
+        except TransportQueryError as error:
+            raise self._failure(error) from None
+        except TransportServerError as error:
+            raise Unreachable(f"{self.url} answers with an error: {error}") from None
+        except _CONNECTION_ERRORS as error:
+            raise self._unreachable(error) from None
 
     async def subscribe(
         self, document: DocumentNode, variables: Callable[[], Values]
@@ -171,8 +175,10 @@ class _Outage:
         return True
 
 
-def _is_outage(error: TransportQueryError) -> bool:
+def _is_outage(error: BaseException) -> bool:
     """Whether the only errors say that something the server needs is unavailable."""
+    if not isinstance(error, TransportQueryError):
+        return False
     codes = [entry.get("extensions", {}).get("code") for entry in error.errors or ()]
     return bool(codes) and set(codes) == {_UNAVAILABLE}
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
+
 from app.client import documents
 from app.client.connection import Connection
 from app.client.errors import Refused, Unreachable
@@ -61,13 +63,12 @@ async def start_run(connection: Connection, pipeline_id: str, request: RunReques
         "notes": request.notes,
         "idempotencyKey": str(uuid.uuid4()),
     }
-    for last in (number == _START_TRIES for number in range(1, _START_TRIES + 1)):
-        try:
-            payload = (await connection.execute(documents.START_RUN, input=request_input))["startRun"]
-            break
-        except Unreachable:
-            if last:
-                raise
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(Unreachable), stop=stop_after_attempt(_START_TRIES), reraise=True
+    )
+    payload: dict[str, Any] = (await retrying(connection.execute, documents.START_RUN, input=request_input))[
+        "startRun"
+    ]
     if problems := _problems(payload):
         raise Refused(*(problem.message for problem in problems))
     return str(payload["run"]["id"])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_fixed
 
 import app
 from app.database.engine import check_reachable
@@ -46,17 +45,23 @@ async def upgrade(engine: AsyncEngine) -> None:
     Retries after an outage of the database. Raises ``StartupError`` if it does not come back, or if a newer release
     has migrated it.
     """
-    give_up_at = time.monotonic() + _OUTAGE_SECONDS
-    while True:
-        try:
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(is_outage),
+        stop=stop_after_delay(_OUTAGE_SECONDS),
+        wait=wait_fixed(_PAUSE_SECONDS),
+        before_sleep=_log_outage,
+        reraise=True,
+    )
+    async for attempt in retrying:
+        with attempt:
+            if attempt.retry_state.attempt_number > 1:
+                await check_reachable(engine, wait_seconds=_OUTAGE_SECONDS)
             await _apply_missing(engine)
-            return
-        except Exception as error:
-            if not is_outage(error) or time.monotonic() > give_up_at:
-                raise
-            logger.warning("no connection to the database during the migration, trying again: %r", error)
-        await asyncio.sleep(_PAUSE_SECONDS)
-        await check_reachable(engine, wait_seconds=_OUTAGE_SECONDS)
+
+
+def _log_outage(state: RetryCallState) -> None:
+    error = state.outcome and state.outcome.exception()
+    logger.warning("no connection to the database during the migration, trying again: %r", error)
 
 
 async def _apply_missing(engine: AsyncEngine) -> None:

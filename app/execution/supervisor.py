@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 from sqlalchemy.ext.asyncio import AsyncEngine
+from tenacity import AsyncRetrying, RetryCallState, wait_fixed
 
 from app.database.claims import PendingWork, pending_work
 from app.database.engine import without_transactions
@@ -119,13 +120,13 @@ class Supervisor:
 
     async def _until_done(self, what: str, step: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Repeats a step that failed: the engine outlives any outage of the database."""
-        while True:
-            try:
-                await step(*args)
-                return
-            except Exception as error:
-                log_failure(logger, what, error)
-                await anyio.sleep(RECOVERY_SECONDS)
+
+        def log(state: RetryCallState) -> None:
+            error = state.outcome and state.outcome.exception()
+            assert isinstance(error, Exception)
+            log_failure(logger, what, error)
+
+        await AsyncRetrying(wait=wait_fixed(RECOVERY_SECONDS), before_sleep=log)(step, *args)
 
     async def _register(self) -> None:
         self._worker_id = await worker.register(

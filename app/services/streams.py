@@ -17,6 +17,14 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    RetryError,
+    retry_if_exception,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from app.database.engine import without_transactions
 from app.database.outages import is_outage
@@ -298,15 +306,20 @@ async def _changes_since(connection: AsyncConnection, last_read_at: dt.datetime)
 
 
 async def _patiently(read: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """The answer, even if the database has to come back for it first."""
-    give_up_at = time.monotonic() + _OUTAGE_SECONDS
-    while True:
-        try:
-            return await read()
-        except Exception as error:
-            if not is_outage(error):
-                raise
-            if time.monotonic() > give_up_at:
-                raise DomainError("the database can't be reached", code=ErrorCode.UNAVAILABLE) from error
-            logger.warning("a stream waits for the database: %r", error)
-            await asyncio.sleep(_OUTAGE_POLL_SECONDS)
+    """The answer of ``read``, which is called again while the database is away; ``UNAVAILABLE`` after a minute."""
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(is_outage),
+        stop=stop_after_delay(_OUTAGE_SECONDS),
+        wait=wait_fixed(_OUTAGE_POLL_SECONDS),
+        before_sleep=_log_outage,
+    )
+    try:
+        return await retrying(read)
+    except RetryError as error:
+        cause = error.last_attempt.exception()
+        raise DomainError("the database can't be reached", code=ErrorCode.UNAVAILABLE) from cause
+
+
+def _log_outage(state: RetryCallState) -> None:
+    error = state.outcome and state.outcome.exception()
+    logger.warning("a stream waits for the database: %r", error)
