@@ -51,7 +51,7 @@ def create_app(parts: Parts, reads: AsyncEngine, supervisor: Supervisor | None, 
     """The ASGI application of the server: all routes and middleware."""
     settings = parts.settings
     token = settings.api_token.get_secret_value() if settings.api_token else None
-    logs = LogReader(parts.home.attempts, parts.store, parts.engine)
+    logs = LogReader(parts.executors, parts.store, parts.engine)
     contexts = ContextFactory(
         Context,
         engine=parts.engine,

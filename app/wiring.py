@@ -12,8 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database import migrations
 from app.database.engine import check_reachable, create_engine
+from app.domain.specs import DEFAULT_EXECUTOR
 from app.errors import StartupError
 from app.execution.drive import AttemptDriver
+from app.execution.executors.base import OutputLimits
+from app.execution.executors.by_name import Executors
 from app.execution.executors.local import LocalExecutor
 from app.execution.janitor import Janitor, RetentionDays
 from app.execution.launch import AttemptLimits
@@ -25,6 +28,7 @@ from app.notifications.postgres import PostgresNotifier
 from app.postgres.errors import EmbeddedPostgresError
 from app.postgres.server import EmbeddedPostgres
 from app.settings import Settings
+from app.storage.base import ArtifactStore
 from app.storage.local import LocalStore
 
 
@@ -36,7 +40,8 @@ class Parts:
     database_url: str
     engine: AsyncEngine
     notifier: PostgresNotifier
-    store: LocalStore
+    store: ArtifactStore
+    executors: Executors
     home: WorkerHome
 
 
@@ -75,7 +80,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     async with database(settings) as (engine, url):
         await migrations.upgrade(engine)
         async with PostgresNotifier(url) as notifier:
-            yield Parts(settings, url, engine, notifier, LocalStore(home.artifacts), home)
+            executors = Executors({DEFAULT_EXECUTOR: LocalExecutor(home.attempts)})
+            yield Parts(settings, url, engine, notifier, LocalStore(home.artifacts), executors, home)
 
 
 def _make(home: WorkerHome) -> None:
@@ -93,11 +99,9 @@ def create_supervisor(parts: Parts) -> Supervisor:
     limits = AttemptLimits(
         grace_seconds=settings.grace_seconds,
         log_limit_bytes=settings.stage_log_limit_bytes,
-        artifact_limit_bytes=settings.artifact_limit_bytes,
-        artifact_limit_files=settings.artifact_limit_files,
+        outputs=OutputLimits(settings.artifact_limit_bytes, settings.artifact_limit_files),
     )
-    executor = LocalExecutor(parts.home.attempts)
-    driver = AttemptDriver(parts.engine, parts.notifier, executor, parts.store, limits)
+    driver = AttemptDriver(parts.engine, parts.notifier, parts.executors, parts.store, limits)
     return Supervisor(
         parts.engine,
         parts.notifier,
@@ -119,7 +123,6 @@ def create_supervisor(parts: Parts) -> Supervisor:
 def create_janitor(parts: Parts) -> Janitor:
     """The janitor, which cleans up the database and the files of this host."""
     settings = parts.settings
-    executor = LocalExecutor(parts.home.attempts)
     keep = RetentionDays(
         runs=settings.run_retention_days,
         samples=settings.sample_retention_days,
@@ -127,7 +130,7 @@ def create_janitor(parts: Parts) -> Janitor:
         logs=settings.log_retention_days,
     )
     return Janitor(
-        parts.engine, parts.notifier, Leftovers(parts.engine, executor, parts.store, parts.home), keep
+        parts.engine, parts.notifier, Leftovers(parts.engine, parts.executors, parts.store, parts.home), keep
     )
 
 

@@ -13,7 +13,9 @@ from typing import Any
 
 from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState
 from app.execution.executors.local import LocalExecutor
+from app.runner import files
 from app.runner.journal import JournalEvent
+from app.storage.local import LocalStore
 
 DEADLINE_SECONDS = 20
 
@@ -23,6 +25,7 @@ class Attempts:
 
     def __init__(self, root: Path) -> None:
         self.executor = LocalExecutor(root)
+        self.store = LocalStore(root.with_name("store"))
         self.known: list[str] = []
 
     def new_id(self) -> str:
@@ -30,10 +33,10 @@ class Attempts:
         return self.known[-1]
 
     async def prepare(self, *argv: str, **limits: Any) -> AttemptSpec:
-        attempt_id = self.new_id()
-        folder = await self.executor.prepare(attempt_id)
-        defaults = {"env": {"PATH": os.environ["PATH"]}, "cwd": folder / "work", "grace_seconds": 5}
-        return AttemptSpec(attempt_id, argv, **{**defaults, **limits})
+        defaults = {"env": {"PATH": os.environ["PATH"]}, "grace_seconds": 5, "log_limit_bytes": 64 << 20}
+        spec = AttemptSpec(self.new_id(), argv, **{**defaults, **limits})
+        await self.executor.prepare(spec, self.store)
+        return spec
 
     async def start(self, *argv: str, **limits: Any) -> str:
         spec = await self.prepare(*argv, **limits)
@@ -43,7 +46,7 @@ class Attempts:
     async def end(self, attempt_id: str) -> AttemptResult:
         async with asyncio.timeout(DEADLINE_SECONDS):
             state = await self.executor.wait(attempt_id)
-        assert state is AttemptState.DONE, self.path(attempt_id, "shim.err").read_text()
+        assert state is AttemptState.DONE, self.path(attempt_id, files.SHIM_ERRORS).read_text()
         return await self.executor.result(attempt_id)
 
     async def run(self, *argv: str, **limits: Any) -> AttemptResult:
@@ -62,7 +65,7 @@ class Attempts:
         return [event for event in events if kind in (None, event.kind)]
 
     def output(self, attempt_id: str) -> bytes:
-        path = self.path(attempt_id, "output.log")
+        path = self.path(attempt_id, files.LOG)
         return path.read_bytes() if path.exists() else b""
 
     def path(self, attempt_id: str, name: str) -> Path:

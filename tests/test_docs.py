@@ -35,7 +35,7 @@ from app.domain.specs import (
 )
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.errors import ErrorCode
-from app.execution.launch import stage_environment
+from app.execution import environment
 from app.settings import settings_table
 
 ROOT = Path(__file__).parent.parent
@@ -194,7 +194,7 @@ def test_every_key_of_a_pipeline_is_listed(title: str, keys: tuple[str, ...]) ->
 
 
 def test_every_variable_of_the_contract_is_listed() -> None:
-    contract = re.findall(r'"(MLP_[A-Z_]+)"', inspect.getsource(stage_environment))
+    contract = re.findall(r'"(MLP_[A-Z_]+)"', inspect.getsource(environment))
     assert sorted(names("docs/stages.md", "The contract")) == sorted(contract)
 
 

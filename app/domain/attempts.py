@@ -1,10 +1,19 @@
-"""The names of one attempt of a stage run."""
+"""The names of an attempt, and of the files it exchanges with the engine."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 from uuid import UUID
+
+LOG_FILE = "output.log"
+"""The captured output; the name of its artifact, too."""
+METRICS_FILE = "metrics.jsonl"
+PARAMS_FILE = "params.json"
+STAGE_RESULT_FILE = "stage_result.json"
+MANIFEST_FILE = "artifacts.json"
+FINAL_METRICS_FILES = ("metrics.json", "metrics/metrics.json")
+"""In the output folder: the first one that exists holds the final metrics."""
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9]{1,6}")
 

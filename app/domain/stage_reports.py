@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from app.domain.attempts import STAGE_RESULT_FILE
 from app.domain.text import NAMED_NUMBERS, clean_text, read_json_object
 from app.domain.units import BYTES_PER_MB
 
@@ -113,4 +114,4 @@ def _number_or_none(value: Any) -> float | None:
 
 def parse_stage_result(data: str | bytes) -> dict[str, Any]:
     """The JSON object in ``stage_result.json``. Raises ``InvalidInput`` if it is none or larger than 1 MiB."""
-    return read_json_object(data, name="stage_result.json", max_bytes=RESULT_LIMIT_BYTES)
+    return read_json_object(data, name=STAGE_RESULT_FILE, max_bytes=RESULT_LIMIT_BYTES)

@@ -1,13 +1,11 @@
-"""What a supervisor finds at its start: attempts that went on without it, and folders nobody needs any more."""
+"""What a supervisor finds at its start: attempts that kept running without it, and files that nothing refers to."""
 
 from __future__ import annotations
 
 import logging
 import uuid
 from collections.abc import Collection
-from pathlib import Path
 
-from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.reads.attempts import Attempt, attempts_of_host
@@ -22,7 +20,7 @@ logger = logging.getLogger(__name__)
 async def adopt_attempts(
     engine: AsyncEngine, notifier: Notifier, host_id: uuid.UUID, worker_id: uuid.UUID
 ) -> list[Attempt]:
-    """Attempts of this host that are not over, now this worker's."""
+    """Assigns all attempts of this host that have not ended to this worker; returns them."""
     async with engine.connect() as connection:
         found = await attempts_of_host(connection, host_id)
     for attempt in found:
@@ -32,31 +30,27 @@ async def adopt_attempts(
     return found
 
 
-async def leftovers(attempts_folder: Path, keep: Collection[Attempt]) -> list[str]:
-    """Ids of attempts which have a folder here although the database no longer counts them as current."""
-    kept = {attempt.id for attempt in keep}
-    return [name for name in await to_thread.run_sync(_folder_names, attempts_folder) if name not in kept]
+async def leftovers(executor: Executor, current: Collection[Attempt]) -> list[str]:
+    """Ids of attempts that have files here although they are not current any more."""
+    current_ids = {attempt.id for attempt in current}
+    return [attempt_id for attempt_id in await executor.leftovers() if attempt_id not in current_ids]
 
 
 async def clear_leftover(executor: Executor, attempt_id: str) -> None:
-    """Ends and removes an attempt whose outcome nobody wants any more: it is never published."""
+    """Ends and removes an attempt that is not current any more: its outcome is never published."""
     try:
         await end_processes(executor, attempt_id)
         await executor.sweep(attempt_id)
         await executor.forget(attempt_id)
     except Exception as error:  # the janitor tries again
-        log_failure(logger, f"remove the leftover attempt folder {attempt_id}", error)
+        log_failure(logger, f"remove the files of attempt {attempt_id}", error)
 
 
 async def end_processes(executor: Executor, attempt_id: str) -> None:
-    """Returns when nothing of the attempt runs any more."""
+    """Ends the processes of the attempt; returns when none is left."""
     state = await executor.state(attempt_id)
     if state is AttemptState.RUNNING:
         await executor.cancel(attempt_id)
         state = await executor.wait(attempt_id)
     if state is AttemptState.LOST:
         await executor.sweep(attempt_id)
-
-
-def _folder_names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]

@@ -37,7 +37,7 @@ class StageCache:
     notifier: Notifier
     store: ArtifactStore
 
-    async def stands_in(self, attempt: Attempt) -> bool:
+    async def reuses_result(self, attempt: Attempt) -> bool:
         """Whether the stage run is complete without a process; if not, its key is noted before it gets one.
 
         Safe to repeat. Of two attempts with the same key at the same time none waits for the other. Raises

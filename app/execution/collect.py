@@ -3,79 +3,62 @@
 from __future__ import annotations
 
 import mimetypes
-import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from anyio import to_thread
 
 from app.domain.artifacts import DatasetFacts, Manifest, ManifestEntry, ModelFacts, artifact_type_of, complete
-from app.domain.input.manifest import parse_manifest
-from app.domain.stage_reports import parse_final_metrics, parse_stage_result
+from app.domain.attempts import FINAL_METRICS_FILES, LOG_FILE, MANIFEST_FILE
+from app.domain.input.manifest import MANIFEST_LIMIT_BYTES, parse_manifest
+from app.domain.stage_reports import RESULT_LIMIT_BYTES, parse_final_metrics, parse_stage_result
 from app.domain.vocabulary import ArtifactType
-from app.execution.launch import AttemptLimits
+from app.execution.executors.base import AttemptOutputs, Executor, OutputLimits
 from app.inspection.facts import Inspection
-from app.inspection.inspector import inspect_files
-from app.runner.files import OUTPUT, open_plain
-from app.runner.outputs import OutputFile, OutputWalk, walk_outputs
 from app.services.state.outputs import StageOutputs, StoredFile
-from app.storage.base import StoredBlob
-from app.storage.local import LocalStore
+from app.storage.base import ArtifactStore, StoredBlob
 
-MANIFEST = "artifacts.json"
-FINAL_METRICS = ("metrics.json", "metrics/metrics.json")
-_READ_LIMIT_BYTES = 1 << 20
 _TAIL_BYTES = 8192
 
 
 @dataclass(frozen=True)
 class _Collected:
-    file: OutputFile
+    path: str
     blob: StoredBlob
     entry: ManifestEntry | None
     artifact_type: ArtifactType
 
 
-async def collect_outputs(folder: Path, store: LocalStore, limits: AttemptLimits) -> StageOutputs:
-    """Everything in ``out/`` plus the captured log.
+async def collect_outputs(
+    executor: Executor, attempt_id: str, store: ArtifactStore, limits: OutputLimits
+) -> StageOutputs:
+    """The output files and the captured log of an attempt, stored.
 
-    Raises ``OutputRefused`` for a file that can't be taken and ``InvalidInput`` for a broken manifest, metrics
-    file or result: then nothing of the attempt is published but its log.
+    Raises ``OutputRefused`` for a file that can't become an artifact and ``InvalidInput`` for a broken manifest,
+    metrics file or result: of such an attempt only the log is published.
     """
     stored_at = time.time()
-    walk = await to_thread.run_sync(_walk, folder / "out", limits)
-    if walk.refusals:
-        raise walk.refusals[0]
-    manifest = await to_thread.run_sync(_manifest, folder, walk)
-    collected = [
-        await _collect(file, manifest, store) for file in walk.files if file.relative_path != MANIFEST
-    ]
-    inspections = await _inspect(collected, store)
-    files = [_stored(item, inspections.get(item.file.relative_path)) for item in collected]
-    log = await collect_log(folder, store)
+    outputs = await executor.outputs(attempt_id, limits)
+    manifest = await _manifest(outputs)
+    collected = [await _collect(outputs, path, manifest, store) for path in _artifact_paths(outputs)]
+    inspections = await _inspect(outputs, collected)
+    files = [_stored(item, inspections.get(item.path)) for item in collected]
+    log = await collect_log(executor, attempt_id, store)
     return StageOutputs(
         files=[*files, *log.files],
-        metrics=await to_thread.run_sync(_final_metrics, walk),
-        output_data=await to_thread.run_sync(_stage_result, folder),
+        metrics=await _final_metrics(outputs),
+        output_data=await _stage_result(outputs),
         stored_at=stored_at,
     )
 
 
-async def collect_log(folder: Path, store: LocalStore) -> StageOutputs:
-    """The captured log only: all that is kept of an attempt that failed."""
-    fd = open_plain(folder / OUTPUT)
-    if fd is None:
+async def collect_log(executor: Executor, attempt_id: str, store: ArtifactStore) -> StageOutputs:
+    """The captured log, stored: the only output of an attempt that failed."""
+    blob = await executor.store_log(attempt_id, store)
+    if blob is None:
         return StageOutputs()
-    try:
-        if os.fstat(fd).st_size == 0:
-            return StageOutputs()
-        blob = await store.put_fd(fd)
-    finally:
-        os.close(fd)
     log = StoredFile(
-        path=OUTPUT,
-        name=OUTPUT,
+        path=LOG_FILE,
+        name=LOG_FILE,
         artifact_type=ArtifactType.LOG,
         blob=blob,
         description="Standard output and error of the command",
@@ -85,76 +68,58 @@ async def collect_log(folder: Path, store: LocalStore) -> StageOutputs:
     return StageOutputs(files=[log])
 
 
-def log_tail(folder: Path) -> str | None:
+async def log_tail(executor: Executor, attempt_id: str) -> str | None:
     """The last lines of the captured log, at most 8 KiB."""
-    fd = open_plain(folder / OUTPUT)
-    if fd is None:
+    part = await executor.read_log(attempt_id, -_TAIL_BYTES, _TAIL_BYTES)
+    if part is None:
         return None
-    try:
-        size = os.fstat(fd).st_size
-        data = os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
-    finally:
-        os.close(fd)
-    if size > _TAIL_BYTES:
+    data = part.data
+    if part.start > 0:
         data = data.partition(b"\n")[2] or data
     return data.decode(errors="replace") or None
 
 
-def _walk(folder: Path, limits: AttemptLimits) -> OutputWalk:
-    return walk_outputs(
-        folder,
-        max_files=limits.artifact_limit_files,
-        max_bytes=limits.artifact_limit_bytes,
-        max_depth=limits.artifact_limit_depth,
-    )
+def _artifact_paths(outputs: AttemptOutputs) -> Sequence[str]:
+    return [path for path in outputs.paths if path != MANIFEST_FILE]
 
 
-def _read(file: OutputFile) -> bytes:
-    """The content of a small file; one byte more than allowed of a large one, so that its reader refuses it."""
-    with file.opened() as fd, open(fd, "rb", closefd=False) as stream:
-        return stream.read(_READ_LIMIT_BYTES + 1)
-
-
-def _manifest(folder: Path, walk: OutputWalk) -> Manifest:
-    by_path = {file.relative_path: file for file in walk.files}
-    if MANIFEST not in by_path:
+async def _manifest(outputs: AttemptOutputs) -> Manifest:
+    if MANIFEST_FILE not in outputs.paths:
         return Manifest()
-    return parse_manifest(_read(by_path[MANIFEST]), by_path.keys() - {MANIFEST})
+    # One byte more than allowed: the parser refuses a larger file.
+    text = await outputs.read(MANIFEST_FILE, MANIFEST_LIMIT_BYTES + 1)
+    return parse_manifest(text, set(_artifact_paths(outputs)))
 
 
-def _final_metrics(walk: OutputWalk) -> dict[str, float]:
-    by_path = {file.relative_path: file for file in walk.files}
-    for path in FINAL_METRICS:
-        if path in by_path:
-            return parse_final_metrics(_read(by_path[path]))
+async def _final_metrics(outputs: AttemptOutputs) -> dict[str, float]:
+    for path in FINAL_METRICS_FILES:
+        if path in outputs.paths:
+            return parse_final_metrics(await outputs.read(path, RESULT_LIMIT_BYTES + 1))
     return {}
 
 
-def _stage_result(folder: Path) -> dict[str, object] | None:
-    walk = walk_outputs(folder, max_files=64, max_bytes=1 << 62, max_depth=1)
-    found = [file for file in walk.files if file.relative_path == "stage_result.json"]
-    return parse_stage_result(_read(found[0])) if found else None
+async def _stage_result(outputs: AttemptOutputs) -> dict[str, object] | None:
+    data = await outputs.stage_result(RESULT_LIMIT_BYTES + 1)
+    return None if data is None else parse_stage_result(data)
 
 
-async def _collect(file: OutputFile, manifest: Manifest, store: LocalStore) -> _Collected:
-    with file.opened() as fd:
-        blob = await store.put_fd(fd)
-    entry = manifest.entries.get(file.relative_path)
-    return _Collected(file, blob, entry, artifact_type_of(file.relative_path, entry))
+async def _collect(
+    outputs: AttemptOutputs, path: str, manifest: Manifest, store: ArtifactStore
+) -> _Collected:
+    blob = await outputs.store(path, store)
+    entry = manifest.entries.get(path)
+    return _Collected(path, blob, entry, artifact_type_of(path, entry))
 
 
-async def _inspect(collected: list[_Collected], store: LocalStore) -> dict[str, Inspection]:
-    """Looks into the stored copies of data sets and models; failing to understand one is not an error."""
-    wanted = [item for item in collected if item.artifact_type in (ArtifactType.DATASET, ArtifactType.MODEL)]
-    if not wanted:
-        return {}
-    paths = [(store.path(item.blob.sha256), item.file.relative_path) for item in wanted]
-    found = await inspect_files(paths)
-    return {item.file.relative_path: inspection for item, inspection in zip(wanted, found, strict=True)}
+async def _inspect(outputs: AttemptOutputs, collected: Sequence[_Collected]) -> dict[str, Inspection]:
+    """Facts about data sets and models, by path."""
+    inspected = (ArtifactType.DATASET, ArtifactType.MODEL)
+    paths = [item.path for item in collected if item.artifact_type in inspected]
+    return dict(zip(paths, await outputs.inspect(paths), strict=True)) if paths else {}
 
 
 def _stored(item: _Collected, inspection: Inspection | None) -> StoredFile:
-    entry, path = item.entry, item.file.relative_path
+    entry, path = item.entry, item.path
     return StoredFile(
         path=path,
         name=(entry and entry.name) or path,
@@ -178,7 +143,7 @@ def _metadata(entry: ManifestEntry | None, inspection: Inspection | None) -> dic
 
 
 def _dataset(item: _Collected, inspection: Inspection | None) -> DatasetFacts | None:
-    """What the manifest says, completed by what was found in the file."""
+    """What the manifest says, completed with what the inspection found."""
     said = item.entry and item.entry.dataset
     if item.artifact_type is not ArtifactType.DATASET and said is None:
         return None

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.reads.attempts import Attempt
 from app.execution.executors.base import Executor
-from app.execution.metric_file import METRICS, MetricFile
+from app.execution.metric_reader import MetricReader
 from app.execution.reports import ReportWriter
 from app.notifications.notifier import Notifier
 from app.notifications.topics import log_topic
@@ -38,8 +37,7 @@ class Ingest:
     def __post_init__(self) -> None:
         self._read = Offsets(self.attempt.journal_offset, self.attempt.metrics_offset)
         self._log_bytes = 0
-        path = self.executor.folder(self.attempt.id) / METRICS
-        self.metrics = MetricFile(path, self._read.metrics)
+        self.metrics = MetricReader(partial(self.executor.metrics, self.attempt.id), self._read.metrics)
         self.has_started = self._read.journal > 0
 
     async def catch_up(self, *, to_the_end: bool = False) -> None:
@@ -50,8 +48,7 @@ class Ingest:
 
     async def _step(self, to_the_end: bool) -> bool:
         events, journal_offset = await self.executor.journal(self.attempt.id, self._read.journal)
-        read_metrics = partial(self.metrics.read, self._read.metrics, to_the_end=to_the_end)
-        points, metrics_offset = await to_thread.run_sync(read_metrics)
+        points, metrics_offset = await self.metrics.read(self._read.metrics, to_the_end=to_the_end)
         until = Offsets(journal_offset, metrics_offset)
         if until == self._read:
             return False

@@ -1,9 +1,8 @@
-"""The folders of a worker under ``MLP_HOME``, and the identity of the host they are on."""
+"""The folders of a worker below ``MLP_HOME``, and the id of the host they are on."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -12,18 +11,20 @@ from pathlib import Path
 
 import anyio
 
+from app.runner.lock import try_lock
+
 _LOCK_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class WorkerHome:
-    """Everything a worker keeps on disk; made with mode 0700, since logs and parameters may be private."""
+    """Everything a worker stores on disk. Folders have mode 0700: logs and parameters may be private."""
 
     root: Path
 
     @property
     def attempts(self) -> Path:
-        """One folder per attempt that is not over."""
+        """One folder per attempt that has not ended."""
         return self.root / "attempts"
 
     @property
@@ -32,12 +33,12 @@ class WorkerHome:
         return self.root / "artifacts"
 
     def make(self) -> None:
-        """Creates what is missing."""
+        """Makes the folders that are missing."""
         for folder in (self.attempts, self.artifacts):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def host_id(self) -> uuid.UUID:
-        """Names this home for good: attempts whose files are here belong to whoever supervises it."""
+        """Identifies this home for ever: the process that supervises it owns the attempts whose files are here."""
         path = self.root / "host_id"
         if not path.exists():
             temporary = path.with_suffix(f".{os.getpid()}")
@@ -49,16 +50,8 @@ class WorkerHome:
 
     @contextlib.asynccontextmanager
     async def supervised(self) -> AsyncIterator[None]:
-        """Waits until no other process supervises this home, then holds it; a dead holder frees it at once."""
+        """Locks this home for one supervisor. Waits for the end of another process that holds it."""
         with (self.root / "supervisor.lock").open("ab") as lock:
-            while not _try_lock(lock.fileno()):  # noqa: ASYNC110 (the holder is another process)
+            while not try_lock(lock.fileno()):  # noqa: ASYNC110 (the holder is another process)
                 await anyio.sleep(_LOCK_POLL_SECONDS)
             yield
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -42,20 +42,20 @@ STOP_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class SupervisorLimits:
-    """How much may run at once, how long a run without a limit of its own may take, how long silence means life.
-
-    ``concurrent_runs`` counts the runs of all workers, the others are of this worker; ``cpus`` defaults to one per
-    concurrent stage, memory to no limit.
-    """
+    """What a supervisor may run at the same time, and its time limits."""
 
     concurrent_runs: int
+    """Of all workers together; the other limits are of this worker."""
     concurrent_stages: int
+    cpus: float
+    memory_mb: int | None
+    """None: no limit."""
     run_timeout_seconds: float
-    cpus: float | None = None
-    memory_mb: int | None = None
-    lease_seconds: float = worker.LEASE_SECONDS
-    lost_after_seconds: float = 600.0
-    disk_reserve_bytes: int = 0
+    """For runs without a limit of their own."""
+    lease_seconds: float
+    lost_after_seconds: float
+    """From the end of a host's lease until its attempts are declared lost."""
+    disk_reserve_bytes: int
 
 
 class Supervisor:
@@ -73,6 +73,7 @@ class Supervisor:
         self._reads = without_transactions(engine)
         self._notifier = notifier
         self._driver = driver
+        self._executors = driver.executors
         self._home = home
         self._limits = limits
         self._disk = DiskReserve(home.root, limits.disk_reserve_bytes)
@@ -161,8 +162,9 @@ class Supervisor:
         found = await self._take_over()
         for attempt in found:
             self._start_driving(tasks, attempt.id)
-        for attempt_id in await leftovers(self._home.attempts, found):
-            tasks.start_soon(clear_leftover, self._driver.executor, attempt_id)
+        for executor in self._executors:
+            for attempt_id in await leftovers(executor, found):
+                tasks.start_soon(clear_leftover, executor, attempt_id)
 
     async def _pass(self, tasks: TaskGroup) -> None:
         if self._adopted_as != self._id:
@@ -188,15 +190,12 @@ class Supervisor:
         self._last_pass_at = anyio.current_time()
 
     async def _reconcile(self, tasks: TaskGroup, work: PendingWork) -> None:
-        """Ends what runs here although it no longer counts, and drives what nobody drives.
+        """Cancels driven attempts that are not current any more, and drives current ones without a driver.
 
-        The first happens to a host that was silent for too long, the second when the answer to a claim got lost.
+        The first happens after a host was silent for too long, the second after the answer to a claim was lost.
         """
-        executor = self._driver.executor
         for attempt_id in self._driven.difference(work.active_attempts):
-            # Not RUNNING: its driver is about to finish, and may be removing the folder right now.
-            if await executor.state(attempt_id) is AttemptState.RUNNING:
-                await self._cancel(attempt_id)
+            await self._cancel_superseded(attempt_id)
         for attempt_id in work.active_attempts - self._driven:
             self._start_driving(tasks, attempt_id)
 
@@ -227,15 +226,19 @@ class Supervisor:
                 await stop_requests.stop_overdue_run(self._engine, self._notifier, run_id)
 
     async def _stop_attempts(self) -> None:
-        """Tells runners what the rows say, again and again until they have ended: a signal may be lost."""
+        """Repeats the cancel of each attempt until it has ended: a signal may be lost."""
         async with self._engine.connect() as connection:
-            attempt_ids = await attempts_to_stop(connection, self._home.host_id())
-        for attempt_id, _ in attempt_ids:
-            await self._cancel(attempt_id)
+            attempts = await attempts_to_stop(connection, self._home.host_id())
+        for attempt_id, executor_name in attempts:
+            with isolated(logger, f"cancel attempt {attempt_id}"):
+                await self._executors[executor_name].cancel(attempt_id)
 
-    async def _cancel(self, attempt_id: str) -> None:
-        with isolated(logger, f"tell attempt {attempt_id} to end"):
-            await self._driver.executor.cancel(attempt_id)
+    async def _cancel_superseded(self, attempt_id: str) -> None:
+        for executor in self._executors:
+            # In any other state its driver is about to finish, and may be removing its files.
+            if await executor.state(attempt_id) is AttemptState.RUNNING:
+                with isolated(logger, f"cancel attempt {attempt_id}"):
+                    await executor.cancel(attempt_id)
 
     async def _declare_lost(self) -> None:
         async with self._engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""A worker's row: proof that this process is alive, on the database's clock."""
+"""A worker's row: its lease proves, on the database's clock, that the process is alive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from app.database.claims import take_claims_lock
 from app.database.columns import new_id
 from app.database.tables import workers
 
-LEASE_SECONDS = 30.0
 HEARTBEATS_PER_LEASE = 4
 
 
@@ -24,13 +23,13 @@ async def register(
     host_id: uuid.UUID,
     slots: int,
     *,
-    cpus: float | None = None,
-    memory_mb: int | None = None,
-    lease_seconds: float = LEASE_SECONDS,
+    cpus: float,
+    memory_mb: int | None,
+    lease_seconds: float,
 ) -> uuid.UUID:
-    """A new worker id with a fresh lease. ``cpus`` defaults to one per slot, memory to no limit.
+    """Inserts a worker with a fresh lease; returns its id. ``memory_mb`` None is no limit.
 
-    Under the claims lock: a host can't come back while somebody declares it lost.
+    Takes the claims lock, so that a host does not return while another worker declares it lost.
     """
     worker_id = new_id()
     async with engine.begin() as connection:
@@ -43,7 +42,7 @@ async def register(
                 pid=os.getpid(),
                 version=__version__,
                 slots=slots,
-                cpus=slots if cpus is None else cpus,
+                cpus=cpus,
                 memory_mb=memory_mb,
                 lease_until=sa.func.clock_timestamp() + timedelta(seconds=lease_seconds),
             )
@@ -51,8 +50,8 @@ async def register(
     return worker_id
 
 
-async def renew(engine: AsyncEngine, worker_id: uuid.UUID, lease_seconds: float = LEASE_SECONDS) -> bool:
-    """Extends the lease; False when it has run out already, so that somebody else may have taken over."""
+async def renew(engine: AsyncEngine, worker_id: uuid.UUID, lease_seconds: float) -> bool:
+    """Extends the lease; False if it has ended: then another worker may have adopted the attempts."""
     statement = (
         sa.update(workers)
         .where(workers.c.id == worker_id, workers.c.lease_until > sa.func.now())
@@ -63,7 +62,7 @@ async def renew(engine: AsyncEngine, worker_id: uuid.UUID, lease_seconds: float 
 
 
 async def release(engine: AsyncEngine, worker_id: uuid.UUID) -> None:
-    """Ends the lease at an orderly stop."""
+    """Ends the lease; called when the worker stops."""
     statement = sa.update(workers).where(workers.c.id == worker_id).values(lease_until=sa.func.now())
     async with engine.begin() as connection:
         await connection.execute(statement)

@@ -31,12 +31,6 @@ class InspectionLimits:
     total_seconds: float = 300.0
 
 
-async def inspect_file(path: Path, name: str) -> Inspection:
-    """The facts about one file; see `inspect_files`."""
-    (inspection,) = await inspect_files([(path, name)])
-    return inspection
-
-
 async def inspect_files(
     files: Sequence[tuple[Path, str]],
     limits: InspectionLimits = InspectionLimits(),

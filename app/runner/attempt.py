@@ -32,7 +32,7 @@ def run_attempt(folder: str, lock: int) -> None:
     doorbell = Doorbell()
     become_subreaper()
     journal = JournalWriter(spec.path(files.JOURNAL))
-    log = BoundedLog(spec.path(files.OUTPUT), spec.log_limit_bytes, journal)
+    log = BoundedLog(spec.path(files.LOG), spec.log_limit_bytes, journal)
     result = ResultWriter(spec, journal, log)
     write_identity(lock)
     if spec.cancel_asked():

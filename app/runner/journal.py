@@ -11,7 +11,7 @@ import json
 import os
 import time
 
-from app.runner.files import read_plain
+from app.open_files import read_plain
 
 TYPE_CHECKING = False  # importing typing would cost the shim a fifth of its start time
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import json
 import os
 import time
 
-from app.runner.files import read_plain
+from app.open_files import read_plain
 
 LOCK_ATTEMPTS = 5
 LOCK_PAUSE_SECONDS = 0.02
@@ -27,20 +27,24 @@ def take_lock(path: str) -> int | None:
     for attempt in range(LOCK_ATTEMPTS):
         if attempt:
             time.sleep(LOCK_PAUSE_SECONDS)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        return descriptor
+        if try_lock(descriptor):
+            return descriptor
     os.close(descriptor)
     return None
 
 
-def is_held(descriptor: int) -> bool:
-    """Whether somebody holds the lock exclusively; shared, so that probes do not disturb each other."""
+def try_lock(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file without waiting; returns whether that succeeded."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
     except BlockingIOError:
+        return False
+    return True
+
+
+def is_held(descriptor: int) -> bool:
+    """Whether another process holds the lock exclusively. Shared, so that probes do not disturb each other."""
+    if not try_lock(descriptor, fcntl.LOCK_SH):
         return True
     # Not left to close(): a process being forked in another thread may hold a copy of the descriptor.
     fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-# Without O_NONBLOCK a pipe put in the place of a file would hold us until somebody writes to it.
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+from app.open_files import FOLDER_FLAGS, open_beneath
+
 _SWAPPED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV})
 _UNREADABLE = frozenset({errno.EACCES, errno.EPERM, errno.EIO})
 _MAX_NAME_BYTES = 255
@@ -67,7 +66,7 @@ class OutputFile:
         walked, and on the way out when it was written to meanwhile: then the bytes read are worthless.
         """
         with _refusing_os_errors(self.relative_path):
-            fd = _open_beneath(self.folder, self.relative_path)
+            fd = _open_file(self.folder, self.relative_path)
         try:
             self._require_unchanged(fd)
             yield fd
@@ -122,7 +121,7 @@ class _Walker:
     def visit_root(self) -> None:
         try:
             with _refusing_os_errors("."):
-                root_fd = os.open(self._folder, _FOLDER_FLAGS)
+                root_fd = os.open(self._folder, FOLDER_FLAGS)
         except OutputRefused as refusal:
             self._refuse(refusal)
             return
@@ -161,7 +160,7 @@ class _Walker:
         _require_good_name(path, name)
         if len(parents) + 1 >= self._max_depth:
             raise OutputRefused(path, RefusalReason.TOO_DEEP, f"deeper than {self._max_depth} levels")
-        child_fd = os.open(name, _FOLDER_FLAGS, dir_fd=folder_fd)
+        child_fd = os.open(name, FOLDER_FLAGS, dir_fd=folder_fd)
         try:
             self._visit_folder(child_fd, (*parents, name))
         finally:
@@ -258,16 +257,10 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
     )
 
 
-def _open_beneath(folder: Path, relative_path: str) -> int:
-    """Open a file for reading, with no symbolic link at any level below ``folder``."""
-    *parents, name = relative_path.split("/")
-    folder_fd = os.open(folder, _FOLDER_FLAGS)
+def _open_file(folder: Path, relative_path: str) -> int:
+    folder_fd = os.open(folder, FOLDER_FLAGS)
     try:
-        for parent in parents:
-            child_fd = os.open(parent, _FOLDER_FLAGS, dir_fd=folder_fd)
-            os.close(folder_fd)
-            folder_fd = child_fd
-        return os.open(name, _FILE_FLAGS, dir_fd=folder_fd)
+        return open_beneath(folder_fd, relative_path.split("/"))
     finally:
         os.close(folder_fd)
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
-import errno
-import os
-import stat
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,10 +16,20 @@ from app.domain.vocabulary import Phase
 from app.errors import DomainError, NotFound
 from app.storage.base import ArtifactStore, StoredBlob
 
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
-Part = tuple[int, bytes, int]
-"""Where the bytes start, the bytes, and the size of the whole log."""
+class LogPart(NamedTuple):
+    """Part of a log: its bytes, where they start, and the present size of the whole log."""
+
+    start: int
+    data: bytes
+    size: int
+
+
+class LiveLogs(Protocol):
+    """The logs of attempts that have not been collected yet."""
+
+    async def read_log(self, attempt_id: str, offset: int, max_bytes: int) -> LogPart | None:
+        """Part of an attempt's log from ``offset`` on; a negative offset counts from the end. None: no log here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +102,8 @@ def refuse_unmade(attempt: int | None, latest: int) -> None:
 class LogReader:
     """Random access to the logs of attempts, by byte offset."""
 
-    def __init__(self, attempts_root: Path, store: ArtifactStore, engine: AsyncEngine) -> None:
-        self._attempts_root = attempts_root
+    def __init__(self, live: LiveLogs, store: ArtifactStore, engine: AsyncEngine) -> None:
+        self._live = live
         self._store = store
         self._engine = engine
 
@@ -116,7 +122,7 @@ class LogReader:
         latest: int = stage_run.attempt_number
         refuse_unmade(attempt, latest)
         log = KnownLog(stage_run_id, latest, stage_run.phase, latest if attempt is None else attempt, None)
-        found = await self._read_file(log, after_offset or 0, max_bytes)
+        found = await self._read_live(log, after_offset or 0, max_bytes)
         if found is None:
             async with self._engine.connect() as connection:
                 row = await stored_log(connection, stage_run_id, log.attempt)
@@ -127,29 +133,25 @@ class LogReader:
     async def read_known(self, log: KnownLog, after_offset: int | None, max_bytes: int) -> LogSlice:
         """The same without a statement, unless the log of an attempt at work is not in its folder (any more)."""
         offset = after_offset or 0
-        found = None if log.stored else await self._read_file(log, offset, max_bytes)
+        found = None if log.stored else await self._read_live(log, offset, max_bytes)
         if found is None and log.stored is None and not log.is_over:
             return await self.read(log.stage_run_id, after_offset, max_bytes, log.attempt or None)
         return log.piece(*(found or await self._read_stored(log.stored, offset, max_bytes)))
 
-    async def _read_file(self, log: KnownLog, offset: int, max_bytes: int) -> Part | None:
-        path = self._attempts_root / str(AttemptId(log.stage_run_id, log.attempt)) / "output.log"
-        try:
-            return await asyncio.to_thread(_read_file, path, offset, max_bytes)
-        except OSError as error:
-            if error.errno not in _ABSENT:
-                raise
-            return None
+    async def _read_live(self, log: KnownLog, offset: int, max_bytes: int) -> LogPart | None:
+        attempt_id = str(AttemptId(log.stage_run_id, log.attempt))
+        return await self._live.read_log(attempt_id, offset, max_bytes)
 
-    async def _read_stored(self, blob: StoredBlob | None, offset: int, max_bytes: int) -> Part:
+    async def _read_stored(self, blob: StoredBlob | None, offset: int, max_bytes: int) -> LogPart:
         if blob is None:
-            return 0, b"", 0
+            return LogPart(0, b"", 0)
         size = blob.size_bytes
-        start = _start(offset, size)
+        start = start_of(offset, size)
         end = min(start + max_bytes, size)
         if start == end:
-            return start, b"", size
-        return start, b"".join([chunk async for chunk in self._store.open(blob.sha256, start, end)]), size
+            return LogPart(start, b"", size)
+        data = b"".join([chunk async for chunk in self._store.open(blob.sha256, start, end)])
+        return LogPart(start, data, size)
 
 
 def decode_log(data: bytes, *, final: bool) -> tuple[str, int]:
@@ -164,19 +166,6 @@ def decode_log(data: bytes, *, final: bool) -> tuple[str, int]:
     return text.replace("\0", "\ufffd"), len(data) - len(incomplete)
 
 
-def _read_file(path: Path, offset: int, max_bytes: int) -> Part:
-    # A stage may put anything in place of its log: follow no link, wait for no pipe.
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.ELOOP, "not a regular file", path)
-        start = _start(offset, status.st_size)
-        data = os.pread(fd, min(max_bytes, status.st_size - start), start)
-        return start, data, max(status.st_size, start + len(data))
-    finally:
-        os.close(fd)
-
-
-def _start(offset: int, size: int) -> int:
+def start_of(offset: int, size: int) -> int:
+    """Where a read begins in a log of ``size`` bytes; a negative offset counts from the end."""
     return max(size + offset, 0) if offset < 0 else min(offset, size)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from anyio import to_thread
 
 from app.errors import DomainError, NotFound
+from app.open_files import open_beneath
 from app.storage.base import ArtifactStore, StoredBlob
-
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-# Without O_NONBLOCK a pipe would hold us until somebody writes to it.
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ class Imports:
         if not all(parts) or ".." in parts or "." in parts or "\0" in path:
             raise DomainError("Name a file by its path in MLP_IMPORT_FOLDER, like data/train.csv.")
         try:
-            fd = _open_beneath(folder, parts)
+            fd = _open_file(folder, parts)
         except OSError as error:
             raise NotFound(f"No such file can be read in MLP_IMPORT_FOLDER: {error.strerror}.") from None
         try:
@@ -73,32 +68,14 @@ def _spooled(text: str) -> tempfile._TemporaryFileWrapper[bytes]:
     return file
 
 
-def _open_beneath(folder: Path, parts: list[str]) -> int:
-    *parents, name = parts
-    with contextlib.ExitStack() as stack:
-        folder_fd = stack.enter_context(_closing(os.open(folder, os.O_RDONLY | os.O_DIRECTORY)))
-        for parent in parents:
-            folder_fd = stack.enter_context(_closing(_open_unlinked(parent, _FOLDER_FLAGS, folder_fd)))
-        return _open_unlinked(name, _FILE_FLAGS, folder_fd)
-
-
-def _open_unlinked(name: str, flags: int, folder_fd: int) -> int:
+def _open_file(folder: Path, parts: list[str]) -> int:
+    folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return os.open(name, flags, dir_fd=folder_fd)
+        return open_beneath(folder_fd, parts)
     except OSError as error:
-        # The system's own words for it mislead: too many levels of links, or no directory.
-        if error.errno in (errno.ELOOP, errno.ENOTDIR) and _is_link(name, folder_fd):
+        # The system's own words mislead here: too many levels of links, or not a directory.
+        if error.errno in (errno.ELOOP, errno.ENOTDIR) and (folder / error.filename).is_symlink():
             raise OSError(error.errno, "symbolic links are not followed") from None
         raise
-
-
-def _is_link(name: str, folder_fd: int) -> bool:
-    return stat.S_ISLNK(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)
-
-
-@contextlib.contextmanager
-def _closing(fd: int) -> Iterator[int]:
-    try:
-        yield fd
     finally:
-        os.close(fd)
+        os.close(folder_fd)

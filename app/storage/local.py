@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from app.domain.vocabulary import StorageType
-from app.storage.base import SHA256, StorageError, StorageMisconfigured, StoredBlob, blob_key
+from app.storage.base import DAY_SECONDS, SHA256, StorageError, StorageMisconfigured, StoredBlob, blob_key
 from app.storage.files import (
     copy_and_hash,
     copy_private,
@@ -25,20 +25,19 @@ from app.storage.files import (
 )
 from app.storage.reader import VerifiedReader
 
-_DAY_SECONDS = 86_400.0
 _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
 
 
 class LocalStore:
-    """Blobs as read-only files ``<root>/blobs/sha256/<2>/<64 hex>``, which never change once they are there.
+    """Implements ``ArtifactStore``: blobs are read-only files ``<root>/blobs/sha256/<2>/<64 hex>`` that never change.
 
-    A blob is written to ``<root>/tmp`` and gets its name only when its bytes are on the disk, so that a
-    crash at any point leaves either the whole blob or a temporary file for `sweep_temporary`.
-    Writers and readers have threads of their own: downloads don't wait for large uploads.
+    A blob is written to ``<root>/tmp`` and gets its name when its bytes are on the disk. A crash leaves either the
+    whole blob or a temporary file for ``remove_unfinished``. Writers and readers have separate threads: downloads do
+    not wait for large uploads.
 
-    A blob's modification time is when it was last put. Putting and deleting share a file lock, so that a blob
-    which was put again while it was about to be deleted stays, whichever processes do that.
+    A blob's modification time is the time of its last put. Putting and deleting take a file lock, so that no process
+    deletes a blob that another one puts again at the same moment.
     """
 
     def __init__(self, root: Path, *, writers: int = 4, readers: int = 4) -> None:
@@ -53,11 +52,11 @@ class LocalStore:
         return StorageType.LOCAL
 
     def path(self, sha256: str) -> Path:
-        """The file of a blob, whether it exists or not: to be read, never to be written."""
+        """The file of a blob, whether it exists or not. Never write to it."""
         return self.root / blob_key(sha256)
 
     async def put_fd(self, fd: int) -> StoredBlob:
-        # The thread may outlive a cancelled caller, who then closes the descriptor: it needs its own.
+        # The thread may outlive a cancelled caller, which closes its descriptor: the thread needs its own.
         own_fd = os.dup(fd)
         job = self._writers.submit(self._put, own_fd)
         job.add_done_callback(lambda _: os.close(own_fd))
@@ -71,7 +70,7 @@ class LocalStore:
                 job = self._readers.submit(reader.next_chunk)
                 yield chunk
         finally:
-            # A cancelled caller leaves a chunk being read: close after that, not under it.
+            # A cancelled caller may leave a read in progress: close the file after it.
             job.add_done_callback(lambda _: reader.close())
 
     async def stat(self, sha256: str) -> StoredBlob:
@@ -84,15 +83,14 @@ class LocalStore:
         return await _run(self._writers, self._delete, sha256, older_than_seconds)
 
     async def old_blobs(self, older_than_seconds: float) -> AsyncGenerator[list[str], None]:
-        """Digests of all blobs which were not put within that time, in batches of one folder each."""
+        """In batches of one folder each."""
         for folder in await _run(self._readers, _subfolders, self.root / "blobs" / "sha256"):
             yield await _run(self._readers, _old_blobs, folder, older_than_seconds)
 
     async def check(self) -> None:
         await _run(self._writers, self._check)
 
-    async def sweep_temporary(self, older_than_seconds: float = _DAY_SECONDS) -> int:
-        """Remove what crashed writers left behind; the number of files removed."""
+    async def remove_unfinished(self, older_than_seconds: float = DAY_SECONDS) -> int:
         return await _run(self._writers, self._sweep, older_than_seconds)
 
     def _put(self, source_fd: int) -> StoredBlob:
@@ -119,7 +117,7 @@ class LocalStore:
             try:
                 os.link(temporary, final)
             except FileExistsError:
-                # Equal content is there already; but if the disk cut it short, ours is the one to keep.
+                # Equal content is stored already. If the disk has cut it short, the new file replaces it.
                 if final.stat().st_size == size_bytes:
                     os.utime(final)
                 else:
@@ -150,7 +148,7 @@ class LocalStore:
         return True
 
     def _check(self) -> None:
-        """Files must be creatable, and linkable: some network and FUSE file systems have no hard links."""
+        """Makes and links a file: some network and FUSE file systems have no hard links."""
         try:
             with storage_errors(f"write to {self.root}"):
                 temporary, fd = self._new_temporary()
@@ -171,7 +169,7 @@ class LocalStore:
         removed = 0
         with storage_errors(f"sweep {self._temporary}"):
             for path in self._temporary.iterdir():
-                with contextlib.suppress(FileNotFoundError):  # a writer has just finished with it
+                with contextlib.suppress(FileNotFoundError):  # its writer has just removed it
                     if _is_old(path, older_than_seconds):
                         path.unlink()
                         removed += 1
@@ -179,7 +177,7 @@ class LocalStore:
 
 
 def _is_old(path: Path, older_than_seconds: float) -> bool:
-    """Whether a file was written before that time; one which is not there is old."""
+    """Whether a file was last written longer ago than that; a missing file is old."""
     try:
         return path.lstat().st_mtime < time.time() - older_than_seconds
     except FileNotFoundError:

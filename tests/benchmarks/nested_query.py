@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.database import migrations
 from app.database.engine import connect, create_engine
 from app.domain.vocabulary import ArtifactType
+from app.execution.executors.local import LocalExecutor
 from app.graphql.context import Context
 from app.graphql.schema import Schema, build_schema
 from app.graphql.shared.context import ContextFactory
@@ -137,7 +138,7 @@ async def add_stage_run(make: Factory, run: Any, stage: Any, place: int) -> None
 
 def contexts_over(engine: AsyncEngine, notifier: PostgresNotifier) -> ContextFactory:
     store = LocalStore(Path(tempfile.gettempdir()))
-    logs = LogReader(Path("attempts"), store, engine)
+    logs = LogReader(LocalExecutor(Path("attempts")), store, engine)
     streams = Streams(engine, notifier, logs)
     return ContextFactory(Context, engine, notifier, logs, streams, SystemSampler(), Imports(store, None, 0))
 

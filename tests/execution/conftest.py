@@ -21,8 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.tables import artifacts, pipeline_runs, run_events, stage_attempts, stage_runs
 from app.domain.moves import RUN_FINAL
+from app.domain.specs import DEFAULT_EXECUTOR
 from app.domain.vocabulary import RunStatus
 from app.execution.drive import AttemptDriver
+from app.execution.executors.base import OutputLimits
+from app.execution.executors.by_name import Executors
 from app.execution.executors.local import LocalExecutor
 from app.execution.launch import AttemptLimits
 from app.execution.paths import WorkerHome
@@ -33,8 +36,19 @@ from app.services.runs import StartRun, cancel_run, start_run
 from app.storage.local import LocalStore
 
 PATIENCE_SECONDS = 30.0
-LIMITS = SupervisorLimits(concurrent_runs=5, concurrent_stages=4, run_timeout_seconds=60.0)
-ATTEMPT_LIMITS = AttemptLimits(grace_seconds=0.5)
+LIMITS = SupervisorLimits(
+    concurrent_runs=5,
+    concurrent_stages=4,
+    cpus=4,
+    memory_mb=None,
+    run_timeout_seconds=60.0,
+    lease_seconds=30.0,
+    lost_after_seconds=600.0,
+    disk_reserve_bytes=0,
+)
+ATTEMPT_LIMITS = AttemptLimits(
+    grace_seconds=0.5, log_limit_bytes=64 << 20, outputs=OutputLimits(total_bytes=10 << 30, files=1000)
+)
 
 
 def python(code: str) -> list[str]:
@@ -68,9 +82,12 @@ class Engine:
     def store(self) -> LocalStore:
         return LocalStore(self.home.artifacts)
 
+    @property
+    def executors(self) -> Executors:
+        return Executors({DEFAULT_EXECUTOR: LocalExecutor(self.home.attempts)})
+
     def supervisor(self) -> Supervisor:
-        executor = LocalExecutor(self.home.attempts)
-        driver = AttemptDriver(self.database, self.notifier, executor, self.store, self.attempt_limits)
+        driver = AttemptDriver(self.database, self.notifier, self.executors, self.store, self.attempt_limits)
         return Supervisor(self.database, self.notifier, driver, self.home, self.limits)
 
     @contextlib.asynccontextmanager

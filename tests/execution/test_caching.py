@@ -18,8 +18,7 @@ from app.database.engine import create_engine
 from app.database.tables import blobs, pipeline_runs
 from app.domain.attempts import AttemptKey
 from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
-from app.execution import drive, supervisor, worker
-from app.execution.executors.local import LocalExecutor
+from app.execution import drive, supervisor
 from app.execution.janitor import Janitor, RetentionDays
 from app.execution.leftovers import Leftovers
 from app.execution.paths import WorkerHome
@@ -30,6 +29,7 @@ from app.services.state import claims
 from tests.execution.conftest import Engine, stage
 from tests.execution.faulty_disk import OneFault
 from tests.execution.faulty_network import FaultyNetwork
+from tests.registered_workers import register_worker
 
 SWEEP_STRIDE = int(os.environ.get("MLP_SWEEP_STRIDE", "11"))
 
@@ -348,7 +348,7 @@ async def test_a_crash_between_the_claim_and_the_decision_loses_nothing(idle: En
         pipeline_id = (await idle.finished(first)).pipeline_id
     second = await start_run(idle.database, idle.notifier, StartRun(pipeline_id))
     host_id = idle.home.host_id()
-    dead = (idle.database, idle.notifier, await worker.register(idle.database, host_id, slots=1))
+    dead = (idle.database, idle.notifier, await register_worker(idle.database, host_id, slots=1))
     assert await claims.start_next_run(*dead, running_limit=9, default_timeout_seconds=60) == second
     only = (await idle.stages(second))["only"]
     assert await claims.claim_next_stage(*dead, host_id) == AttemptKey(second, only.id, 1)
@@ -437,7 +437,7 @@ async def _clean(engine: Engine, older_than_days: Mapping[uuid.UUID, float]) -> 
         await connection.execute(sa.update(blobs).values(touched_at=sa.func.now() - timedelta(days=60)))
     for path in engine.home.artifacts.glob("blobs/*/*/*"):
         os.utime(path, (0, 0))
-    leftovers = Leftovers(engine.database, LocalExecutor(engine.home.attempts), engine.store, engine.home)
+    leftovers = Leftovers(engine.database, engine.executors, engine.store, engine.home)
     janitor = Janitor(engine.database, engine.notifier, leftovers, RetentionDays(runs=30))
     await janitor.clean_database()
     await janitor.clean_files()

@@ -44,7 +44,7 @@ WAITS = "import time; print('ready', flush=True); time.sleep(600)"
 
 async def told(engine: Engine, run_id: uuid.UUID) -> dict[str, Any]:
     """The run with its stage runs by name."""
-    logs = LogReader(engine.home.attempts, engine.store, engine.database)
+    logs = LogReader(engine.executors, engine.store, engine.database)
     streams = Streams(engine.database, engine.notifier, logs)
     imports = Imports(engine.store, engine.home.root / "imports", limit_bytes=1)
     contexts = ContextFactory(

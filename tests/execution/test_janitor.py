@@ -38,9 +38,12 @@ from app.database.tables import (
     stage_runs,
     workers,
 )
+from app.domain.specs import DEFAULT_EXECUTOR
 from app.domain.vocabulary import RunStatus, StageStatus, StorageType
 from app.execution import janitor
+from app.execution.executors.by_name import Executors
 from app.execution.executors.local import LocalExecutor
+from app.execution.executors.local_files import make_folders
 from app.execution.janitor import Janitor, RetentionDays
 from app.execution.leftovers import BLOB_GRACE, Leftovers
 from app.execution.paths import WorkerHome
@@ -82,9 +85,12 @@ class Site:
     def store(self) -> LocalStore:
         return LocalStore(self.home.artifacts)
 
+    @property
+    def executors(self) -> Executors:
+        return Executors({DEFAULT_EXECUTOR: LocalExecutor(self.home.attempts)})
+
     def janitor(self, **days: float) -> Janitor:
-        executor = LocalExecutor(self.home.attempts)
-        leftovers = Leftovers(self.engine, executor, self.store, self.home)
+        leftovers = Leftovers(self.engine, self.executors, self.store, self.home)
         return Janitor(self.engine, self.notifier, leftovers, RetentionDays(**days))
 
     async def ended_run(
@@ -197,7 +203,7 @@ async def test_readers_of_removed_events_are_told_what_they_missed(site: Site) -
     old, active = await site.ended_run(31), await site.active_run(90)
     assert await site.janitor(events=30).clean_database() == {"events": 5}
     assert await site.ids(run_events.c.run_id) == {active}
-    logs = LogReader(site.home.attempts, site.store, site.engine)
+    logs = LogReader(site.executors, site.store, site.engine)
     streams = Streams(site.engine, site.notifier, logs)
     batches = [batch async for batch in streams.run_events(old, 2)]
     assert [(batch.cursor, batch.missed) for batch in batches] == [(5, (3, 5))]
@@ -225,7 +231,7 @@ async def test_a_run_goes_with_everything_that_hangs_on_it(site: Site) -> None:
 async def test_followers_of_runs_are_told_which_ones_are_gone(site: Site) -> None:
     old = await site.ended_run(31)
     await site.ended_run(29)
-    logs = LogReader(site.home.attempts, site.store, site.engine)
+    logs = LogReader(site.executors, site.store, site.engine)
     async with contextlib.aclosing(
         Streams(site.engine, site.notifier, logs).changed_runs(WantedRuns())
     ) as changes:
@@ -480,9 +486,8 @@ async def test_folders_of_attempts_that_are_over_go_when_they_are_old(site: Site
         of_run = sa.select(stage_runs.c.id).where(stage_runs.c.pipeline_run_id == run_id)
         current = (await connection.execute(of_run)).scalar_one()
     await site.make.attempt(current, host_id=site.home.host_id())
-    executor = LocalExecutor(site.home.attempts)
     names = [f"{current}.1", f"{new_id()}.1", f"{new_id()}.1"]
-    folders = [await executor.prepare(name) for name in names]
+    folders = [make_folders(site.home.attempts / name) for name in names]
     (folders[1] / "inputs").chmod(0o500)
     for folder in folders[:2]:
         make_old(folder)
@@ -495,7 +500,7 @@ async def test_a_step_that_fails_keeps_no_other_from_its_work(
 ) -> None:
     (site.home.artifacts / "blobs").write_text("not a folder")
     (site.home.artifacts / "tmp").write_text("not a folder")
-    folder = await LocalExecutor(site.home.attempts).prepare(f"{new_id()}.1")
+    folder = make_folders(site.home.attempts / f"{new_id()}.1")
     make_old(folder)
     blob = StoredBlob("0" * 64, 1, StorageType.LOCAL)
     await site.known(blob, days=2)

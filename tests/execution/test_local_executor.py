@@ -39,7 +39,8 @@ LAUNCHER = """
         while not start_signal.exists():
             await asyncio.sleep(0.001)
         for attempt_id, argv, limits in specs:
-            await executor.launch(AttemptSpec(attempt_id, argv, {"PATH": "/usr/bin:/bin"}, root, **limits))
+            limits = {"workdir": root, "grace_seconds": 10, "log_limit_bytes": 1 << 20, **limits}
+            await executor.launch(AttemptSpec(attempt_id, argv, {"PATH": "/usr/bin:/bin"}, **limits))
         print("launched", flush=True)
         await asyncio.sleep(60)
 
@@ -199,9 +200,10 @@ async def test_attempts_of_a_killed_server_are_adopted_by_the_next(
     assert attempts.output(ids["ends while there is no server"]) == b"early\n"
     assert results["takes too long"].finish_reason is FinishReason.TIMED_OUT
     assert 1.1 < results["takes too long"].wall_seconds < 4
-    for attempt_id, result in zip(ids.values(), results.values(), strict=True):
-        sequence = [event.seq for event in await attempts.events(attempt_id)]
-        assert sequence == list(range(1, result.journal_seq + 1))
+    for attempt_id in ids.values():
+        events = await attempts.events(attempt_id)
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        assert events[-1].kind == "finished"
 
 
 async def test_an_attempt_of_another_server_can_be_cancelled(attempts: Attempts, tmp_path: Path) -> None:
@@ -337,14 +339,6 @@ async def test_waiting_returns_soon_after_the_end(attempts: Attempts) -> None:
     assert time.time() - result.finished_at < 0.15
 
 
-async def test_the_state_of_many_attempts_is_told_at_once(attempts: Attempts) -> None:
-    done, running = await attempts.start("true"), await attempts.start("sleep", "100")
-    await attempts.end(done)
-    states = await attempts.executor.states([done, running, unknown := attempts.new_id()])
-    assert states == {done: AttemptState.DONE, running: AttemptState.RUNNING, unknown: AttemptState.NEW}
-    await attempts.cancel(running)
-
-
 async def test_the_folder_and_its_files_are_the_owners_alone(attempts: Attempts) -> None:
     attempt_id = await attempts.start("sh", "-c", "touch made-by-stage")
     await attempts.end(attempt_id)
@@ -409,7 +403,7 @@ async def test_a_running_attempt_is_not_forgotten(attempts: Attempts) -> None:
 @pytest.mark.parametrize("attempt_id", ["", "..", "../x", "a/b", "1.1", "X" * 36 + ".1", "0" * 36 + ".1"])
 async def test_an_id_which_is_none_reaches_no_file(tmp_path: Path, attempt_id: str) -> None:
     executor = LocalExecutor(tmp_path / "attempts")
-    spec = AttemptSpec(attempt_id, ["true"], {}, tmp_path)
+    spec = AttemptSpec(attempt_id, ["true"], {}, grace_seconds=1, log_limit_bytes=1000)
     for refused in (executor.launch(spec), executor.cancel(attempt_id), executor.forget(attempt_id)):
         with pytest.raises(ValueError, match="not an attempt id"):
             await refused

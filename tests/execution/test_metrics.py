@@ -7,7 +7,8 @@ from pathlib import Path
 
 from app.domain.outcomes import UNREADABLE_LINES
 from app.domain.vocabulary import RunStatus
-from app.execution.metric_file import NAMES_LIMIT, READ_BYTES, MetricFile
+from app.execution.metric_reader import NAMES_LIMIT, READ_BYTES, MetricReader
+from app.open_files import read_plain
 from tests.execution.conftest import Engine, python, stage
 
 REPORTS = """
@@ -54,40 +55,47 @@ async def test_lines_that_are_no_metric_are_counted(idle: Engine) -> None:
     assert (train.metrics, attempt.evidence[UNREADABLE_LINES]) == (None, 2)
 
 
-def test_a_reader_that_goes_on_where_another_one_was_knows_what_that_one_read(tmp_path: Path) -> None:
+def reader_of(path: Path, offset: int) -> MetricReader:
+    async def read(position: int, limit_bytes: int) -> bytes:
+        return read_plain(path, limit_bytes, position)
+
+    return MetricReader(read, offset)
+
+
+async def test_a_reader_that_goes_on_where_another_one_was_knows_what_that_one_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     before = line("loss", 0.5, 1) + b"bad\n" + line("acc", 0.1)
     path.write_bytes(before + line("loss", 0.25, 2))
-    file = MetricFile(path, len(before))
-    points, offset = file.read(len(before), to_the_end=True)
+    reader = reader_of(path, len(before))
+    points, offset = await reader.read(len(before), to_the_end=True)
     assert [point.value for point in points] == [0.25]
     assert offset == path.stat().st_size
-    assert {name: point.value for name, point in file.last_points.items()} == {"loss": 0.25, "acc": 0.1}
-    assert file.unreadable_lines == 1
+    assert {name: point.value for name, point in reader.last_points.items()} == {"loss": 0.25, "acc": 0.1}
+    assert reader.unreadable_lines == 1
 
 
-def test_a_file_that_has_become_shorter_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+async def test_a_file_that_has_become_shorter_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(line("loss", 0.5))
-    file = MetricFile(path, 10_000)
-    assert file.read(10_000, to_the_end=True) == ((), 10_000)
-    assert list(file.last_points) == ["loss"]
+    reader = reader_of(path, 10_000)
+    assert await reader.read(10_000, to_the_end=True) == ((), 10_000)
+    assert list(reader.last_points) == ["loss"]
 
 
-def test_every_point_of_a_large_file_is_read(tmp_path: Path) -> None:
+async def test_every_point_of_a_large_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     count = 3 * READ_BYTES // len(line("x", 1, 100_000))
     path.write_bytes(b"".join(line("x", 1, 100_000 + number) for number in range(count)))
-    file, steps, offset = MetricFile(path, 0), list[int](), 0
+    reader, steps, offset = reader_of(path, 0), list[int](), 0
     while offset < path.stat().st_size:
-        points, offset = file.read(offset, to_the_end=True)
+        points, offset = await reader.read(offset, to_the_end=True)
         steps += [point.step for point in points]
     assert steps == list(range(100_000, 100_000 + count))
 
 
-def test_a_stage_with_countless_metrics_does_not_fill_its_row(tmp_path: Path) -> None:
+async def test_a_stage_with_countless_metrics_does_not_fill_its_row(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"".join(line(f"m{number}", number) for number in range(2 * NAMES_LIMIT)))
-    file = MetricFile(path, 0)
-    points, _ = file.read(0, to_the_end=True)
-    assert (len(points), len(file.last_points)) == (2 * NAMES_LIMIT, NAMES_LIMIT)
+    reader = reader_of(path, 0)
+    points, _ = await reader.read(0, to_the_end=True)
+    assert (len(points), len(reader.last_points)) == (2 * NAMES_LIMIT, NAMES_LIMIT)

@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from strawberry.types import ExecutionResult
 
+from app.execution.executors.local import LocalExecutor
 from app.graphql.context import Context
 from app.graphql.schema import Schema, build_schema
 from app.graphql.serving.view import GraphQLView
@@ -55,7 +56,7 @@ def configured_schema(trusted_documents: Path | None = None) -> Schema:
 async def contexts(engine: AsyncEngine, database_url: str, tmp_path: Path) -> AsyncIterator[ContextFactory]:
     async with PostgresNotifier(database_url) as notifier:
         store = LocalStore(tmp_path / "artifacts")
-        logs = LogReader(tmp_path / "attempts", store, engine)
+        logs = LogReader(LocalExecutor(tmp_path / "attempts"), store, engine)
         yield ContextFactory(
             Context,
             engine=engine,

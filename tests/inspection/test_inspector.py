@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.inspection.facts import Inspection
-from app.inspection.inspector import InspectionLimits, inspect_file, inspect_files
+from app.inspection.inspector import InspectionLimits, inspect_files
 
 
 def write(path: Path, content: str | bytes) -> tuple[Path, str]:
@@ -45,7 +45,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def test_a_file_is_inspected(tmp_path: Path) -> None:
     path, _ = write(tmp_path / "blob", "a,b\n1,x\n")
-    found = await inspect_file(path, "datasets/train.csv")
+    [found] = await inspect_files([(path, "datasets/train.csv")])
     assert found == Inspection(
         format="csv",
         row_count=1,
@@ -104,7 +104,7 @@ async def test_the_time_for_all_files_is_bounded(tmp_path: Path) -> None:
 
 async def test_a_cancelled_inspection_leaves_no_child(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
-    task = asyncio.create_task(inspect_file(tmp_path / "pipe.csv", "pipe.csv"))
+    task = asyncio.create_task(inspect_files([(tmp_path / "pipe.csv", "pipe.csv")]))
     await until(inspectors)
     task.cancel()
     await until(lambda: task.cancelled() and not inspectors())
@@ -114,7 +114,7 @@ async def test_what_a_hostile_file_says_can_be_stored(tmp_path: Path) -> None:
     path, name = write(
         tmp_path / "a.jsonl", '{"nul\\u0000": 1, "half\\ud800": 2, "long' + "x" * 9999 + '": 3}\n'
     )
-    found = await inspect_file(path, name)
+    [found] = await inspect_files([(path, name)])
     assert found.schema is not None
     names = [column["name"] for column in found.schema]
     assert names[:2] == ["nul\ufffd", "half\ufffd"]
@@ -151,7 +151,7 @@ async def test_the_module_is_a_command(tmp_path: Path) -> None:
 
 async def test_the_child_does_not_see_the_environment_of_the_server(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
-    task = asyncio.create_task(inspect_file(tmp_path / "pipe.csv", "pipe.csv"))
+    task = asyncio.create_task(inspect_files([(tmp_path / "pipe.csv", "pipe.csv")]))
     await until(inspectors)
     environments = [(process / "environ").read_bytes() for process in inspectors()]
     task.cancel()

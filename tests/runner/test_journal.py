@@ -35,10 +35,10 @@ def kinds(events: list[JournalEvent]) -> list[str]:
 
 async def test_the_events_of_an_attempt_are_numbered_without_gaps(attempts: Attempts) -> None:
     attempt_id = await attempts.start("sh", "-c", "echo hello; sleep 0.5", sample_interval_seconds=0.05)
-    result = await attempts.end(attempt_id)
+    await attempts.end(attempt_id)
     events = await attempts.events(attempt_id)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    assert result.journal_seq == len(events) >= 6
+    assert len(events) >= 6
     assert kinds(events) == ["started", *["sample"] * (len(events) - 2), "finished"]
     assert [event.at for event in events] == sorted(event.at for event in events)
     assert events[-1].data == {"finishReason": "EXITED", "exitCode": 0, "signal": None}

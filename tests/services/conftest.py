@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.database.columns import new_id
 from app.database.engine import create_engine
 from app.database.tables import blobs, pipelines, workers
-from app.execution import worker
 from app.notifications.postgres import PostgresNotifier
 from tests.moved_runs import ByHand
+from tests.registered_workers import register_worker
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ async def by_hand(reused_engine: AsyncEngine, reused_notifier: PostgresNotifier)
         for table in (pipelines, workers, blobs):
             await connection.execute(sa.delete(table))
     host_id = new_id()
-    worker_id = await worker.register(reused_engine, host_id, slots=4, cpus=100)
+    worker_id = await register_worker(reused_engine, host_id, slots=4, cpus=100)
     by_hand = ByHand(reused_engine, reused_notifier, worker_id, host_id)
     # The test does not renew this lease.
     await by_hand.execute(sa.update(workers).values(lease_until=sa.func.now() + timedelta(hours=1)))

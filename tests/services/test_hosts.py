@@ -18,12 +18,13 @@ from app.domain.attempts import AttemptKey
 from app.domain.retry import LOST_LIMIT
 from app.domain.stage_reports import MetricPoint
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
-from app.execution import worker
 from app.services.samples import Offsets, Report, store_reports
 from app.services.state import claims, losses, unschedulable
 from tests.moved_runs import ByHand, key_of, output, stage
+from tests.registered_workers import register_worker
 
 LOST_AFTER_SECONDS = 600.0
+LEASE_SECONDS = 30.0
 
 
 async def silence(by_hand: ByHand, host_id: uuid.UUID, seconds: float) -> None:
@@ -39,7 +40,7 @@ async def silence(by_hand: ByHand, host_id: uuid.UUID, seconds: float) -> None:
 
 async def other_worker(by_hand: ByHand, host_id: uuid.UUID | None = None, **resources: float) -> uuid.UUID:
     """A worker that has been there for a while; on a host of its own unless told otherwise."""
-    worker_id = await worker.register(by_hand.engine, host_id or new_id(), slots=4, **resources)  # type: ignore[arg-type]
+    worker_id = await register_worker(by_hand.engine, host_id or new_id(), slots=4, **resources)  # type: ignore[arg-type]
     hour_ago = sa.func.now() - timedelta(hours=1)
     await by_hand.execute(sa.update(workers).where(workers.c.id == worker_id).values(created_at=hour_ago))
     return worker_id
@@ -55,7 +56,7 @@ async def declare_all_lost(by_hand: ByHand, judge: uuid.UUID) -> list[bool]:
             judge,
             key,
             lost_after_seconds=LOST_AFTER_SECONDS,
-            lease_seconds=worker.LEASE_SECONDS,
+            lease_seconds=LEASE_SECONDS,
         )
         for key in found
     ]
@@ -88,7 +89,7 @@ async def test_nothing_is_lost_a_moment_too_early(by_hand: ByHand) -> None:
     await silence(by_hand, by_hand.host_id, LOST_AFTER_SECONDS - 30)
     assert await declare_all_lost(by_hand, judge) == []
     where = AttemptKey(run_id, (await by_hand.stages(run_id))["a"].id, 1)
-    limits = {"lost_after_seconds": LOST_AFTER_SECONDS, "lease_seconds": worker.LEASE_SECONDS}
+    limits = {"lost_after_seconds": LOST_AFTER_SECONDS, "lease_seconds": LEASE_SECONDS}
     assert not await losses.declare_lost(by_hand.engine, by_hand.notifier, judge, where, **limits)
 
 
@@ -110,7 +111,7 @@ async def test_an_attempt_lives_while_any_worker_of_its_host_does(by_hand: ByHan
     await by_hand.claimed("a")
     judge = await other_worker(by_hand)
     await silence(by_hand, by_hand.host_id, 10 * LOST_AFTER_SECONDS)
-    await worker.register(by_hand.engine, by_hand.host_id, slots=1)
+    await register_worker(by_hand.engine, by_hand.host_id, slots=1)
     assert await declare_all_lost(by_hand, judge) == []
 
 

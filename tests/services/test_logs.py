@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.vocabulary import ArtifactType, Phase, StageStatus
 from app.errors import DomainError, NotFound
+from app.execution.executors.local import LocalExecutor
 from app.services.logs import KnownLog, LogReader, LogSlice, decode_log
 from app.storage.local import LocalStore
 from tests.stored_files import put_file
@@ -40,7 +41,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture
 def reader(tmp_path: Path, store: LocalStore, engine: AsyncEngine) -> LogReader:
-    return LogReader(tmp_path / "attempts", store, engine)
+    return LogReader(LocalExecutor(tmp_path / "attempts"), store, engine)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from app.database.outages import is_outage
 from app.database.tables import pipeline_runs, pipelines, workers
 from app.domain.vocabulary import FinishReason, RunStatus
 from app.errors import Conflict, InvalidInput
-from app.execution import worker
 from app.services.state import stop_requests
 from tests.moved_runs import ByHand, stage, waiters
+from tests.registered_workers import register_worker
 
 
 async def test_a_run_that_waits_longer_than_it_may_fails_and_says_so(by_hand: ByHand) -> None:
@@ -81,7 +81,7 @@ async def test_a_claim_gives_up_when_a_run_is_locked_for_long_and_lets_others_on
         with pytest.raises(DBAPIError) as refusal:
             await by_hand.begin()
         assert is_outage(refusal.value)
-        await worker.register(by_hand.engine, new_id(), slots=1)
+        await register_worker(by_hand.engine, new_id(), slots=1)
     assert await by_hand.begin() == run_id
 
 

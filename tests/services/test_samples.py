@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from app.database.tables import metric_points, resource_samples, stage_attempts
 from app.domain.stage_reports import MetricPoint
-from app.execution import worker
 from app.services.samples import Offsets, Report, Sample, store_reports
 from app.services.state import attempt_reports
 from tests.moved_runs import ByHand, key_of, stage
+from tests.registered_workers import register_worker
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SAMPLE = Sample(NOON, cpu_percent=50.0, memory_bytes=2**40, process_count=1)
@@ -88,7 +88,7 @@ async def test_reports_and_an_adoption_at_once_do_not_deadlock(by_hand: ByHand) 
     """Both need the run's row and the attempt's row."""
     await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
-    other = await worker.register(by_hand.engine, by_hand.host_id, slots=4)
+    other = await register_worker(by_hand.engine, by_hand.host_id, slots=4)
     for step in range(15):
         results = await asyncio.gather(
             reported(by_hand, row, (step, 0), (step + 1, 0)),

@@ -17,10 +17,10 @@ from app.domain.outcomes import AttemptOutcome
 from app.domain.retry import LOST_LIMIT
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode
-from app.execution import worker
 from app.services.state import attempt_reports, stop_requests
 from app.services.state.run_transaction import RunTransaction, lock_run, run_transaction
 from tests.moved_runs import EXIT_3, LOST, STOPPED, ByHand, key_of, output, stage
+from tests.registered_workers import register_worker
 
 STARTED = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -338,7 +338,7 @@ async def test_a_cancelled_run_does_not_reach_its_deadline_any_more(by_hand: ByH
 async def test_another_worker_takes_over_an_attempt_and_nothing_else_changes(by_hand: ByHand) -> None:
     run_id = await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
-    other = await worker.register(by_hand.engine, by_hand.host_id, slots=4)
+    other = await register_worker(by_hand.engine, by_hand.host_id, slots=4)
     assert await attempt_reports.adopt_attempt(by_hand.engine, by_hand.notifier, key_of(row), other)
     taken = (await by_hand.stages(run_id))["a"]
     assert (taken.worker_id, taken.phase, taken.attempt_number) == (other, Phase.CLAIMED, 1)

@@ -329,7 +329,7 @@ async def test_only_old_leftovers_are_swept(store: LocalStore) -> None:
     old.write_bytes(b"old")
     young.write_bytes(b"young")
     age(old)
-    assert await store.sweep_temporary() == 1
+    assert await store.remove_unfinished() == 1
     assert temporary_files(store) == [young]
 
 

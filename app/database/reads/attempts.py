@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.claims import IS_CURRENT, is_lost, is_unschedulable
 from app.database.tables import artifacts, pipeline_runs, stage_attempts, stage_runs, workers
-from app.domain.attempts import AttemptKey
+from app.domain.attempts import AttemptId, AttemptKey
 from app.domain.keys import from_json
 from app.domain.moves import ACTIVE_PHASES, STOPPABLE_PHASES
 from app.domain.specs import StageConfig
@@ -90,9 +90,10 @@ def _active_attempts() -> sa.Select[Any]:
 
 async def active_attempt(connection: AsyncConnection, attempt_id: str) -> Attempt | None:
     """The attempt, as long as it is active; None if it has ended or a later one has replaced it."""
-    stage_run_id, _, number = attempt_id.partition(".")
-    this = {"stage_run_id": uuid.UUID(stage_run_id), "number": int(number)}
-    row = (await connection.execute(_active_attempt(), this)).one_or_none()
+    this = AttemptId.parse(attempt_id)
+    if this is None:
+        return None
+    row = (await connection.execute(_active_attempt(), this._asdict())).one_or_none()
     return None if row is None else Attempt(*row)
 
 
@@ -120,7 +121,7 @@ async def attempts_to_stop(connection: AsyncConnection, host_id: uuid.UUID) -> l
             stage_runs.c.stop_requested_at.is_not(None),
         )
     )
-    return [(f"{row[0]}.{row[1]}", row[2]) for row in await connection.execute(statement)]
+    return [(str(AttemptId(row[0], row[1])), row[2]) for row in await connection.execute(statement)]
 
 
 async def lost_attempts(connection: AsyncConnection, lost_after_seconds: float) -> list[AttemptKey]:

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from app.domain.artifacts import DatasetFacts, Manifest, ManifestEntry, ModelFacts
+from app.domain.attempts import MANIFEST_FILE
 from app.domain.checker import Checker, Path, kind_of, no_text
 from app.domain.text import read_json_object
 from app.domain.units import BYTES_PER_MB
 from app.domain.vocabulary import ArtifactType
 from app.errors import InvalidInput
 
-MANIFEST_NAME = "artifacts.json"
 MANIFEST_LIMIT_BYTES = 4 * BYTES_PER_MB
 _PROBLEMS_SHOWN = 20
 
@@ -39,7 +39,7 @@ def parse_manifest(text: str | bytes, output_paths: Collection[str]) -> Manifest
     Raises ``InvalidInput`` with the first 20 problems and their paths: no JSON, a value of a wrong kind, an unknown
     type, a path that is not among the outputs.
     """
-    raw = read_json_object(text, name=MANIFEST_NAME, max_bytes=MANIFEST_LIMIT_BYTES)
+    raw = read_json_object(text, name=MANIFEST_FILE, max_bytes=MANIFEST_LIMIT_BYTES)
     checker = Checker()
     items = checker.mapping(raw, (), _ROOT_KEYS).get("artifacts", [])
     if not isinstance(items, list):

@@ -1,63 +1,69 @@
-"""What an executor does: runs attempts somewhere, each under a runner shim, and can be asked about them at any time.
+"""What an executor does: it runs attempts somewhere and answers questions about them at any time.
 
-All knowledge about an attempt lives in its folder; an executor object holds none that matters, so a restarted server
-goes on with the attempts of the one before it.
+An executor object holds no state that matters: what it knows is stored where the attempt runs. A restarted server
+continues with the attempts of its predecessor.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from app.database.reads.attempts import InputFile
 from app.domain.vocabulary import FinishReason
+from app.inspection.facts import Inspection
 from app.runner.journal import JournalEvent
-
-DEFAULT_LOG_LIMIT_BYTES = 64 << 20
+from app.services.logs import LiveLogs
+from app.storage.base import ArtifactStore, StoredBlob
 
 
 class AttemptState(enum.StrEnum):
-    """Where an attempt stands, as its folder tells."""
+    """The state of an attempt, as its executor knows it."""
 
     NEW = "NEW"
-    """Nothing was started: it may be launched, also again."""
+    """Nothing has started: the attempt may be launched."""
     RUNNING = "RUNNING"
     DONE = "DONE"
-    """It has a result."""
+    """The attempt has a result."""
     LOST = "LOST"
-    """It was started and nobody knows how it ended. Sweep it before another attempt is made."""
+    """The attempt started, and its end is unknown. Sweep it before the next attempt starts."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptSpec:
-    """What to run. ``env`` is complete: nothing of the server's own environment is added to it."""
+    """What to run, wherever it runs: the executor adds the paths of the attempt's own files."""
 
     attempt_id: str
     """``<stage run uuid>.<attempt number>``"""
     argv: Sequence[str]
     env: Mapping[str, str]
-    cwd: Path
+    """Variables of the stage. No other variable of the server is passed on."""
+    _: KW_ONLY
+    grace_seconds: float
+    """Seconds between SIGTERM and SIGKILL."""
+    log_limit_bytes: int
+    workdir: Path | None = None
+    """Default: an empty folder of the attempt."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Sequence[InputFile] = ()
     timeout_seconds: float | None = None
-    grace_seconds: float = 10
-    """Between SIGTERM and SIGKILL."""
-    log_limit_bytes: int = DEFAULT_LOG_LIMIT_BYTES
     memory_limit_bytes: int | None = None
-    """Of all processes together, watched by sampling: a guard, not a fence."""
+    """For all processes together. Checked with each sample, so it may be exceeded between two samples."""
     sample_interval_seconds: float = 1.0
     straggler_grace_seconds: float = 2
-    """For processes left behind by a main process which ended by itself."""
+    """Seconds between SIGTERM and SIGKILL for processes that outlive a main process that ended by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """How an attempt ended. Nothing of its process tree is left. Times in seconds since the epoch."""
+    """How an attempt ended; no process of it is left. Times in seconds since the epoch."""
 
     finish_reason: FinishReason
     exit_code: int | None
     signal: int | None
-    errno: int | None
     error: str | None
     """Why the command could not be started."""
     started_at: float
@@ -71,14 +77,12 @@ class AttemptResult:
     log_bytes: int
     log_dropped_bytes: int
     oom_kills_host: int
-    """How often the kernel killed for memory on this host meanwhile; not proven to concern this attempt."""
+    """Processes of the whole host that the kernel killed for memory while the attempt ran."""
     oom_kills_cgroup: int
     stragglers_killed: int
-    """Processes which the main one left behind, and which had to be ended."""
+    """Processes that outlived the main process and had to be ended."""
     straggler_names: Sequence[str]
-    """Of the first twenty of them."""
-    journal_seq: int
-    """``seq`` of the journal's last event: a reader which has it has them all."""
+    """The names of the first twenty of them."""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -87,7 +91,6 @@ class AttemptResult:
             finish_reason=FinishReason(document["finishReason"]),
             exit_code=document["exitCode"],
             signal=document["signal"],
-            errno=document["errno"],
             error=document["error"],
             started_at=document["startedAt"],
             finished_at=document["finishedAt"],
@@ -101,44 +104,88 @@ class AttemptResult:
             oom_kills_host=document["oom"]["host"],
             oom_kills_cgroup=document["oom"]["cgroup"],
             stragglers_killed=document["stragglersKilled"],
-            # A runner of an older release, which outlived the server's update, does not tell.
+            # A runner of an older release, still running after the server's update, writes no names.
             straggler_names=document.get("stragglerNames", ()),
-            journal_seq=document["journalSeq"],
         )
 
 
-class Executor(Protocol):
-    """Runs attempts. Every method may be called by any server process, at any time, any number of times."""
+@dataclass(frozen=True, slots=True)
+class OutputLimits:
+    """How much a stage may leave in its output folder."""
 
-    def folder(self, attempt_id: str) -> Path:
-        """Where the files of the attempt are, whether it exists or not. Raises ValueError for a malformed id."""
+    total_bytes: int
+    files: int
+    depth: int = 16
+    """Levels of folders, the output folder included."""
 
-    async def prepare(self, attempt_id: str) -> Path:
-        """Make the attempt's folder with its subfolders, so that inputs can be put there before the launch."""
+
+class AttemptOutputs(Protocol):
+    """The output files of an attempt that has ended, listed once.
+
+    Every method raises ``OutputRefused`` for a file that has changed since it was listed.
+    """
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """Relative to the output folder, with forward slashes, sorted by folder."""
+
+    async def read(self, path: str, limit_bytes: int) -> bytes:
+        """The first bytes of a file."""
+
+    async def store(self, path: str, store: ArtifactStore) -> StoredBlob:
+        """Put a file into the store."""
+
+    async def inspect(self, paths: Sequence[str]) -> list[Inspection]:
+        """Facts about data sets and models. A file that can't be inspected gets an ``error``."""
+
+    async def stage_result(self, limit_bytes: int) -> bytes | None:
+        """The first bytes of ``stage_result.json``; None if the stage wrote none."""
+
+
+class Executor(LiveLogs, Protocol):
+    """Runs attempts. Any server process may call any method at any time, and repeat it.
+
+    Every method raises ValueError for a malformed attempt id.
+    """
+
+    async def prepare(self, spec: AttemptSpec, store: ArtifactStore) -> None:
+        """Put parameters and inputs in place before the launch; may be repeated after a crash.
+
+        Raises OSError or ``StorageError``.
+        """
 
     async def launch(self, spec: AttemptSpec) -> AttemptState:
-        """Start the attempt if it is NEW; the state after that. Of any number of callers exactly one starts it."""
+        """Start the attempt if it is NEW; returns the state after that. Of all callers exactly one starts it."""
 
     async def state(self, attempt_id: str) -> AttemptState:
-        """Where the attempt stands. One which was never prepared is NEW."""
-
-    async def states(self, attempt_ids: Iterable[str]) -> dict[str, AttemptState]:
-        """``state`` of many at once."""
+        """The state of the attempt. One that was never prepared is NEW."""
 
     async def wait(self, attempt_id: str) -> AttemptState:
-        """Wait while the attempt is RUNNING; what it became (NEW: the shim died before it started anything)."""
+        """Wait while the attempt is RUNNING; returns its next state (NEW: the runner died before it started it)."""
 
     async def journal(self, attempt_id: str, offset: int) -> tuple[list[JournalEvent], int]:
-        """Events from a byte offset on, and the offset to go on from. Bounded: ask again until none comes."""
+        """Events from a byte offset on, and the next offset. Bounded: repeat until no event comes."""
+
+    async def metrics(self, attempt_id: str, offset: int, limit_bytes: int) -> bytes:
+        """Bytes of the metrics file from an offset on; empty at its end."""
 
     async def result(self, attempt_id: str) -> AttemptResult:
         """How the attempt ended. Raises FileNotFoundError unless it is DONE."""
 
+    async def outputs(self, attempt_id: str, limits: OutputLimits) -> AttemptOutputs:
+        """List the output files. Raises ``OutputRefused`` for a file that can't become an artifact."""
+
+    async def store_log(self, attempt_id: str, store: ArtifactStore) -> StoredBlob | None:
+        """Put the captured log into the store; None if it is empty."""
+
     async def cancel(self, attempt_id: str) -> None:
-        """Ask the attempt to end. Returns when the wish is durable; ``wait`` says when the attempt has ended."""
+        """Ask the attempt to end. Returns when the request is durable; ``wait`` returns when the attempt has ended."""
 
     async def sweep(self, attempt_id: str) -> int:
-        """Kill what a LOST attempt left behind; how many processes. Returns when none is left."""
+        """Kill what a LOST attempt left running; returns the number of processes when none is left."""
 
     async def forget(self, attempt_id: str) -> None:
-        """Remove the folder of an attempt which is not RUNNING (ValueError if it is)."""
+        """Remove all files of an attempt. Raises ValueError if it is RUNNING."""
+
+    async def leftovers(self, older_than_seconds: float = 0.0) -> list[str]:
+        """Ids of all attempts that have files here, and have had them for that long."""

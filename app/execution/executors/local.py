@@ -1,14 +1,15 @@
-"""The executor which runs attempts on this machine."""
+"""The executor that runs attempts on this machine."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import json
 import os
 import shutil
 import signal
-from collections.abc import Iterable
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,19 @@ import anyio
 import psutil
 from anyio import to_thread
 
-from app.domain.attempts import AttemptId
-from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState
+from app.domain.attempts import METRICS_FILE, AttemptId
+from app.execution.environment import file_variables, host_variables
+from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState, OutputLimits
+from app.execution.executors.local_files import make_folders, place_inputs, write_params
+from app.execution.executors.local_outputs import LocalOutputs, list_outputs, read_log, store_log
 from app.execution.executors.shims import ShimProcesses
 from app.execution.executors.sweep import MARKER, kill_marked
+from app.open_files import open_plain, read_plain
 from app.runner import files
 from app.runner.journal import JournalEvent, read_journal
 from app.runner.lock import is_held, open_pidfd, take_lock
+from app.services.logs import LogPart
+from app.storage.base import ArtifactStore, StoredBlob
 
 SITE_PATHS = [str(Path(psutil.__file__).parent.parent)]
 POLL_SECONDS = 0.2
@@ -31,27 +38,27 @@ _SHIMS = ShimProcesses()  # children belong to the process, not to one of its ex
 
 
 class LocalExecutor:
-    """Runs each attempt in a folder below ``root``, which must be on a local disk (flock)."""
+    """Implements ``Executor``: each attempt has a folder below ``root``, which must be on a local disk (flock)."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()  # a shim does not share the server's working directory
 
     def folder(self, attempt_id: str) -> Path:
+        """Where the files of the attempt are, whether it exists or not."""
         if AttemptId.parse(attempt_id) is None:
             raise ValueError(f"not an attempt id: {attempt_id!r}")
         return self._root / attempt_id
 
-    async def prepare(self, attempt_id: str) -> Path:
-        return await to_thread.run_sync(_make_folders, self.folder(attempt_id))
+    async def prepare(self, spec: AttemptSpec, store: ArtifactStore) -> None:
+        folder = self.folder(spec.attempt_id)
+        await to_thread.run_sync(_prepare, folder, spec)
+        await place_inputs(folder / files.INPUTS, spec.inputs, store)
 
     async def launch(self, spec: AttemptSpec) -> AttemptState:
         return await to_thread.run_sync(self._launch, spec)
 
     async def state(self, attempt_id: str) -> AttemptState:
-        return (await self.states([attempt_id]))[attempt_id]
-
-    async def states(self, attempt_ids: Iterable[str]) -> dict[str, AttemptState]:
-        return await to_thread.run_sync(self._states, list(attempt_ids))
+        return await to_thread.run_sync(self._state, attempt_id)
 
     async def wait(self, attempt_id: str) -> AttemptState:
         while (state := await self.state(attempt_id)) is AttemptState.RUNNING:
@@ -68,8 +75,22 @@ class LocalExecutor:
     async def journal(self, attempt_id: str, offset: int) -> tuple[list[JournalEvent], int]:
         return await to_thread.run_sync(read_journal, self.folder(attempt_id) / files.JOURNAL, offset)
 
+    async def metrics(self, attempt_id: str, offset: int, limit_bytes: int) -> bytes:
+        path = self.folder(attempt_id) / METRICS_FILE
+        return await to_thread.run_sync(read_plain, path, limit_bytes, offset)
+
+    async def read_log(self, attempt_id: str, offset: int, max_bytes: int) -> LogPart | None:
+        # In other threads than the rest: a thousand readers of logs do not delay the engine.
+        return await asyncio.to_thread(read_log, self.folder(attempt_id), offset, max_bytes)
+
     async def result(self, attempt_id: str) -> AttemptResult:
         return AttemptResult.from_json(await to_thread.run_sync(_result, self.folder(attempt_id)))
+
+    async def outputs(self, attempt_id: str, limits: OutputLimits) -> LocalOutputs:
+        return await to_thread.run_sync(list_outputs, self.folder(attempt_id), limits)
+
+    async def store_log(self, attempt_id: str, store: ArtifactStore) -> StoredBlob | None:
+        return await store_log(self.folder(attempt_id), store)
 
     async def cancel(self, attempt_id: str) -> None:
         await to_thread.run_sync(_cancel, self.folder(attempt_id))
@@ -81,8 +102,11 @@ class LocalExecutor:
     async def forget(self, attempt_id: str) -> None:
         await to_thread.run_sync(self._forget, attempt_id)
 
+    async def leftovers(self, older_than_seconds: float = 0.0) -> list[str]:
+        return await to_thread.run_sync(_leftovers, self._root, older_than_seconds)
+
     def _launch(self, spec: AttemptSpec) -> AttemptState:
-        folder = _make_folders(self.folder(spec.attempt_id))
+        folder = make_folders(self.folder(spec.attempt_id))
         lock = take_lock(str(folder / files.LOCK))
         if lock is None:
             return AttemptState.RUNNING
@@ -97,10 +121,10 @@ class LocalExecutor:
         finally:
             os.close(lock)  # the shim has its own copy: the lock stays taken
 
-    def _states(self, attempt_ids: list[str]) -> dict[str, AttemptState]:
-        states = {attempt_id: _state(self.folder(attempt_id)) for attempt_id in attempt_ids}
+    def _state(self, attempt_id: str) -> AttemptState:
+        state = _state(self.folder(attempt_id))
         _SHIMS.reap()
-        return states
+        return state
 
     def _open_shim(self, attempt_id: str) -> int | None:
         """A pidfd of the shim. An own child needs no identity in the lock, which comes only after some ms."""
@@ -120,19 +144,22 @@ class LocalExecutor:
         _SHIMS.forget(folder)
 
 
-def _make_folders(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in files.FOLDERS:
-        (folder / name).mkdir(mode=0o700, exist_ok=True)
-    return folder
+def _prepare(folder: Path, spec: AttemptSpec) -> None:
+    make_folders(folder)
+    write_params(folder, spec.params)
 
 
 def _write_spec(folder: Path, spec: AttemptSpec) -> None:
     document = {
         "attemptId": spec.attempt_id,
         "argv": list(spec.argv),
-        "env": {**spec.env, MARKER: spec.attempt_id},
-        "cwd": str(spec.cwd),
+        "env": {
+            **host_variables(folder),
+            **spec.env,
+            **file_variables(folder),
+            MARKER: spec.attempt_id,
+        },
+        "cwd": str(spec.workdir or folder / files.WORK),
         "timeoutSeconds": spec.timeout_seconds,
         "graceSeconds": spec.grace_seconds,
         "stragglerGraceSeconds": spec.straggler_grace_seconds,
@@ -148,9 +175,10 @@ def _write_spec(folder: Path, spec: AttemptSpec) -> None:
 
 
 def _state(folder: Path) -> AttemptState:
-    lock = files.open_plain(folder / files.LOCK)
-    if lock is None:
+    opened = open_plain(folder / files.LOCK)
+    if opened is None:
         return _state_without_lock(folder)
+    lock, _ = opened
     try:
         return AttemptState.RUNNING if is_held(lock) else _state_of_free(lock, folder)
     finally:
@@ -158,10 +186,10 @@ def _state(folder: Path) -> AttemptState:
 
 
 def _result(folder: Path) -> Any:
-    descriptor = files.open_plain(folder / files.RESULT)
-    if descriptor is None:
+    opened = open_plain(folder / files.RESULT)
+    if opened is None:
         raise FileNotFoundError(errno.ENOENT, "no result", str(folder / files.RESULT))
-    with open(descriptor, "rb") as file:
+    with open(opened[0], "rb") as file:
         return json.loads(file.read(RESULT_LIMIT_BYTES))
 
 
@@ -208,6 +236,14 @@ def _touch_durably(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _leftovers(root: Path, older_than_seconds: float) -> list[str]:
+    found = [path for path in root.iterdir() if AttemptId.parse(path.name) is not None]
+    if older_than_seconds:
+        latest = time.time() - older_than_seconds
+        found = [path for path in found if path.stat().st_mtime < latest]
+    return [path.name for path in found]
 
 
 def _remove(folder: Path) -> None:

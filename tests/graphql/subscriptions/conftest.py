@@ -12,6 +12,7 @@ from live_run import LiveRun
 from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.execution.executors.local import LocalExecutor
 from app.graphql.schema import Schema
 from app.notifications.postgres import PostgresNotifier
 from app.services.logs import LogReader
@@ -33,7 +34,7 @@ async def notifier(database_url: str) -> AsyncIterator[PostgresNotifier]:
 
 @pytest.fixture
 def logs(engine: AsyncEngine, tmp_path: Path) -> LogReader:
-    return LogReader(tmp_path / "attempts", LocalStore(tmp_path / "artifacts"), engine)
+    return LogReader(LocalExecutor(tmp_path / "attempts"), LocalStore(tmp_path / "artifacts"), engine)
 
 
 @pytest.fixture
