@@ -1,4 +1,4 @@
-"""Real attempts under real shims, and the certainty that none of their processes outlives its test."""
+"""Real attempts, and the certainty that none of their processes outlives its test."""
 
 from __future__ import annotations
 
@@ -7,34 +7,43 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState
+from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState, Executor
 from app.execution.executors.local import LocalExecutor
 from app.runner import files
 from app.runner.journal import JournalEvent
+from app.storage.base import ArtifactStore
 from app.storage.local import LocalStore
 
 DEADLINE_SECONDS = 20
+LOG_LIMIT_BYTES = 64 << 20
 
 
 class Attempts:
-    """Starts commands and tells what became of them."""
+    """Starts commands in an executor and tells how they ended."""
 
-    def __init__(self, root: Path) -> None:
-        self.executor = LocalExecutor(root)
-        self.store = LocalStore(root.with_name("store"))
+    def __init__(self, executor: Executor, store: ArtifactStore) -> None:
+        self.executor = executor
+        self.store = store
         self.known: list[str] = []
 
     def new_id(self) -> str:
         self.known.append(f"{uuid.uuid4()}.1")
         return self.known[-1]
 
+    def spec(self, *argv: str, **limits: Any) -> AttemptSpec:
+        defaults = {
+            "env": {"PATH": os.environ["PATH"]},
+            "grace_seconds": 5,
+            "log_limit_bytes": LOG_LIMIT_BYTES,
+        }
+        return AttemptSpec(self.new_id(), argv, **{**defaults, **limits})
+
     async def prepare(self, *argv: str, **limits: Any) -> AttemptSpec:
-        defaults = {"env": {"PATH": os.environ["PATH"]}, "grace_seconds": 5, "log_limit_bytes": 64 << 20}
-        spec = AttemptSpec(self.new_id(), argv, **{**defaults, **limits})
+        spec = self.spec(*argv, **limits)
         await self.executor.prepare(spec, self.store)
         return spec
 
@@ -46,7 +55,7 @@ class Attempts:
     async def end(self, attempt_id: str) -> AttemptResult:
         async with asyncio.timeout(DEADLINE_SECONDS):
             state = await self.executor.wait(attempt_id)
-        assert state is AttemptState.DONE, self.path(attempt_id, files.SHIM_ERRORS).read_text()
+        assert state is AttemptState.DONE
         return await self.executor.result(attempt_id)
 
     async def run(self, *argv: str, **limits: Any) -> AttemptResult:
@@ -56,13 +65,37 @@ class Attempts:
         await self.executor.cancel(attempt_id)
         return await self.end(attempt_id)
 
+    async def log(self, attempt_id: str) -> bytes:
+        part = await self.executor.read_log(attempt_id, 0, LOG_LIMIT_BYTES)
+        return b"" if part is None else part.data
+
     async def says(self, attempt_id: str, text: str) -> None:
-        """Wait until the stage has printed the text."""
-        await eventually(lambda: text.encode() in self.output(attempt_id))
+        """Waits until the stage has printed the text."""
+
+        async def is_said() -> bool:
+            return text.encode() in await self.log(attempt_id)
+
+        await eventually(is_said)
 
     async def events(self, attempt_id: str, kind: str | None = None) -> list[JournalEvent]:
         events, _ = await self.executor.journal(attempt_id, 0)
         return [event for event in events if kind in (None, event.kind)]
+
+
+class LocalAttempts(Attempts):
+    """Attempts in folders of this machine, whose files a test may look at and change."""
+
+    executor: LocalExecutor
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(LocalExecutor(root), LocalStore(root.with_name("store")))
+
+    async def end(self, attempt_id: str) -> AttemptResult:
+        try:
+            return await super().end(attempt_id)
+        except AssertionError as error:
+            error.add_note(self.path(attempt_id, files.SHIM_ERRORS).read_text())
+            raise
 
     def output(self, attempt_id: str) -> bytes:
         path = self.path(attempt_id, files.LOG)
@@ -73,11 +106,10 @@ class Attempts:
 
 
 @contextlib.asynccontextmanager
-async def attempts_below(root: Path) -> AsyncIterator[Attempts]:
+async def none_left(attempts: Attempts) -> AsyncIterator[None]:
     """Fails when, at the end, a process of an attempt is left; ends it first."""
-    attempts = Attempts(root)
     try:
-        yield attempts
+        yield
     finally:
         left = {attempt_id: living_processes(attempt_id) for attempt_id in attempts.known}
         for attempt_id in attempts.known:
@@ -87,8 +119,16 @@ async def attempts_below(root: Path) -> AsyncIterator[Attempts]:
     assert not any(left.values()), left
 
 
+@contextlib.asynccontextmanager
+async def attempts_below(root: Path) -> AsyncIterator[LocalAttempts]:
+    """Attempts in folders below ``root``."""
+    attempts = LocalAttempts(root)
+    async with none_left(attempts):
+        yield attempts
+
+
 def living_processes(attempt_id: str) -> list[int]:
-    """Pids of all processes of this host which carry the attempt's marker in their environment."""
+    """Pids of all processes of this host that carry the attempt's marker in their environment."""
     marker = f"MLP_ATTEMPT_ID={attempt_id}".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -98,8 +138,12 @@ def living_processes(attempt_id: str) -> list[int]:
     return found
 
 
-async def eventually(condition: Callable[[], object]) -> None:
+async def eventually(condition: Callable[[], object | Awaitable[object]]) -> None:
+    """Waits until a condition, which may be asynchronous, is true."""
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
+    while True:
+        found = condition()
+        if await found if isinstance(found, Awaitable) else found:
+            return
         assert time.monotonic() < deadline, "the awaited condition never came true"
         await asyncio.sleep(0.01)

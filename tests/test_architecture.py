@@ -73,6 +73,20 @@ def test_the_rule_of_the_door_sees_every_way_to_write(source: str) -> None:
     assert writes_a_status(source)
 
 
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [
+        ("LocalStore", "storage/local.py"),
+        ("LocalExecutor", "execution/executors/local.py"),
+        ("StorageType.LOCAL", "storage/local.py"),
+    ],
+)
+def test_only_the_wiring_names_an_implementation(name: str, home: str) -> None:
+    allowed = {APP / home, APP / "wiring.py", APP / "database/tables.py"}
+    code = {path: ast.unparse(ast.parse(path.read_text(encoding="utf-8"))) for path in modules()}
+    assert {path for path, source in code.items() if name in source} - allowed == set()
+
+
 def test_with_type_imports_the_object_types_and_their_loaders_are_the_only_circle() -> None:
     graph = grimp.build_graph("app", exclude_type_checking_imports=False)
     imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}

@@ -1,4 +1,4 @@
-"""Durable files and private copies: what `LocalStore` asks of a file system."""
+"""Durable files and private copies: what a store on a file system needs."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attempt_harness import Attempts, attempts_below
+from attempt_harness import LocalAttempts, attempts_below
 
 from app.domain.vocabulary import FinishReason
 from app.runner.journal import JournalWriter, read_journal
@@ -29,7 +29,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-async def test_binary_output_is_kept_to_the_byte(attempts: Attempts, tmp_path: Path) -> None:
+async def test_binary_output_is_kept_to_the_byte(attempts: LocalAttempts, tmp_path: Path) -> None:
     reference = tmp_path / "reference"
     attempt_id = await attempts.start("bash", "-c", f"head -c 3000000 /dev/urandom | tee {reference}")
     result = await attempts.end(attempt_id)
@@ -37,13 +37,13 @@ async def test_binary_output_is_kept_to_the_byte(attempts: Attempts, tmp_path: P
     assert (result.log_bytes, result.log_dropped_bytes) == (3_000_000, 0)
 
 
-async def test_both_streams_are_kept_in_the_order_in_which_they_were_written(attempts: Attempts) -> None:
+async def test_both_streams_are_kept_in_the_order_in_which_they_were_written(attempts: LocalAttempts) -> None:
     attempt_id = await attempts.start("sh", "-c", "echo one; echo two >&2; echo three")
     await attempts.end(attempt_id)
     assert attempts.output(attempt_id) == b"one\ntwo\nthree\n"
 
 
-async def test_output_above_the_limit_keeps_its_head_and_its_tail(attempts: Attempts) -> None:
+async def test_output_above_the_limit_keeps_its_head_and_its_tail(attempts: LocalAttempts) -> None:
     attempt_id = await attempts.start("seq", "1000000", log_limit_bytes=LIMIT_BYTES)
     result = await attempts.end(attempt_id)
     whole = "".join(f"{number}\n" for number in range(1, 1_000_001)).encode()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attempt_harness import Attempts
+from attempt_harness import LocalAttempts
 
 from app.runner.journal import READ_BYTES, JournalEvent, JournalWriter, read_journal
 
@@ -33,7 +33,7 @@ def kinds(events: list[JournalEvent]) -> list[str]:
     return [event.kind for event in events]
 
 
-async def test_the_events_of_an_attempt_are_numbered_without_gaps(attempts: Attempts) -> None:
+async def test_the_events_of_an_attempt_are_numbered_without_gaps(attempts: LocalAttempts) -> None:
     attempt_id = await attempts.start("sh", "-c", "echo hello; sleep 0.5", sample_interval_seconds=0.05)
     await attempts.end(attempt_id)
     events = await attempts.events(attempt_id)

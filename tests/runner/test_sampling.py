@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from attempt_harness import Attempts, eventually
+from attempt_harness import LocalAttempts, eventually
 
 from app.runner.journal import read_journal
 
@@ -13,12 +13,12 @@ BUSY = "import time; end = time.process_time() + {seconds}\nwhile time.process_t
 MEGABYTE = 1_000_000
 
 
-def samples(attempts: Attempts, attempt_id: str) -> list[dict[str, Any]]:
+def samples(attempts: LocalAttempts, attempt_id: str) -> list[dict[str, Any]]:
     events, _ = read_journal(attempts.path(attempt_id, "events.jsonl"), 0)
     return [event.data for event in events if event.kind == "sample"]
 
 
-async def test_a_running_stage_is_sampled_with_all_its_processes(attempts: Attempts) -> None:
+async def test_a_running_stage_is_sampled_with_all_its_processes(attempts: LocalAttempts) -> None:
     holder = "import time; x = b'x' * 60_000_000; print('ready', flush=True); time.sleep(100)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {holder!r}])"
     attempt_id = await attempts.start(sys.executable, "-S", "-c", parent, sample_interval_seconds=0.1)
@@ -32,7 +32,7 @@ async def test_a_running_stage_is_sampled_with_all_its_processes(attempts: Attem
     assert last["readBytes"] >= 0
 
 
-async def test_samples_count_the_cpu_time_of_children_which_have_ended(attempts: Attempts) -> None:
+async def test_samples_count_the_cpu_time_of_children_which_have_ended(attempts: LocalAttempts) -> None:
     child = BUSY.format(seconds=0.3)
     parent = f"import subprocess, sys, time; subprocess.run([sys.executable, '-S', '-c', {child!r}]); time.sleep(100)"
     attempt_id = await attempts.start(sys.executable, "-S", "-c", parent, sample_interval_seconds=0.1)
@@ -51,7 +51,7 @@ async def test_samples_count_the_cpu_time_of_children_which_have_ended(attempts:
 
 
 async def test_a_stage_too_short_to_be_sampled_has_one_sample_of_what_the_kernel_counted(
-    attempts: Attempts,
+    attempts: LocalAttempts,
 ) -> None:
     attempt_id = await attempts.start(
         sys.executable, "-S", "-I", "-c", "b'x' * 50_000_000", sample_interval_seconds=9
@@ -63,12 +63,12 @@ async def test_a_stage_too_short_to_be_sampled_has_one_sample_of_what_the_kernel
     assert result.peak_process_count == 1
 
 
-async def test_a_small_stage_is_not_charged_with_the_memory_of_the_shim(attempts: Attempts) -> None:
+async def test_a_small_stage_is_not_charged_with_the_memory_of_the_shim(attempts: LocalAttempts) -> None:
     result = await attempts.run("sleep", "0.4")
     assert 0 < result.peak_memory_bytes < 5 * MEGABYTE
 
 
-async def test_a_peak_between_two_samples_is_not_lost(attempts: Attempts) -> None:
+async def test_a_peak_between_two_samples_is_not_lost(attempts: LocalAttempts) -> None:
     script = "import time; time.sleep(0.3); x = b'x' * 70_000_000; del x; time.sleep(0.1)"
     attempt_id = await attempts.start(sys.executable, "-S", "-c", script, sample_interval_seconds=100)
     result = await attempts.end(attempt_id)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from attempt_harness import Attempts
+from attempt_harness import LocalAttempts
 
 from app.domain.vocabulary import FinishReason
 from app.execution.environment import file_variables, host_variables
@@ -31,38 +31,40 @@ print(json.dumps({
 
 
 @pytest.mark.parametrize("code", [0, 1, 42, 255])
-async def test_the_exit_code_is_the_stages_own(attempts: Attempts, code: int) -> None:
+async def test_the_exit_code_is_the_stages_own(attempts: LocalAttempts, code: int) -> None:
     result = await attempts.run("sh", "-c", f"exit {code}")
     assert (result.finish_reason, result.exit_code, result.signal) == (FinishReason.EXITED, code, None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM])
 async def test_a_stage_which_dies_of_a_signal_is_told_apart_from_a_cancel(
-    attempts: Attempts, number: signal.Signals
+    attempts: LocalAttempts, number: signal.Signals
 ) -> None:
     result = await attempts.run("sh", "-c", f"kill -{number.value} $$")
     assert (result.finish_reason, result.exit_code, result.signal) == (FinishReason.SIGNALED, None, number)
 
 
-async def test_a_missing_command_is_named_with_the_reason(attempts: Attempts) -> None:
+async def test_a_missing_command_is_named_with_the_reason(attempts: LocalAttempts) -> None:
     result = await attempts.run("no-such-command", env={"PATH": "/usr/bin:/bin"})
     assert (result.finish_reason, result.exit_code) == (FinishReason.START_FAILED, None)
     assert result.error == "command 'no-such-command': No such file or directory"
 
 
-async def test_a_file_which_is_no_program_is_named_with_the_reason(attempts: Attempts) -> None:
+async def test_a_file_which_is_no_program_is_named_with_the_reason(attempts: LocalAttempts) -> None:
     result = await attempts.run("/etc/passwd")
     assert result.finish_reason is FinishReason.START_FAILED
     assert result.error == "command '/etc/passwd': Permission denied"
 
 
-async def test_a_missing_working_directory_is_named_with_the_reason(attempts: Attempts) -> None:
+async def test_a_missing_working_directory_is_named_with_the_reason(attempts: LocalAttempts) -> None:
     result = await attempts.run("true", workdir=Path("/no/such/folder"))
     assert result.finish_reason is FinishReason.START_FAILED
     assert result.error == "working directory '/no/such/folder': No such file or directory"
 
 
-async def test_a_command_which_can_not_be_passed_to_the_kernel_is_a_failed_start(attempts: Attempts) -> None:
+async def test_a_command_which_can_not_be_passed_to_the_kernel_is_a_failed_start(
+    attempts: LocalAttempts,
+) -> None:
     for argv in ([], ["null\0byte"]):
         result = await attempts.run(*argv)
         assert result.finish_reason is FinishReason.START_FAILED
@@ -70,7 +72,7 @@ async def test_a_command_which_can_not_be_passed_to_the_kernel_is_a_failed_start
 
 
 async def test_the_stage_sees_its_own_environment_and_nothing_of_the_server(
-    attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+    attempts: LocalAttempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://secret")
     spec = await attempts.prepare(sys.executable, "-S", "-c", SURROUNDINGS, env={"GREETING": "hello"})
@@ -89,7 +91,9 @@ async def test_the_stage_sees_its_own_environment_and_nothing_of_the_server(
     assert seen["cwd"] == str(folder / "work")
 
 
-async def test_the_stage_inherits_no_descriptor_signal_mask_or_limit_of_the_shim(attempts: Attempts) -> None:
+async def test_the_stage_inherits_no_descriptor_signal_mask_or_limit_of_the_shim(
+    attempts: LocalAttempts,
+) -> None:
     attempt_id = await attempts.start(sys.executable, "-S", "-c", SURROUNDINGS)
     await attempts.end(attempt_id)
     seen = json.loads(attempts.output(attempt_id))
@@ -105,13 +109,13 @@ async def test_the_stage_inherits_no_descriptor_signal_mask_or_limit_of_the_shim
     assert seen["oom_score"] == 500
 
 
-async def test_a_shell_dies_of_a_closed_pipe_as_usual(attempts: Attempts) -> None:
+async def test_a_shell_dies_of_a_closed_pipe_as_usual(attempts: LocalAttempts) -> None:
     attempt_id = await attempts.start("bash", "-c", "yes | head -1; echo ${PIPESTATUS[0]}")
     await attempts.end(attempt_id)
     assert attempts.output(attempt_id) == b"y\n141\n"
 
 
-async def test_the_spec_with_its_secrets_is_gone_once_the_stage_was_started(attempts: Attempts) -> None:
+async def test_the_spec_with_its_secrets_is_gone_once_the_stage_was_started(attempts: LocalAttempts) -> None:
     attempt_id = await attempts.start("sh", "-c", "echo ready; exec sleep 100", env={"PATH": "/usr/bin:/bin"})
     await attempts.says(attempt_id, "ready")
     assert not list(attempts.executor.folder(attempt_id).glob("spec*"))

@@ -1,25 +1,21 @@
-"""The LOCAL store: what is put is read back, once on the disk, never half, never wrong."""
+"""What is special about the LOCAL store: its files, their modes, and what a crash or the disk does to them."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
-import hashlib
 import os
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from app.domain.vocabulary import StorageType
-from app.storage.base import BlobCorrupt, BlobNotFound, StorageMisconfigured, StoredBlob, blob_key
+from app.storage.base import BlobCorrupt, StorageMisconfigured, StoredBlob, blob_key
 from app.storage.local import LocalStore
-from tests.stored_files import put_file
+from tests.stored_files import put, put_file, read
 
 MEBIBYTE = 1 << 20
 
@@ -27,16 +23,6 @@ MEBIBYTE = 1 << 20
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "store")
-
-
-async def put(store: LocalStore, folder: Path, content: bytes) -> StoredBlob:
-    source = folder / f"source-{hashlib.sha256(content).hexdigest()[:12]}"
-    source.write_bytes(content)
-    return await put_file(store, source)
-
-
-async def read(store: LocalStore, sha256: str, start: int = 0, end: int | None = None) -> bytes:
-    return b"".join([chunk async for chunk in store.open(sha256, start, end)])
 
 
 def blob_files(store: LocalStore) -> list[Path]:
@@ -47,59 +33,9 @@ def temporary_files(store: LocalStore) -> list[Path]:
     return list((store.root / "tmp").iterdir())
 
 
-def open_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("the condition did not come true within 10 seconds")
-
-
 def overwrite(path: Path, content: bytes) -> None:
     path.chmod(0o644)
     path.write_bytes(content)
-
-
-@pytest.mark.parametrize("size", [0, 1, MEBIBYTE - 1, MEBIBYTE, MEBIBYTE + 1, 3 * MEBIBYTE + 7])
-async def test_what_is_put_is_read_back(store: LocalStore, tmp_path: Path, size: int) -> None:
-    content = os.urandom(size)
-    blob = await put(store, tmp_path, content)
-    assert blob == StoredBlob(hashlib.sha256(content).hexdigest(), size, StorageType.LOCAL)
-    assert await store.stat(blob.sha256) == blob
-    assert await read(store, blob.sha256) == content
-
-
-async def test_chunks_are_bounded(store: LocalStore, tmp_path: Path) -> None:
-    blob = await put(store, tmp_path, bytes(2 * MEBIBYTE + 1))
-    sizes = [len(chunk) async for chunk in store.open(blob.sha256)]
-    assert sizes == [MEBIBYTE, MEBIBYTE, 1]
-
-
-@pytest.mark.parametrize(
-    ("start", "end"), [(0, 5), (3, None), (7, 7), (MEBIBYTE - 2, MEBIBYTE + 3), (0, 10**9), (10**9, None)]
-)
-async def test_ranges_are_half_open_and_stop_at_the_end(
-    store: LocalStore, tmp_path: Path, start: int, end: int | None
-) -> None:
-    content = os.urandom(MEBIBYTE + 100)
-    blob = await put(store, tmp_path, content)
-    assert await read(store, blob.sha256, start, end) == content[start:end]
-
-
-async def test_putting_from_a_descriptor_reads_from_the_start_and_leaves_it_where_it_was(
-    store: LocalStore, tmp_path: Path
-) -> None:
-    source = tmp_path / "source"
-    source.write_bytes(b"0123456789")
-    with source.open("rb") as file:
-        file.seek(4)
-        blob = await store.put_fd(file.fileno())
-        assert file.read() == b"456789"
-    assert blob.size_bytes == 10
 
 
 async def test_equal_content_is_stored_once(store: LocalStore, tmp_path: Path) -> None:
@@ -154,58 +90,10 @@ async def test_putting_again_heals_a_blob_which_was_cut_short(store: LocalStore,
     assert await read(store, blob.sha256) == b"content"
 
 
-async def test_what_is_not_there_is_not_found_and_may_be_deleted(store: LocalStore, tmp_path: Path) -> None:
-    absent = hashlib.sha256(b"absent").hexdigest()
-    with pytest.raises(BlobNotFound):
-        await read(store, absent)
-    with pytest.raises(BlobNotFound):
-        await store.stat(absent)
-    with pytest.raises(BlobNotFound):
-        await store.materialise(absent, tmp_path / "target")
-    await store.delete(absent)
-
-
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "A" * 64, "a" * 63, "a" * 64 + "\n"])
 def test_a_name_which_is_no_digest_never_becomes_a_path(store: LocalStore, name: str) -> None:
     with pytest.raises(ValueError, match="not a SHA-256"):
         store.path(name)
-
-
-async def test_a_deleted_blob_is_gone(store: LocalStore, tmp_path: Path) -> None:
-    blob = await put(store, tmp_path, b"content")
-    await store.delete(blob.sha256)
-    with pytest.raises(BlobNotFound):
-        await store.stat(blob.sha256)
-
-
-@pytest.mark.parametrize("size", [0, 5, 3 * MEBIBYTE + 1])
-async def test_a_materialised_copy_is_read_only_and_its_own_file(
-    store: LocalStore, tmp_path: Path, size: int
-) -> None:
-    content = os.urandom(size)
-    blob = await put(store, tmp_path, content)
-    target = tmp_path / "inputs" / "train" / "data.bin"
-    await store.materialise(blob.sha256, target)
-    assert target.read_bytes() == content
-    assert stat.S_IMODE(target.stat().st_mode) == 0o444
-    assert target.stat().st_nlink == 1
-    overwrite(target, b"written by a stage which runs as root")
-    assert await read(store, blob.sha256) == content
-
-
-async def test_materialising_replaces_a_half_made_copy_and_never_follows_a_link(
-    store: LocalStore, tmp_path: Path
-) -> None:
-    blob = await put(store, tmp_path, b"content")
-    victim = tmp_path / "victim"
-    victim.write_text("untouched")
-    target = tmp_path / "target"
-    target.symlink_to(victim)
-    await store.materialise(blob.sha256, target)
-    await store.materialise(blob.sha256, target)
-    assert target.read_bytes() == b"content"
-    assert not target.is_symlink()
-    assert victim.read_text() == "untouched"
 
 
 @pytest.mark.skipif(
@@ -342,30 +230,3 @@ async def test_a_root_which_is_a_file_is_found_by_the_check(tmp_path: Path) -> N
     (tmp_path / "store").write_text("not a folder")
     with pytest.raises(StorageMisconfigured, match="can't write to"):
         await LocalStore(tmp_path / "store").check()
-
-
-async def test_cancelled_puts_and_reads_close_every_descriptor(store: LocalStore, tmp_path: Path) -> None:
-    blob = await put(store, tmp_path, os.urandom(8 * MEBIBYTE))
-    source = tmp_path / "source"
-    source.write_bytes(os.urandom(8 * MEBIBYTE))
-    before = open_descriptors()
-    tasks: list[asyncio.Task[object]] = []
-    for _ in range(8):
-        tasks.append(asyncio.create_task(put_file(store, source)))
-        tasks.append(asyncio.create_task(read(store, blob.sha256)))
-    await asyncio.sleep(0)
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    await until(lambda: open_descriptors() == before)
-    assert temporary_files(store) == []
-
-
-async def test_a_reader_who_leaves_early_closes_the_file(store: LocalStore, tmp_path: Path) -> None:
-    blob = await put(store, tmp_path, bytes(4 * MEBIBYTE))
-    before = open_descriptors()
-    async with contextlib.aclosing(store.open(blob.sha256)) as chunks:
-        await anext(chunks)
-    await until(lambda: open_descriptors() == before)
