@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
+from app.domain.file_names import content_suffix
 from app.domain.vocabulary import ArtifactType
 
 OUTPUTS_PATH = "/stage-runs/%s/outputs.tar"
@@ -45,7 +46,6 @@ _TYPE_OF_EXTENSION = {
     for artifact_type, extensions in _EXTENSIONS.items()
     for extension in extensions.split()
 }
-_COMPRESSIONS = frozenset({".gz", ".bz2", ".xz", ".zst"})
 
 _Facts = TypeVar("_Facts", "DatasetFacts", "ModelFacts")
 
@@ -120,9 +120,4 @@ def artifact_type_of(relative_path: str, entry: ManifestEntry | None) -> Artifac
     if len(path.parts) > 1 and path.parts[0] in _TYPE_OF_FOLDER:
         return _TYPE_OF_FOLDER[path.parts[0]]
     name = path.name.lower()
-    return _TYPE_OF_NAME.get(name) or _TYPE_OF_EXTENSION.get(_extension(name), ArtifactType.OTHER)
-
-
-def _extension(name: str) -> str:
-    path = PurePosixPath(name)
-    return PurePosixPath(path.stem).suffix if path.suffix in _COMPRESSIONS else path.suffix
+    return _TYPE_OF_NAME.get(name) or _TYPE_OF_EXTENSION.get(content_suffix(name), ArtifactType.OTHER)

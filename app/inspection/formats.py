@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from app.domain.file_names import content_suffix
 from app.inspection import arrays, parquet
 from app.inspection.delimited import inspect_delimited
 from app.inspection.facts import Budget, Inspection, Unreadable
@@ -20,7 +21,7 @@ from app.inspection.weights import (
 )
 
 _HEAD_BYTES = 64
-_COMPRESSIONS = frozenset({".gz", ".bz2", ".xz"})
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 _DELIMITED = frozenset({".csv", ".tsv", ".tab"})
 _JSON_LINES = frozenset({".jsonl", ".ndjson"})
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".z", ".pt", ".pth", ".ckpt"})
@@ -30,7 +31,7 @@ def inspect(path: Path, name: str, budget: Budget) -> Inspection:
     """The facts about the file at ``path`` which its stage called ``name``; raises ``Unreadable``."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    extension = _extension(name)
+    extension = content_suffix(name)
     by_content = _by_content(path, head, extension)
     if by_content is not None:
         return by_content()
@@ -54,6 +55,9 @@ def _by_content(path: Path, head: bytes, extension: str) -> Callable[[], Inspect
         return lambda: arrays.inspect_npy(path)
     if head.startswith(b"PK\x03\x04"):
         return lambda: _zip(path, extension)
+    if head.startswith(_ZSTANDARD):
+        why = "it is compressed with Zstandard, which can't be read here"
+        return lambda: Inspection(format=extension.lstrip(".") or None, error=why)
     if head.startswith(b"GGUF"):
         return lambda: inspect_gguf(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
@@ -76,8 +80,3 @@ def _zip(path: Path, extension: str) -> Inspection:
         return inspect_model_zip(path) or Inspection(format=extension.lstrip(".") or "zip")
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise Unreadable(f"its archive can't be read: {error}") from error
-
-
-def _extension(name: str) -> str:
-    path = PurePosixPath(name.lower())
-    return PurePosixPath(path.stem).suffix if path.suffix in _COMPRESSIONS else path.suffix

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.database.tables import datasets, metric_points, models, resource_samples
+from app.database.tables import datasets, metric_points, models, resource_samples, stage_runs
 from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
 from tests.execution.conftest import Engine, python, stage
 
@@ -140,3 +140,46 @@ model = {"modelType": "regressor", "algorithm": "line", "framework": "none", "fo
     assert (dataset.artifact_id, dataset.row_count, dataset.column_count) == (train_csv.id, 2, 2)
     assert (model.algorithm, model.metrics) == ("line", {"error": 0.5, "rmse": 0.25})
     assert stages["train"].metrics == {"rmse": 0.25}
+
+
+async def test_what_the_manifest_says_overrules_the_inspection_which_says_the_rest(idle: Engine) -> None:
+    code = """
+import json, os, pathlib
+out = pathlib.Path(os.environ["MLP_OUTPUT_DIR"])
+(out / "measured.csv").write_text("x,y\\n1,2\\n3,4\\n")
+said = {"format": "survey", "rowCount": 70}
+(out / "artifacts.json").write_text(json.dumps({"artifacts": [{"path": "measured.csv", "dataset": said}]}))
+"""
+    async with idle.supervised():
+        run_id = await idle.start(stage("only", python(code)))
+        assert (await idle.finished(run_id)).error_message is None
+    (dataset,) = await idle.rows(sa.select(datasets))
+    assert (dataset.format, dataset.row_count) == ("survey", 70)
+    assert (dataset.column_count, [column["name"] for column in dataset.schema]) == (2, ["x", "y"])
+
+
+async def test_a_large_manifest_is_read_whole(idle: Engine) -> None:
+    code = """
+import json, os, pathlib
+out = pathlib.Path(os.environ["MLP_OUTPUT_DIR"])
+(out / "a.txt").write_text("a")
+entry = {"path": "a.txt", "name": "described", "metadata": {"text": "x" * 2_000_000}}
+(out / "artifacts.json").write_text(json.dumps({"artifacts": [entry]}))
+"""
+    async with idle.supervised():
+        run_id = await idle.start(stage("only", python(code)))
+        assert (await idle.finished(run_id)).error_message is None
+    only = (await idle.stages(run_id))["only"]
+    assert (await idle.artifacts(only.id))["a.txt"].name == "described"
+
+
+async def test_a_stage_of_an_executor_that_the_worker_does_not_have_fails_and_says_so(idle: Engine) -> None:
+    run_id = await idle.start(stage("only"))
+    spec = (await idle.stages(run_id))["only"].spec | {"executor": "SLURM"}
+    async with idle.database.begin() as connection:
+        await connection.execute(sa.update(stage_runs).values(spec=spec))
+    async with idle.supervised():
+        run = await idle.finished(run_id)
+    only = (await idle.stages(run_id))["only"]
+    assert (run.status, only.finish_reason) == (RunStatus.FAILED, FinishReason.START_FAILED)
+    assert "this worker has no executor 'SLURM'; it has LOCAL" in run.error_message

@@ -115,6 +115,12 @@ def test_compressed_text_is_read(tmp_path: Path, suffix: str, compress: Any, com
     assert found.details["compression"] == compression
 
 
+def test_a_compression_that_can_not_be_read_is_named_beside_the_format(tmp_path: Path) -> None:
+    found = inspected(tmp_path, "a.csv.zst", b"\x28\xb5\x2f\xfd compressed")
+    assert found.format == "csv"
+    assert found.error == "it is compressed with Zstandard, which can't be read here"
+
+
 @pytest.mark.parametrize(
     ("content", "rows", "columns"), [("", 0, 0), ("a,b\n", 0, 2), ("\n\n", 0, 0), ("a\n1\n", 1, 1)]
 )

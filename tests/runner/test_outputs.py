@@ -189,6 +189,19 @@ def swap_for_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+def rewrite_with_the_old_time(path: Path) -> None:
+    """Other bytes, the same inode, size and modification time: only the time of the inode's change differs."""
+    before = path.stat()
+    path.write_bytes(b"another"[: before.st_size])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (
+        before.st_ino,
+        before.st_size,
+        before.st_mtime_ns,
+    )
+
+
 def swap_for_another_file(path: Path) -> None:
     path.unlink()
     path.write_bytes(b"content")
@@ -210,6 +223,7 @@ def swap_folder_for_link(path: Path) -> None:
         swap_folder_for_link,
         lambda path: path.write_bytes(b"longer content"),
         lambda path: path.with_name("second-name").hardlink_to(path),
+        rewrite_with_the_old_time,
     ],
 )
 def test_a_file_swapped_after_the_walk_is_refused(out: Path, swap: Callable[[Path], object]) -> None:
