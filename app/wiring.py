@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database import migrations
 from app.database.engine import check_reachable, create_engine
-from app.domain.specs import DEFAULT_EXECUTOR
+from app.domain.vocabulary import ExecutorType
 from app.errors import StartupError
 from app.execution.drive import AttemptDriver
 from app.execution.executors.base import OutputLimits
@@ -80,7 +80,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     async with database(settings) as (engine, url):
         await migrations.upgrade(engine)
         async with PostgresNotifier(url) as notifier:
-            executors = Executors({DEFAULT_EXECUTOR: LocalExecutor(home.attempts)})
+            executors = Executors({ExecutorType.LOCAL: LocalExecutor(home.attempts)})
             yield Parts(settings, url, engine, notifier, LocalStore(home.artifacts), executors, home)
 
 

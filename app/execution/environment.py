@@ -16,7 +16,7 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 def stage_variables(attempt: Attempt) -> dict[str, str]:
     """The variables that the stage's definition sets, and those that name the attempt."""
     return {
-        **attempt.spec["env"],
+        **attempt.config.env,
         "MLP_RUN_ID": str(attempt.run_id),
         "MLP_STAGE": attempt.stage_name,
         "MLP_STAGE_RUN_ID": str(attempt.stage_run_id),

@@ -27,14 +27,13 @@ async def specify_attempt(reads: AsyncEngine, attempt: Attempt, limits: AttemptL
     """What to run, with which inputs and within which limits."""
     async with reads.connect() as connection:
         inputs = await inputs_of(connection, attempt.depends_on)
-    workdir = attempt.spec["workdir"]
-    memory_mb = attempt.spec["resources"]["memoryMb"]
+    config, memory_mb = attempt.config, attempt.config.resources.memory_mb
     return AttemptSpec(
         attempt_id=attempt.id,
-        argv=attempt.spec["command"],
+        argv=config.command,
         env=stage_variables(attempt),
-        workdir=Path(workdir) if workdir else None,
-        params=attempt.spec["params"],
+        workdir=Path(config.workdir) if config.workdir else None,
+        params=config.params,
         inputs=inputs,
         timeout_seconds=_time_left_seconds(attempt),
         grace_seconds=limits.grace_seconds,
@@ -45,7 +44,8 @@ async def specify_attempt(reads: AsyncEngine, attempt: Attempt, limits: AttemptL
 
 def _time_left_seconds(attempt: Attempt) -> float | None:
     """The stage's own limit or the rest of the run's, whichever is shorter: both hold while the server is down."""
-    limits = [attempt.spec["timeoutSeconds"]] if attempt.spec["timeoutSeconds"] else []
+    own = attempt.config.timeout_seconds
+    limits = [own] if own else []
     if attempt.seconds_to_deadline is not None:
         limits.append(max(0.1, attempt.seconds_to_deadline))
     return min(limits, default=None)

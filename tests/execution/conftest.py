@@ -21,8 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.tables import artifacts, pipeline_runs, run_events, stage_attempts, stage_runs
 from app.domain.moves import RUN_FINAL
-from app.domain.specs import DEFAULT_EXECUTOR
-from app.domain.vocabulary import RunStatus
+from app.domain.vocabulary import ExecutorType, RunStatus
 from app.execution.drive import AttemptDriver
 from app.execution.executors.base import OutputLimits
 from app.execution.executors.by_name import Executors
@@ -82,9 +81,8 @@ class Engine:
     def store(self) -> LocalStore:
         return LocalStore(self.home.artifacts)
 
-    @property
-    def executors(self) -> Executors:
-        return Executors({DEFAULT_EXECUTOR: LocalExecutor(self.home.attempts)})
+    def __post_init__(self) -> None:
+        self.executors = Executors({ExecutorType.LOCAL: LocalExecutor(self.home.attempts)})
 
     def supervisor(self) -> Supervisor:
         driver = AttemptDriver(self.database, self.notifier, self.executors, self.store, self.attempt_limits)

@@ -38,8 +38,7 @@ from app.database.tables import (
     stage_runs,
     workers,
 )
-from app.domain.specs import DEFAULT_EXECUTOR
-from app.domain.vocabulary import RunStatus, StageStatus, StorageType
+from app.domain.vocabulary import ExecutorType, RunStatus, StageStatus, StorageType
 from app.execution import janitor
 from app.execution.executors.by_name import Executors
 from app.execution.executors.local import LocalExecutor
@@ -87,7 +86,7 @@ class Site:
 
     @property
     def executors(self) -> Executors:
-        return Executors({DEFAULT_EXECUTOR: LocalExecutor(self.home.attempts)})
+        return Executors({ExecutorType.LOCAL: LocalExecutor(self.home.attempts)})
 
     def janitor(self, **days: float) -> Janitor:
         leftovers = Leftovers(self.engine, self.executors, self.store, self.home)

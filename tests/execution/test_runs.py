@@ -8,8 +8,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.database.tables import datasets, metric_points, models, resource_samples, stage_runs
+from app.database.tables import datasets, metric_points, models, resource_samples
 from app.domain.vocabulary import FinishReason, RunStatus, StageStatus
+from app.execution.executors.by_name import Executors
+from app.execution.executors.local import LocalExecutor
 from tests.execution.conftest import Engine, python, stage
 
 
@@ -174,12 +176,10 @@ entry = {"path": "a.txt", "name": "described", "metadata": {"text": "x" * 2_000_
 
 
 async def test_a_stage_of_an_executor_that_the_worker_does_not_have_fails_and_says_so(idle: Engine) -> None:
-    run_id = await idle.start(stage("only"))
-    spec = (await idle.stages(run_id))["only"].spec | {"executor": "SLURM"}
-    async with idle.database.begin() as connection:
-        await connection.execute(sa.update(stage_runs).values(spec=spec))
+    idle.executors = Executors({"OTHER": LocalExecutor(idle.home.attempts)})
     async with idle.supervised():
+        run_id = await idle.start(stage("only"))
         run = await idle.finished(run_id)
     only = (await idle.stages(run_id))["only"]
     assert (run.status, only.finish_reason) == (RunStatus.FAILED, FinishReason.START_FAILED)
-    assert "this worker has no executor 'SLURM'; it has LOCAL" in run.error_message
+    assert "this worker has no executor 'LOCAL'; it has OTHER" in run.error_message
