@@ -1,1 +1,1 @@
-"""The runner shim: one light process per stage attempt, which outlives the server."""
+"""The runner shim: one small process per attempt that runs the stage and outlives the server."""

@@ -1,7 +1,7 @@
-"""One attempt from the lock to the result: the order of steps is what makes a crash at any point harmless.
+"""One attempt from the lock to the result. The order of the steps makes a crash at any point harmless.
 
-No identity in the lock: nothing was started, the attempt may be launched again. Identity but no result: lost. A result
-exists only when the process tree is empty and the log and the journal are on the disk.
+Without an identity in the lock nothing has started, and the attempt may be launched again. With an identity and no
+result it is lost. The result is written when the process tree is empty and the log and the journal are on the disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from app.runner.tree import ProcessTree
 
 
 def run_attempt(folder: str, lock: int) -> None:
-    """Run the attempt in ``folder``, whose ``lock`` is held, to its end, unless it has a result already."""
+    """Runs the attempt in ``folder`` to its end, unless it has a result. The caller holds its ``lock``."""
     os.umask(0o077)
     if os.path.exists(os.path.join(folder, files.RESULT)):
         return

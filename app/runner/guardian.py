@@ -1,4 +1,4 @@
-"""The shim's other half: what is left when the process that supervises the stage is killed."""
+"""The parent of the process that supervises the stage: it cleans up when that process is killed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ LONGEST_PAUSE_SECONDS = 0.5
 
 
 def guard() -> None:
-    """Fork: the child returns and runs the attempt, the parent keeps the lock until nothing of it is left.
+    """Forks. The child returns and runs the attempt; the parent holds the lock until no process of it is left.
 
-    Should the child be killed, its descendants become the parent's, wherever they hide: whatever sessions they began
-    and environments they have. So a free lock says that no process of the attempt runs any more, unless both were
-    killed. A child that exits with 0 has seen to all that itself.
+    If the child is killed, its descendants become children of the parent, in whatever session or environment they
+    run, and the parent kills them. So a free lock proves that no process of the attempt runs any more, unless both
+    were killed. A child that exits with 0 has ended all processes itself.
     """
     become_subreaper()
     child = os.fork()

@@ -1,7 +1,7 @@
-"""The journal of an attempt: one JSON object per line, appended by the shim, read by the server at its own pace.
+"""The journal of an attempt: one JSON object per line, appended by the shim and read by the server.
 
-Each line holds ``seq`` (from 1, without gaps), ``at`` (seconds since the epoch) and ``kind``, then the fields of its
-kind, and stays below 4 KiB.
+Each line holds ``seq`` (from 1, without gaps), ``at`` (seconds since the epoch), ``kind`` and the fields of that kind,
+and is shorter than 4 KiB.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 READ_BYTES = 1 << 20
-# The stage could write to the file as well: what is read must fit into the database.
+# The stage can write to the file, too: what is read has to fit into the database.
 LARGEST_SEQ = 1 << 62
 END_OF_TIME = 253_402_300_800  # the year 10000
 
@@ -39,7 +39,7 @@ class JournalEvent:
 
 
 class JournalWriter:
-    """Appends events. A full disk costs events, never the attempt; ``seq`` is that of the last one written."""
+    """Appends events; ``seq`` is that of the last one. On a full disk events are lost, and the attempt goes on."""
 
     def __init__(self, path: str) -> None:
         self.seq = 0
@@ -56,7 +56,7 @@ class JournalWriter:
         except OSError:
             return
         self._torn = written < len(line)
-        if written >= len(line) - 1:  # a missing newline is made up by the next line
+        if written >= len(line) - 1:  # the next line adds a missing newline
             self.seq += 1
 
     def sync(self) -> None:
@@ -65,15 +65,15 @@ class JournalWriter:
 
 
 def read_journal(path: str | os.PathLike[str], offset: int) -> tuple[list[JournalEvent], int]:
-    """The events from ``offset`` on and the offset to go on from, at most 1 MiB per call.
+    """The events from ``offset`` on, and the next offset; at most 1 MiB per call.
 
-    Takes complete lines only: a line still being written is left for the next call. Lines which are no events (torn
-    by a full disk or a crash) are skipped.
+    Reads complete lines only: an unfinished line is left for the next call. Skips lines that are not events, such as
+    those torn by a full disk or a crash.
     """
     chunk = read_plain(path, READ_BYTES, offset)
     complete = chunk.rfind(b"\n") + 1
     if not complete and len(chunk) == READ_BYTES:
-        complete = READ_BYTES  # no event is that long: garbage, which must not stop the reader
+        complete = READ_BYTES  # no event is that long: skip the garbage
     events = [_parse(line) for line in chunk[:complete].splitlines()]
     return [event for event in events if event is not None], offset + complete
 

@@ -1,7 +1,8 @@
 """The lock of an attempt: an flock held by the shim from before the start until the result is durable.
 
-The kernel releases it on any death, it needs no right to signal and works across PID namespaces. The identity stored
-in the file serves only to open a descriptor of the shim (pidfd); nobody is ever signalled by a bare pid.
+The kernel releases it when the holder dies in any way. To probe it needs no right to send signals, and works across
+PID namespaces. The identity in the file serves only to open a descriptor of the shim (pidfd): no process is ever
+signalled by its bare pid.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ IDENTITY_BYTES = 4096
 
 
 def take_lock(path: str) -> int | None:
-    """The descriptor of the exclusive lock, or None when somebody else holds it.
+    """The descriptor of the exclusive lock, or None if another process holds it.
 
-    A probe holds the lock for microseconds, so one refusal proves nothing: it is tried 5 times, 20 ms apart.
+    A probe holds the lock for microseconds, so one refusal proves nothing: tries 5 times, 20 ms apart.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     for attempt in range(LOCK_ATTEMPTS):
@@ -46,13 +47,13 @@ def is_held(descriptor: int) -> bool:
     """Whether another process holds the lock exclusively. Shared, so that probes do not disturb each other."""
     if not try_lock(descriptor, fcntl.LOCK_SH):
         return True
-    # Not left to close(): a process being forked in another thread may hold a copy of the descriptor.
+    # close() would not do: a fork in another thread may hold a copy of the descriptor.
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     return False
 
 
 def write_identity(descriptor: int) -> None:
-    """Record who holds the lock. From here on the attempt counts as started."""
+    """Writes the identity of this process into the lock. From then on the attempt counts as started."""
     identity = {
         "pid": os.getpid(),
         "startTicks": _start_ticks(os.getpid()),
@@ -63,10 +64,10 @@ def write_identity(descriptor: int) -> None:
 
 
 def open_pidfd(path: str) -> int | None:
-    """A descriptor of the process named in the lock file, or None when that very process can't be reached.
+    """A descriptor of the process whose identity is in the lock file; None if that process can't be reached.
 
-    To be called only while the lock was seen held. The start time is compared after the descriptor is open, so a
-    recycled pid can't be taken for the shim.
+    Call it after the lock was seen held. Compares the start time after it has opened the descriptor, so that a process
+    with a recycled pid is not mistaken for the shim.
     """
     if not hasattr(os, "pidfd_open"):
         return None

@@ -1,4 +1,4 @@
-"""The captured output of a stage, bounded: its head, and when that was not all, its last 64 KiB."""
+"""The captured output of a stage, bounded: its beginning and, if that is not all, its last 64 KiB."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ TAIL_BYTES = 64 << 10
 
 
 class BoundedLog:
-    """Keeps the first ``limit_bytes`` on disk as they come and the tail in memory until the end.
+    """Writes the first ``limit_bytes`` to disk as they come, and holds the tail in memory until the end.
 
-    ``kept_bytes`` is what of the stage's output the file holds, ``dropped_bytes`` what it does not hold (exact only
-    after ``close``). A full disk ends the head early; it never ends the stage.
+    ``kept_bytes`` counts the output that the file holds, ``dropped_bytes`` the rest (exact after ``close``). A full
+    disk ends the beginning early; it does not end the stage.
     """
 
     def __init__(self, path: str, limit_bytes: int, journal: JournalWriter) -> None:
@@ -35,7 +35,7 @@ class BoundedLog:
             self._hold(rest)
 
     def close(self) -> None:
-        """Append the marker and the tail, then make the file durable."""
+        """Appends the marker and the tail, then makes the file durable."""
         if self.dropped_bytes:
             self._append_tail()
         try:
@@ -58,7 +58,7 @@ class BoundedLog:
         self.dropped_bytes -= kept
 
     def _write(self, data: bytes) -> bytes:
-        """Append to the file; returns what the disk did not take."""
+        """Appends to the file; returns what the disk did not take."""
         try:
             while data:
                 data = data[os.write(self._file, data) :]

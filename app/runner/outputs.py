@@ -1,7 +1,7 @@
 """The safe walk of a stage's output folder.
 
-A stage may leave anything there: links to the server's files, pipes which never answer, a million names.
-Nothing is followed and nothing but plain files is opened; what can't become an artifact is refused by name.
+A stage may leave anything there: links to files of the server, pipes, a million names. The walk follows no link,
+opens plain files only, and refuses by name what can't become an artifact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_REFUSALS = 100
 
 
 class RefusalReason(enum.StrEnum):
-    """Why a thing in the output folder can't become an artifact."""
+    """Why an entry of the output folder can't become an artifact."""
 
     NOT_A_FILE = "NOT_A_FILE"
     HARD_LINK = "HARD_LINK"
@@ -40,7 +40,7 @@ class RefusalReason(enum.StrEnum):
 
 
 class OutputRefused(Exception):
-    """One thing which was refused; ``path`` is relative to the output folder and safe to print."""
+    """An entry was refused; ``path`` is relative to the output folder and safe to print."""
 
     def __init__(self, path: str, reason: RefusalReason, explanation: str) -> None:
         self.path = printable(path)
@@ -60,10 +60,10 @@ class OutputFile:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[int]:
-        """A descriptor for reading the file, open inside of the ``with`` block.
+        """A descriptor for reading the file, open inside the ``with`` block.
 
-        Raises ``OutputRefused`` (OUTPUT_CHANGED) on the way in when this is no longer the file which was
-        walked, and on the way out when it was written to meanwhile: then the bytes read are worthless.
+        Raises ``OutputRefused`` (OUTPUT_CHANGED) on entry if this is not the file that was listed, and on exit if it
+        was written to in between: then the bytes read are worthless.
         """
         with _refusing_os_errors(self.relative_path):
             fd = _open_file(self.folder, self.relative_path)
@@ -83,17 +83,17 @@ class OutputFile:
 
 @dataclass(slots=True)
 class OutputWalk:
-    """What an output folder holds: the files to collect by path, and what was refused (at most 100)."""
+    """The contents of an output folder: the files to collect, by path, and at most 100 refused entries."""
 
     files: list[OutputFile] = field(default_factory=list)
     refusals: list[OutputRefused] = field(default_factory=list)
 
 
 def walk_outputs(folder: Path, *, max_files: int, max_bytes: int, max_depth: int) -> OutputWalk:
-    """List ``folder``, in the order of names, without reading any file.
+    """Lists ``folder`` in the order of names, without reading any file.
 
-    ``max_files`` bounds the files and, apart, the folders; ``max_depth`` 1 means: no folders below it.
-    A limit ends the walk with one refusal. A folder which does not exist holds nothing.
+    ``max_files`` limits the files and, separately, the folders; ``max_depth`` 1 allows no folders below it. A limit
+    ends the walk with one refusal. A missing folder is empty.
     """
     walker = _Walker(folder, max_files, max_bytes, max_depth)
     if os.path.lexists(folder):
@@ -103,7 +103,7 @@ def walk_outputs(folder: Path, *, max_files: int, max_bytes: int, max_depth: int
 
 
 class _WalkEnded(Exception):
-    """A limit was reached: what follows is not looked at."""
+    """A limit was reached: the rest is not listed."""
 
 
 class _Walker:
@@ -200,7 +200,7 @@ class _Walker:
 
 
 def printable(path: str) -> str:
-    """``path`` as valid text on one line: what could not be printed is written as escapes."""
+    """``path`` as valid text on one line: characters that can't be printed are written as escapes."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
         for character in path[: 4 * _MAX_NAME_BYTES]

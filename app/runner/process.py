@@ -1,4 +1,4 @@
-"""Starting the stage: a forked child which sheds everything of the shim, then becomes the command."""
+"""Starts the stage: a forked child resets everything it inherited from the shim, then executes the command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_ERROR_CHARACTERS = 1000
 
 
 class StartFailed(Exception):
-    """The command could not be executed."""
+    """The command could not be executed; ``text`` says why."""
 
     def __init__(self, number: int | None, text: str) -> None:
         super().__init__(text)
@@ -27,7 +27,7 @@ class StartFailed(Exception):
 
 
 def start_stage(spec: Spec) -> tuple[int, int]:
-    """Run the command; returns its pid and the reading end of its output. Raises StartFailed."""
+    """Runs the command; returns its pid and the reading end of its output. Raises StartFailed."""
     output, stage_output = os.pipe()
     report, stage_report = os.pipe()
     with contextlib.suppress(OSError, AttributeError):  # the limit for pipes of this user, or not Linux
@@ -47,13 +47,13 @@ def start_stage(spec: Spec) -> tuple[int, int]:
 
 
 def _read_report(report: int) -> bytes:
-    """Empty when exec succeeded: the pipe is close-on-exec, so its end says that the command runs."""
+    """Empty if exec succeeded: the pipe is close-on-exec, so its end proves that the command runs."""
     with open(report, "rb") as file:
         return file.read()
 
 
 def _become_stage(spec: Spec, shim: int, output: int, report: int) -> None:
-    """In the forked child: never returns. What fails is told to the shim through ``report``."""
+    """In the forked child: never returns. A failure is reported to the shim through ``report``."""
     doing = "process"
     try:
         os.setsid()
@@ -84,7 +84,7 @@ def _restore_signals() -> None:
 
 
 def _limit_resources() -> None:
-    """When memory runs out the kernel shall take the stage, not the shim; a core dump may hold secrets."""
+    """When memory runs out, the kernel is to kill the stage, not the shim. A core dump may hold secrets."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:

@@ -1,4 +1,4 @@
-"""The outcome of an attempt, made durable: its room on the disk is taken before the stage may fill it."""
+"""Makes the result of an attempt durable. Its space on the disk is reserved before the stage can fill the disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ END_FIELDS = ("finishReason", "exitCode", "signal")
 
 
 class ResultWriter:
-    """Writes ``result.json`` once; the counters it compares with are those of the moment it was made."""
+    """Writes ``result.json`` once. Its counters start when it is created."""
 
     def __init__(self, spec: Spec, journal: JournalWriter, log: BoundedLog) -> None:
         self._spec = spec
@@ -35,11 +35,11 @@ class ResultWriter:
         self._file = os.open(
             spec.path(files.UNFINISHED_RESULT), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
-        with contextlib.suppress(OSError, AttributeError):  # no room, or not Linux: then it has to do without
+        with contextlib.suppress(OSError, AttributeError):  # no space, or not Linux: go on without
             os.posix_fallocate(self._file, 0, RESERVED_BYTES)
 
     def write_unstarted(self, reason: str, failure: StartFailed | None = None) -> None:
-        """The command never ran."""
+        """Writes the result of a command that never ran."""
         self._finish(
             finishReason=reason,
             errno=failure.errno if failure else None,
@@ -47,7 +47,7 @@ class ResultWriter:
         )
 
     def write_ended(self, tree: ProcessTree, sampler: Sampler, supervision: Supervision) -> None:
-        """The main process has ended and nothing of the tree is left."""
+        """Writes the result after the main process has ended and no process of the tree is left."""
         code = os.waitstatus_to_exitcode(tree.main_status or 0)
         oom = [after - before for after, before in zip(oom_kills(), self._oom_before, strict=True)]
         self._finish(
@@ -105,7 +105,7 @@ UNSTARTED: dict[str, object] = {
 
 
 def _own_reason(code: int, memory_ran_out: bool) -> str:
-    """Why a stage ended which the shim did not stop."""
+    """Why a stage ended that the shim did not stop."""
     if code >= 0:
         return "EXITED"
     return "OUT_OF_MEMORY" if code == -signal.SIGKILL and memory_ran_out else "SIGNALED"

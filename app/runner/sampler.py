@@ -1,4 +1,4 @@
-"""What the stage uses while it lives: CPU, memory, number of processes, bytes read and written."""
+"""Samples what the stage uses: CPU, memory, number of processes, bytes read and written."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from app.runner.tree import ProcessTree, descendants
 
 FIRST_PAUSE_SECONDS = 0.2
 SHORTEST_RATE_SECONDS = 0.1
-"""CPU time comes in ticks of 10 ms: a rate over less than ten of them would say little."""
+"""CPU time is counted in ticks of 10 ms: a rate over less than ten of them is too coarse."""
 
 
 class Sampler:
     """Takes the samples of one stage and remembers the peaks.
 
-    The first sample comes after 0.2 s, then the pause doubles up to ``interval_seconds``: what a short stage needed
-    is seen too. A stage shorter than that gets one sample at its end, from what the kernel counted for it.
+    The first sample comes after 0.2 s, then the pause doubles up to ``interval_seconds``, so that a short stage has
+    samples, too. A stage shorter than 0.2 s gets one sample at its end, from the counters of the kernel.
     """
 
     def __init__(self, tree: ProcessTree, interval_seconds: float, started_at: float) -> None:
@@ -36,7 +36,7 @@ class Sampler:
         self.due_at = self._rated_at + self._pause_seconds
 
     def sample(self) -> dict[str, object] | None:
-        """Look at the tree now; the figures as the journal holds them, None where psutil can't be imported."""
+        """A sample of the tree, as the journal holds it; None if psutil can't be imported."""
         try:
             from app.runner.usage import measure
         except ImportError as error:
@@ -52,18 +52,18 @@ class Sampler:
         return self._record(now, usage.cpu_seconds, usage.memory_bytes, usage.process_count)
 
     def close(self) -> dict[str, object] | None:
-        """Take in what the kernel counted up to the end; a sample if there was none before."""
+        """Adds what the kernel counted up to the end; returns a sample if there was none before."""
         sampled = self._cpu_percent is not None
         peak_bytes = self._tree.main_peak_memory_bytes
         if sampled and peak_bytes <= own_peak_memory_bytes():
-            peak_bytes = 0  # it counts what the forked shim used before it became the command
+            peak_bytes = 0  # it includes what the forked shim used before it executed the command
         last = self._record(now_seconds(), 0.0, peak_bytes, 1)
         return None if sampled else last
 
     def _record(
         self, now: float, live_cpu_seconds: float, memory_bytes: int, processes: int
     ) -> dict[str, object]:
-        # Never falling: a process which ignores SIGCHLD takes the times of its children along.
+        # Never lower than before: when a process that ignores SIGCHLD ends, the times of its children are lost.
         self.cpu_seconds = max(self.cpu_seconds, live_cpu_seconds + self._tree.reaped_cpu_seconds)
         self.memory_bytes = memory_bytes
         self.peak_memory_bytes = max(self.peak_memory_bytes, memory_bytes)
@@ -78,7 +78,7 @@ class Sampler:
         }
 
     def _rate_cpu(self, now: float) -> float:
-        """CPU use since the last rate in percent of one core; over too short a time the last one stands."""
+        """CPU use since the last rate, in percent of one core. Too soon after it, the last rate is returned."""
         elapsed_seconds = now - self._rated_at
         if self._cpu_percent is None or elapsed_seconds >= SHORTEST_RATE_SECONDS:
             used_seconds = self.cpu_seconds - self._rated_cpu_seconds
@@ -89,5 +89,5 @@ class Sampler:
 
 
 def _larger(before: int | None, seen: int | None) -> int | None:
-    """Counters of processes which have ended are gone: the sum never falls."""
+    """The larger sum: the counters of a process are lost when it ends."""
     return seen if before is None else max(before, seen or 0)

@@ -1,4 +1,4 @@
-"""What one attempt runs and within which limits, as the executor wrote it to ``spec.json``."""
+"""What an attempt runs, and its limits: ``spec.json``, written by the executor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.runner import files
 
 
 class Spec:
-    """The content of ``spec.json``. A plain class: importing dataclasses would double the shim's start time."""
+    """The content of ``spec.json``. A plain class, because importing dataclasses would double the shim's start time."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -34,6 +34,6 @@ class Spec:
         return os.path.exists(self.path(files.CANCEL))
 
     def remove(self) -> None:
-        """Delete the file: its environment may hold secrets, and nobody needs it once the stage was started."""
+        """Deletes the file once the stage has started: its environment may hold secrets."""
         with contextlib.suppress(OSError):
             os.unlink(self.path(files.SPEC))

@@ -26,8 +26,10 @@ def make_folders(folder: Path) -> Path:
 
 
 def write_params(folder: Path, params: Mapping[str, Any]) -> None:
-    """Writes the parameters of the stage as JSON."""
-    (folder / PARAMS_FILE).write_bytes(orjson.dumps(params, option=orjson.OPT_INDENT_2))
+    """Writes the parameters of the stage as JSON, readable for its user only."""
+    fd = os.open(folder / PARAMS_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(fd, "wb") as file:
+        file.write(orjson.dumps(params, option=orjson.OPT_INDENT_2))
 
 
 async def place_inputs(folder: Path, inputs: Sequence[InputFile], store: ArtifactStore) -> None:
