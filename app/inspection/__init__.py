@@ -1,1 +1,1 @@
-"""What a data file or a model is, found out in a child process which loads and executes nothing of it."""
+"""Finds out what a data file or a model is, in a child process that loads and executes nothing of it."""

@@ -36,7 +36,7 @@ def _files_of_input() -> list[tuple[str, str]]:
 
 
 def _limit_process() -> None:
-    gc.disable()  # nothing here makes cycles worth the time of looking for them
+    gc.disable()  # there are no cycles worth the time of a search
     os.nice(10)
     for limit, value in (
         (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES),
@@ -60,7 +60,9 @@ def _inspect(path: Path, name: str) -> Inspection:
         return Inspection(error=f"it needs more than {MEMORY_LIMIT_BYTES >> 30} GB of memory")
     except RecursionError:
         return Inspection(error="it is nested too deeply")
-    except Exception as error:  # whatever a hostile file provokes, the files after it are inspected
+    except (
+        Exception
+    ) as error:  # a hostile file may cause any error, and the next files are inspected all the same
         return Inspection(error=clip(f"{type(error).__name__}: {error}"))
 
 

@@ -1,4 +1,4 @@
-"""NumPy files by their headers; no array is loaded."""
+"""Inspects NumPy files by their headers; loads no array."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TYPE_OF_KIND = {
 
 
 def inspect_npy(path: Path) -> Inspection:
-    """Rows are the first axis; a 2-D array has columns, a structured one a schema too."""
+    """Rows are the first axis. A 2-D array has columns; a structured array has a schema, too."""
     with path.open("rb") as file:
         header = _header(file)
     shape, fields = header["shape"], header["fields"]
@@ -46,7 +46,7 @@ def inspect_npy(path: Path) -> Inspection:
 
 
 def inspect_npz(path: Path) -> Inspection:
-    """The arrays by name; rows when all of them have equally many."""
+    """The arrays by name; rows if all arrays have the same number."""
     arrays: dict[str, dict[str, Any]] = {}
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if member.filename.endswith(".npy")]

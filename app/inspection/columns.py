@@ -1,4 +1,4 @@
-"""The types of columns, from the values seen so far."""
+"""Infers the types of columns from their values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _converts(convert: Callable[[str], object], texts: Sequence[str]) -> bool:
 
 
 def _is_number(convert: Callable[[str], object], texts: Sequence[str]) -> bool:
-    # int("1_000") is Python's notation, not one of data files.
+    # int() takes "1_000", a notation of Python that data files do not use.
     return _converts(convert, texts) and "_" not in "".join(texts)
 
 
@@ -34,7 +34,7 @@ _FITS: Mapping[str, Callable[[Sequence[str]], bool]] = {
     "datetime": lambda texts: _converts(datetime.datetime.fromisoformat, texts),
     "string": lambda texts: True,
 }
-# Types of which no value reads like a missing one: a quick way past looking for those.
+# Types without a value that looks like a missing one: such values need no check.
 _WITHOUT_NULLS = frozenset({"boolean", "integer", "date", "datetime"})
 _MOMENTS = ("date", "datetime", "string")
 _TYPE_OF_CLASS: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number"}
@@ -45,7 +45,7 @@ _COMMON = {
 
 
 class Column:
-    """The narrowest type which fits every value of a column, and whether one was missing."""
+    """The narrowest type that fits every value of a column, and whether a value was missing."""
 
     def __init__(self, name: str, *, nullable: bool = False) -> None:
         self.name = name
@@ -53,7 +53,7 @@ class Column:
         self.nullable = nullable
 
     def add_texts(self, texts: Sequence[str]) -> None:
-        """Look at the cells of a text file, in which a missing value is empty or one of the usual words."""
+        """Takes in cells of a text file, where a missing value is empty or a usual word for it."""
         if self.type in _WITHOUT_NULLS and _FITS[self.type](texts):
             return
         if not NULLS.isdisjoint(texts):
@@ -62,7 +62,7 @@ class Column:
         self._add(texts, tuple(_FITS))
 
     def add_values(self, values: Iterable[Any]) -> None:
-        """Look at values of JSON."""
+        """Takes in values of JSON."""
         texts: list[str] = []
         for value in values:
             if isinstance(value, str):
@@ -90,7 +90,7 @@ class Column:
 
 
 class RecordTable:
-    """The columns of JSON objects: one for each key, nullable when an object lacks it."""
+    """The columns of JSON objects: one per key, nullable if an object lacks the key."""
 
     def __init__(self) -> None:
         self.columns: dict[str, Column] = {}

@@ -1,4 +1,4 @@
-"""CSV and its relatives: rows are counted exactly and columns typed by all their values, in constant memory."""
+"""Inspects CSV and similar files: counts rows exactly and types columns by all values, in constant memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from app.inspection.sources import open_text
 
 _DELIMITERS = ",\t;|"
 _SAMPLE_LINES = 30
-_CHUNK_CELLS = 1 << 12  # more don't stay in the processor's cache from reading to typing: half as fast
+_CHUNK_CELLS = 1 << 12  # a larger chunk does not fit into the processor's cache, and takes twice the time
 _FIELD_LIMIT_CHARACTERS = 64 << 20
 
 
 def inspect_delimited(path: Path, extension: str, budget: Budget) -> Inspection:
-    """Facts of a delimited text file. A first row without numbers, dates and repetitions is its header."""
+    """The facts about a delimited text file. A first row without numbers, dates and repetitions is its header."""
     csv.field_size_limit(_FIELD_LIMIT_CHARACTERS)
     source = open_text(path)
     with source.stream as stream:
@@ -84,7 +84,7 @@ class _DelimitedTable:
 
 
 def _delimiter(sample: Sequence[str], extension: str) -> str:
-    """The delimiter which cuts the sample into most columns, equally many in nearly every line."""
+    """The delimiter that yields the most columns, the same number in nearly every line of the sample."""
     if extension in (".tsv", ".tab"):
         return "\t"
     best, best_score = ",", 0.0

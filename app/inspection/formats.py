@@ -1,4 +1,4 @@
-"""Chooses how to inspect a file, by its first bytes where they tell and by its name where they don't."""
+"""Chooses how to inspect a file: by its first bytes if they are conclusive, otherwise by its name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".z", ".pt", ".pth", ".ckpt"
 
 
 def inspect(path: Path, name: str, budget: Budget) -> Inspection:
-    """The facts about the file at ``path`` which its stage called ``name``; raises ``Unreadable``."""
+    """The facts about the file at ``path``, which the stage called ``name``. Raises ``Unreadable``."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     extension = content_suffix(name)

@@ -1,4 +1,4 @@
-"""Inspects files in a child process, so that a hostile one costs bounded time and memory, and no trust."""
+"""Inspects files in a child process: a hostile file can take bounded time and memory, and do no harm."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LINE_LIMIT_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class InspectionLimits:
-    """Wall-clock time for one file, and for all files of one call together."""
+    """Wall-clock time for one file, and for all files of one call."""
 
     file_seconds: float = 60.0
     total_seconds: float = 300.0
@@ -35,10 +35,10 @@ async def inspect_files(
     files: Sequence[tuple[Path, str]],
     limits: InspectionLimits = InspectionLimits(),
 ) -> list[Inspection]:
-    """The facts about each ``(path, name)``; the name's extension says what the content should be.
+    """The facts about each ``(path, name)``; the suffix of the name says what the content should be.
 
-    Never raises for the sake of a file: what can't be inspected has an ``error``. One child serves all files,
-    and a new one those after a file which killed it.
+    Never raises because of a file: one that can't be inspected gets an ``error``. One child process inspects all
+    files; if a file kills it, a new one inspects the rest.
     """
     if not files:
         return []
@@ -51,11 +51,11 @@ async def inspect_files(
 
 
 class _ChildFailed(Exception):
-    """The child did not answer for the current file."""
+    """The child process did not answer for the current file."""
 
 
 class _Inspector:
-    """Runs in a thread: starting a process on the event loop would hold it up."""
+    """Runs in a thread, because starting a process would block the event loop."""
 
     def __init__(self, files: Sequence[tuple[Path, str]], limits: InspectionLimits) -> None:
         self._files = files
@@ -103,7 +103,7 @@ class _Inspector:
 
 
 def _start_child() -> subprocess.Popen[bytes]:
-    # Without site-packages the child starts in half the time and finds nothing but the standard library.
+    # Without site-packages the child starts in half the time and can import only the standard library.
     command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(_ROOT)]
     return subprocess.Popen(
         command,
@@ -127,7 +127,7 @@ def _send(process: subprocess.Popen[bytes], files: Sequence[tuple[Path, str]]) -
 
 
 class _Answers:
-    """The lines of the child's output, each awaited until a point in time."""
+    """The lines of the child's output, each with a deadline."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None

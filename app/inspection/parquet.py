@@ -23,7 +23,7 @@ _NONE = -1
 
 
 def inspect_parquet(path: Path) -> Inspection:
-    """Exact, whatever the size of the file."""
+    """The facts about a Parquet file; its size does not matter."""
     footer = _CompactReader(_footer(path)).struct(last_field=_ROW_COUNT)
     elements = footer.get(_SCHEMA)
     rows = footer.get(_ROW_COUNT)
@@ -55,7 +55,7 @@ def _footer(path: Path) -> bytes:
 
 
 def _top_level(elements: list[dict[int, Any]]) -> list[dict[int, Any]]:
-    """The children of the root, each without what is nested in it."""
+    """The children of the root, without what is nested in them."""
     columns: list[dict[int, Any]] = []
     nested = 0
     for element in elements[1:]:

@@ -1,6 +1,6 @@
-"""Which names a pickle would import, found by following its instructions without executing any.
+"""Finds the names that a pickle would import by reading its instructions, without executing any.
 
-This tells what made a model and warns of the obvious; it is no proof that loading the file is safe.
+They show what made a model, and obvious dangers. They do not prove that loading the file is safe.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _HARMLESS = frozenset(
 
 
 def inspect_pickle(path: Path) -> Inspection:
-    """Facts of a pickle or joblib file, also a compressed one."""
+    """The facts about a pickle or joblib file, compressed or not."""
     content, compression = read_head(path, _LIMIT_BYTES)
     found = inspect_pickle_bytes(content, "pickle")
     if compression is not None:
@@ -57,9 +57,9 @@ def inspect_pickle(path: Path) -> Inspection:
 
 
 def inspect_pickle_bytes(content: bytes, file_format: str) -> Inspection:
-    """``details``: imports (the first 100), dangerous imports, and whether all of it could be followed.
+    """``details`` holds the first 100 imports, dangerous imports, and whether all instructions could be read.
 
-    joblib puts arrays between the instructions, which ends the reading there: ``complete`` is false.
+    joblib puts arrays between the instructions: there the reading ends, and ``complete`` is false.
     """
     if not content:
         raise Unreadable("it is empty")
@@ -83,7 +83,7 @@ def inspect_pickle_bytes(content: bytes, file_format: str) -> Inspection:
 
 
 def _algorithm(names: list[str]) -> tuple[str | None, str | None]:
-    """The first class of a framework is what was pickled; arrays are in nearly every model."""
+    """The framework of the first class. Arrays do not count: nearly every model has some."""
     frameworks = [(name, FRAMEWORK_OF_MODULE.get(name.split(".")[0])) for name in names]
     models = [pair for pair in frameworks if pair[1] not in (None, "numpy", "pandas")]
     for name, framework in models:
@@ -115,7 +115,7 @@ def _imports(content: bytes) -> tuple[list[str], bool]:
 
 
 class _Machine:
-    """The stack and the memo of the unpickler, holding texts where they are known and ``None`` elsewhere."""
+    """The stack and the memo of an unpickler: known texts, and None for everything else."""
 
     _MARK = object()
 

@@ -1,4 +1,4 @@
-"""JSON lines and JSON arrays of objects as tables; other JSON by its keys."""
+"""Inspects JSON lines and JSON arrays of objects as tables, and other JSON by its keys."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SPACE = " \t\r\n"
 
 
 def inspect_json_lines(path: Path, budget: Budget) -> Inspection:
-    """One object a line; lines which are none are counted as ``badLines`` and are no rows."""
+    """One object per line. Other lines are counted as ``badLines``, not as rows."""
     source = open_text(path)
     with source.stream as stream:
         return _lines(source, filter(str.strip, stream), budget)
 
 
 def inspect_json(path: Path, budget: Budget) -> Inspection:
-    """An array of objects, JSON lines under another name, or a document of which only the keys are told."""
+    """An array of objects, JSON lines under another name, or a document: then the facts are its keys."""
     source = open_text(path)
     with source.stream as stream:
         start = stream.read(_BUFFER_CHARACTERS).lstrip("\ufeff" + _SPACE)
@@ -103,7 +103,7 @@ def _array(source: TextSource, budget: Budget) -> Inspection:
 
 
 def _elements(stream: TextIO) -> Iterator[Any]:
-    """The elements of one JSON array, read piece by piece."""
+    """The elements of a JSON array, read piece by piece."""
     decode = json.JSONDecoder().raw_decode
     text = stream.read(_BUFFER_CHARACTERS).lstrip("\ufeff" + _SPACE)
     position = 1
@@ -114,7 +114,7 @@ def _elements(stream: TextIO) -> Iterator[Any]:
         try:
             element, end = decode(text, position)
         except ValueError as error:
-            # The element may go on beyond the buffer. Reading as much again keeps the total work linear.
+            # The element may be longer than the buffer. Doubling the buffer keeps the total work linear.
             more = stream.read(max(_BUFFER_CHARACTERS, len(text) - position))
             if not more:
                 raise Unreadable(f"it is not JSON: {error}") from error

@@ -1,4 +1,4 @@
-"""Opens files as text or as bytes, decompressed, with the encoding found out."""
+"""Opens files as text or as bytes; detects compression and encoding."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TextSource:
 
 
 def open_text(path: Path) -> TextSource:
-    """Open UTF-8, UTF-16 with a mark, or else Latin-1; ``Unreadable`` when it does not look like text."""
+    """Opens UTF-8, UTF-16 with a byte order mark, or else Latin-1. Raises ``Unreadable`` if it is not text."""
     stream, compression = open_bytes(path)
     try:
         sample = stream.read(_SAMPLE_BYTES)
@@ -54,7 +54,7 @@ def open_text(path: Path) -> TextSource:
 
 
 def open_bytes(path: Path) -> tuple[BinaryIO, str | None]:
-    """The file's content, decompressed on the way, and the name of its compression."""
+    """The decompressed content of the file, and the name of its compression."""
     with path.open("rb") as file:
         head = file.read(6)
     if head.startswith(b"\x1f\x8b"):

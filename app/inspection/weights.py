@@ -1,4 +1,4 @@
-"""Model files other than pickles, by their headers: safetensors, ONNX, PyTorch, Keras, GGUF, HDF5, LightGBM."""
+"""Inspects model files other than pickles by their headers: safetensors, ONNX, PyTorch, Keras, GGUF, HDF5, LightGBM."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _IR_VERSION, _PRODUCER, _PRODUCER_VERSION, _GRAPH = 1, 2, 3, 7
 
 
 def looks_like_safetensors(head: bytes, size_bytes: int) -> bool:
-    """Eight bytes of length, then a JSON object of that length."""
+    """Whether the file begins with a length of eight bytes and a JSON object of that length."""
     length = int.from_bytes(head[:8], "little")
     return head[8:9] == b"{" and 2 <= length <= min(_HEADER_LIMIT_BYTES, size_bytes - 8)
 
 
 def inspect_safetensors(path: Path) -> Inspection:
-    """Tensors with type and shape, and the number of parameters."""
+    """The tensors with type and shape, and the number of parameters."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
@@ -49,7 +49,7 @@ def inspect_safetensors(path: Path) -> Inspection:
 
 
 def inspect_model_zip(path: Path) -> Inspection | None:
-    """PyTorch's and Keras' archives; ``None`` for any other."""
+    """The facts about an archive of PyTorch or Keras; None for any other archive."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         pickle_name = next((name for name in names if name.rpartition("/")[2] == "data.pkl"), None)
@@ -87,7 +87,7 @@ def inspect_gguf(path: Path) -> Inspection:
 
 
 def inspect_onnx(path: Path) -> Inspection:
-    """Only the outermost fields of the protobuf message are read; the graph is skipped."""
+    """Reads the outermost fields of the protobuf message, and skips the graph."""
     details: dict[str, Any] = {}
     size_bytes = path.stat().st_size
     with path.open("rb") as file:

@@ -17,7 +17,7 @@ from app.runner.process import StartFailed, start_stage
 from app.runner.result import ResultWriter
 from app.runner.sampler import Sampler
 from app.runner.spec import Spec
-from app.runner.supervision import Doorbell, Supervision
+from app.runner.supervision import SignalPipe, Supervision
 from app.runner.system import become_subreaper, now_seconds
 from app.runner.tree import ProcessTree
 
@@ -29,7 +29,7 @@ def run_attempt(folder: str, lock: int) -> None:
         return
     spec = Spec(folder)
     sys.path += spec.site_paths
-    doorbell = Doorbell()
+    signals = SignalPipe()
     become_subreaper()
     journal = JournalWriter(spec.path(files.JOURNAL))
     log = BoundedLog(spec.path(files.LOG), spec.log_limit_bytes, journal)
@@ -39,11 +39,11 @@ def run_attempt(folder: str, lock: int) -> None:
         spec.remove()
         result.write_unstarted("CANCELLED")
     else:
-        _run_stage(spec, doorbell, journal, log, result)
+        _run_stage(spec, signals, journal, log, result)
 
 
 def _run_stage(
-    spec: Spec, doorbell: Doorbell, journal: JournalWriter, log: BoundedLog, result: ResultWriter
+    spec: Spec, signals: SignalPipe, journal: JournalWriter, log: BoundedLog, result: ResultWriter
 ) -> None:
     started_at = now_seconds()
     try:
@@ -56,6 +56,6 @@ def _run_stage(
     journal.write("started", pid=pid)
     tree = ProcessTree(pid)
     sampler = Sampler(tree, spec.sample_interval_seconds, started_at)
-    supervision = Supervision(spec, tree, sampler, journal, log, output, doorbell)
+    supervision = Supervision(spec, tree, sampler, journal, log, output, signals)
     supervision.follow()
     result.write_ended(tree, sampler, supervision)

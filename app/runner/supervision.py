@@ -1,4 +1,4 @@
-"""Following a started stage until its whole process tree is gone."""
+"""Follows a started stage until its whole process tree has ended."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from app.runner.system import now_seconds
 from app.runner.tree import ProcessTree, descendants, name_of
 
 READ_BYTES = 256 << 10
-READS_PER_TURN = 16
+READS_PER_PUMP = 16
 CANCEL_POLL_SECONDS = 0.5
 KILL_PAUSE_SECONDS = 0.02
 LONGEST_KILL_PAUSE_SECONDS = 0.5
 LINGER_SECONDS = 0.2
-"""How long processes may outlive the main one before they count as stragglers: `... | tee` ends a bit later."""
+"""Processes that end within this time after the main one are not stragglers: `... | tee` ends a little later."""
 STRAGGLERS_NAMED = 20
 
 
-class Doorbell:
-    """Wakes the shim for SIGCHLD, SIGTERM and SIGINT; the latter two mean that a cancel was asked."""
+class SignalPipe:
+    """Wakes the shim at SIGCHLD, SIGTERM and SIGINT. The latter two request a cancel."""
 
     def __init__(self) -> None:
-        self.rung = False
-        self.descriptor, self._bell = os.pipe()
+        self.cancel_requested = False
+        self.descriptor, self._writing_end = os.pipe()
         os.set_blocking(self.descriptor, False)
-        os.set_blocking(self._bell, False)
-        signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
+        os.set_blocking(self._writing_end, False)
+        signal.set_wakeup_fd(self._writing_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ring)
+            signal.signal(number, self._request_cancel)
 
-    def quiet(self) -> None:
+    def drain(self) -> None:
         os.read(self.descriptor, 4096)
 
-    def _ring(self, *_: object) -> None:
-        self.rung = True
+    def _request_cancel(self, *_: object) -> None:
+        self.cancel_requested = True
 
 
 class Supervision:
-    """Pumps the output, samples, stops at a cancel or a limit, and ends what the main process left behind."""
+    """Moves output to the log, takes samples, stops the stage at a cancel or a limit, and ends its stragglers."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Supervision:
         journal: JournalWriter,
         log: BoundedLog,
         output: int,
-        doorbell: Doorbell,
+        signals: SignalPipe,
     ) -> None:
         self.stop_reason: str | None = None
         self.stragglers_ended = 0
@@ -66,12 +66,12 @@ class Supervision:
         self._journal = journal
         self._log = log
         self._output: int | None = output
-        self._doorbell = doorbell
+        self._signals = signals
         self._kill_at: float | None = None
         self._timeout_at = None if spec.timeout_seconds is None else now_seconds() + spec.timeout_seconds
         self._poll = select.poll()
         self._poll.register(output, select.POLLIN)
-        self._poll.register(doorbell.descriptor, select.POLLIN)
+        self._poll.register(signals.descriptor, select.POLLIN)
 
     def follow(self) -> None:
         while not self._main_has_ended():
@@ -81,11 +81,11 @@ class Supervision:
             self._sample_if_due()
             self._wait(self._next_wake())
         self._end_stragglers()
-        self._pump()  # nobody writes any more, and one turn takes more than the pipe can hold
+        self._pump()  # no process writes any more, and one call reads more than the pipe can hold
         self._write_sample(self._sampler.close())
 
     def _main_has_ended(self) -> bool:
-        """Asked before every look for a reason to stop: a stage which has ended by itself was not stopped."""
+        """Checked before every reason to stop: a stage that has ended by itself is not stopped."""
         self._tree.reap()
         return self._tree.main_status is not None
 
@@ -98,17 +98,17 @@ class Supervision:
         return min(wakes)
 
     def _wait(self, until: float) -> None:
-        """Sleep until then, or until there is output or a signal."""
+        """Sleeps until then, or until there is output or a signal."""
         milliseconds = max(0, int((until - now_seconds()) * 1000) + 1)
         for descriptor, _ in self._poll.poll(milliseconds):
-            if descriptor == self._doorbell.descriptor:
-                self._doorbell.quiet()
+            if descriptor == self._signals.descriptor:
+                self._signals.drain()
             else:
                 self._pump()
 
     def _pump(self) -> None:
-        """Move output to the log, but not for so long that a limit would be missed."""
-        for _ in range(READS_PER_TURN):
+        """Moves output to the log. Bounded, so that no limit is missed."""
+        for _ in range(READS_PER_PUMP):
             if self._output is None:
                 return
             try:
@@ -126,7 +126,7 @@ class Supervision:
         self._output = None
 
     def _check_cancel_and_timeout(self) -> None:
-        if self._doorbell.rung or self._spec.cancel_asked():
+        if self._signals.cancel_requested or self._spec.cancel_asked():
             self._stop("CANCELLED", self._spec.grace_seconds)
         elif self._timeout_at is not None and now_seconds() >= self._timeout_at:
             self._stop("TIMED_OUT", self._spec.grace_seconds)
@@ -147,7 +147,7 @@ class Supervision:
         self._write_sample(self._sampler.sample())
         limit_bytes = self._spec.memory_limit_bytes
         if self.stop_reason is None and limit_bytes is not None and self._sampler.memory_bytes > limit_bytes:
-            # No grace: the host can't wait for it, and the kernel would give none either.
+            # No grace: the host is short of memory, and the kernel would give none either.
             self._stop("OUT_OF_MEMORY", grace_seconds=0)
 
     def _write_sample(self, figures: dict[str, object] | None) -> None:
@@ -155,7 +155,7 @@ class Supervision:
             self._journal.write("sample", **figures, logBytes=self._log.kept_bytes)
 
     def _end_stragglers(self) -> None:
-        """End what the main process left behind: asked first, then killed until the kernel says there is none.
+        """Ends the processes that outlive the main one: SIGTERM first, then SIGKILL until none is left.
 
         After a stop they get the rest of its grace, after a normal end their own.
         """

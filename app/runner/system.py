@@ -1,4 +1,4 @@
-"""What the shim needs from the kernel beyond ``os``: prctl, a clock which counts suspended time, OOM counters."""
+"""What the shim needs from the kernel beyond ``os``: prctl, a clock that counts suspended time, OOM counters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def now_seconds() -> float:
 
 
 def own_peak_memory_bytes() -> int:
-    """The most resident memory this program has had; 0 where the kernel does not tell."""
+    """The largest resident memory of this process so far; 0 if the kernel does not report it."""
     for line in _read("/proc/self/status").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -26,17 +26,17 @@ def own_peak_memory_bytes() -> int:
 
 
 def become_subreaper() -> None:
-    """Orphaned descendants become children of this process instead of init's, so that none can escape."""
+    """Makes orphaned descendants children of this process instead of init, so that none escapes."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent() -> None:
-    """The kernel kills this process when the thread which forked it ends; survives exec."""
+    """Lets the kernel kill this process when the thread that forked it ends; stays in effect after exec."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def oom_kills() -> tuple[int, int]:
-    """How often the kernel has killed for memory: on this host, and in the own memory cgroup."""
+    """Processes that the kernel has killed for memory: on this host, and in the memory cgroup of this process."""
     host = _counter("/proc/vmstat")
     for line in _read("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)

@@ -12,10 +12,10 @@ MAXRSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 class ProcessTree:
-    """The stage's main process and everything it left behind.
+    """The stage's main process and its descendants.
 
-    The shim is a subreaper, so a descendant whose parents died becomes its child: once the kernel says that the shim
-    has no child, there is no descendant either. ``empty`` is that proof.
+    The shim is a subreaper: a descendant whose parents died becomes its child. When the kernel reports that the shim
+    has no child, it has no descendant either; then ``empty`` is true.
     """
 
     def __init__(self, main_pid: int) -> None:
@@ -24,10 +24,10 @@ class ProcessTree:
         self.main_peak_memory_bytes = 0
         self.reaped_cpu_seconds = 0.0
         self.empty = False
-        self._asked: set[int] = set()
+        self._terminated: set[int] = set()
 
     def reap(self) -> None:
-        """Collect every process which has ended."""
+        """Collects every process that has ended."""
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -42,22 +42,22 @@ class ProcessTree:
                 self.main_peak_memory_bytes = usage.ru_maxrss * MAXRSS_UNIT_BYTES
 
     def terminate(self) -> None:
-        """Ask each process once to end; a stopped one is continued so that it can hear."""
+        """Sends SIGTERM to each process once, and SIGCONT, so that a stopped process receives it."""
         for pid in descendants():
-            if pid not in self._asked:
-                self._asked.add(pid)
+            if pid not in self._terminated:
+                self._terminated.add(pid)
                 _send(pid, signal.SIGTERM)
                 _send(pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kill all; they are stopped first, else one may fork faster than it is found."""
+        """Kills all processes. Stops them first, else one may fork faster than it is found."""
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in descendants():
                 _send(pid, number)
 
 
 def descendants() -> list[int]:
-    """Pids below this process. On Linux by one small file per thread: psutil would read every pid of the host."""
+    """Pids of all descendants. On Linux it reads one small file per thread; psutil would read every pid of the host."""
     if not HAS_CHILDREN_FILES:
         import psutil
 
@@ -83,7 +83,7 @@ def _children(pid: int) -> list[int]:
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
-        return []  # it has just ended; its children are the shim's now
+        return []  # it has just ended, and its children are the shim's
     found: list[int] = []
     for thread in threads:
         with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children") as file:

@@ -1,4 +1,4 @@
-"""What living processes use. Imports psutil, so the shim imports this module only when the first sample is due."""
+"""What living processes use. Imports psutil, so the shim imports this module when the first sample is due."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import psutil
 
 
 class Usage:
-    """Sums over processes. The I/O counters are None where nothing could be read."""
+    """Sums over processes. The I/O counters are None if none could be read."""
 
     def __init__(self) -> None:
         self.cpu_seconds = 0.0
@@ -30,7 +30,7 @@ class Usage:
         try:
             counters = process.io_counters()
         except (psutil.AccessDenied, AttributeError):
-            return  # a process which changed its user, or a platform without these counters
+            return  # a process that changed its user, or a platform without these counters
         self.read_bytes = (self.read_bytes or 0) + counters.read_bytes
         self.write_bytes = (self.write_bytes or 0) + counters.write_bytes
 
