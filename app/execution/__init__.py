@@ -1,1 +1,1 @@
-"""The engine: claims runs, launches attempts, ingests what they report."""
+"""The engine: claims runs, launches attempts, stores their reports."""

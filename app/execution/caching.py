@@ -1,7 +1,7 @@
-"""Spares a stage its execution when an earlier one with the same key has left all that it would leave.
+"""Reuses the result of an earlier execution of a stage that has the same key.
 
-Decided by the worker that is about to start the process, because only there the declared files are those the process
-would read, and only then the inputs are known.
+The worker that is about to start the process decides this: only it has the declared files as the process would read
+them, and only then the inputs are known.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from app.storage.base import ArtifactStore, BlobNotFound
 
 
 def has_cache(attempt: Attempt) -> bool:
-    """Whether the stage asked for it."""
+    """Whether the stage is configured to reuse results."""
     return attempt.config.cache is not None
 
 
 @dataclass(frozen=True)
 class StageCache:
-    """Looks up earlier executions of stages that have a cache, on a host with this store."""
+    """Looks up earlier executions of stages with a cache, on a host with this store."""
 
     engine: AsyncEngine
     notifier: Notifier
     store: ArtifactStore
 
     async def reuses_result(self, attempt: Attempt) -> bool:
-        """Whether the stage run is complete without a process; if not, its key is noted before it gets one.
+        """Whether the stage run has ended by reusing a result; if not, its key is stored before its process starts.
 
-        Safe to repeat. Of two attempts with the same key at the same time none waits for the other. Raises
+        May be repeated. Two attempts with the same key at the same time do not wait for each other. Raises
         ``FilesUnreadable``.
         """
         if attempt.is_asked_to_stop:
@@ -53,7 +53,7 @@ class StageCache:
         return False
 
     async def confirm(self, attempt: Attempt) -> None:
-        """After the process: if the declared files changed meanwhile, nobody knows which of them it has read."""
+        """Withdraws the key if the declared files changed while the process ran: it may have read either version."""
         async with self.engine.connect() as connection:
             key = await cache.key_of(connection, attempt.stage_run_id)
         if key is not None and key[KeyPart.FILES] != await self._files_now(attempt):
@@ -74,7 +74,7 @@ class StageCache:
             return None
 
     async def _reuse_result(self, attempt: Attempt, key: dict[str, Any]) -> CacheMiss | None:
-        """None when an earlier execution stands in."""
+        """None if the result of an earlier execution is reused."""
         digest, this = digest_of(key), attempt.stage_run_id
         async with self.engine.connect() as connection:
             source = await cache.execution_with_key(connection, this, digest)
@@ -82,14 +82,14 @@ class StageCache:
                 last = await cache.last_execution(connection, this)
                 return CacheMiss(MissReason.FIRST) if last is None else changed_since(last.key, key)
             outputs = await cache.outputs_of(connection, source)
-        if await self._are_there(outputs) and await cache_hits.reuse_result(
+        if await self._are_stored(outputs) and await cache_hits.reuse_result(
             self.engine, self.notifier, attempt.key, source.stage_run_id, digest
         ):
             return None
         return CacheMiss(MissReason.OUTPUTS_GONE)
 
-    async def _are_there(self, outputs: Iterable[OutputFile]) -> bool:
-        """Whether a dependent could read them all; as long as their rows exist, the janitor leaves them alone."""
+    async def _are_stored(self, outputs: Iterable[OutputFile]) -> bool:
+        """Whether a dependent could read all of them. The janitor does not remove them while their rows exist."""
         for file in outputs:
             if file.sha256 is None or not file.is_ready:
                 return False

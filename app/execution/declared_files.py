@@ -1,4 +1,4 @@
-"""Digests of the files that belong to the cache key of a stage, as this host has them now."""
+"""Digests of the files in the cache key of a stage, as they are on this host now."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ FILES_LIMIT = 2_000
 
 _SHELLS = ("sh", "bash", "dash", "ksh", "zsh")
 _DERIVED = "__pycache__"
-"""Written by Python beside the sources it comes from: it would change with every first execution."""
+"""Python writes it beside its sources, so it would change with the first execution."""
 
 
 class FilesUnreadable(DomainError):
-    """The files a stage declares can't be found or read, so that it has no cache key."""
+    """The declared files of a stage can't be found or read, so it has no cache key."""
 
 
 def digests_of_declared(config: StageConfig) -> dict[str, str]:
-    """SHA-256 by path: of what ``cache.files`` matches, or, if that was left out, of the files the command names.
+    """SHA-256 by path of the files that ``cache.files`` matches or, by default, that the command names.
 
-    Blocks as long as it takes to read them. Raises ``FilesUnreadable``.
+    Blocks until all of them are read. Raises ``FilesUnreadable``.
     """
     patterns = None if config.cache is None else config.cache.files
-    # An attempt without a working folder begins in an empty one, where only an absolute path can name a file.
+    # Without a working folder the attempt starts in an empty one: only an absolute path can name a file there.
     folder = Path(config.workdir or "/nonexistent")
     named = _named_by(config.command, folder) if patterns is None else _matched_by(patterns, folder)
     return {_printable(name): _digest(folder / name) for name in sorted(set(named))}
@@ -41,7 +41,7 @@ def _named_by(command: Sequence[str], folder: Path) -> Iterator[str]:
 
 
 def _words(command: Sequence[str]) -> Sequence[str]:
-    """Arguments; of a shell line its words, without the signs that separate and redirect."""
+    """The arguments, or the words of a shell line without its operators."""
     if PurePath(command[0]).name not in _SHELLS or [*command[1:2]] != ["-c"]:
         return command
     text = " ".join(command[2:])
@@ -49,7 +49,7 @@ def _words(command: Sequence[str]) -> Sequence[str]:
     line.whitespace_split = True
     try:
         return list(line)
-    except ValueError:  # a quote without its other half, about which the shell will complain
+    except ValueError:  # an unclosed quote, which the shell will refuse
         return text.split()
 
 
@@ -66,7 +66,7 @@ def _matched_by(patterns: Iterable[str], folder: Path) -> set[str]:
 
 
 def _files_like(pattern: str, folder: Path) -> Iterator[str]:
-    """As in a shell: a leading dot has to be written out, ``**`` is any number of folders."""
+    """As in a shell: a leading dot is matched by a dot only, ``**`` by any number of folders."""
     for name in glob.iglob(pattern, root_dir=folder, recursive=True):  # noqa: PTH207 (that one is no shell's)
         path = PurePath(name)
         if _DERIVED not in path.parts and _is_file(folder / path):
@@ -76,13 +76,13 @@ def _files_like(pattern: str, folder: Path) -> Iterator[str]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a word may be too long for a path, a folder closed to us
+    except OSError:  # the word may be too long for a path, or the folder unreadable
         return False
 
 
 def _digest(path: Path) -> str:
     try:
-        # A pipe that took the place of the file must not block.
+        # O_NONBLOCK: a pipe in place of the file must not block.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(fd, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -91,5 +91,5 @@ def _digest(path: Path) -> str:
 
 
 def _printable(name: str) -> str:
-    """File names are bytes, which need not be text."""
+    """File names are bytes that need not be valid text."""
     return os.fsencode(name).decode(errors="backslashreplace")

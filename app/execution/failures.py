@@ -1,4 +1,4 @@
-"""How loops that go on whatever happens tell of what went wrong."""
+"""Logging of failures in loops that go on after any failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.telemetry import log_context
 
 
 def log_failure(logger: logging.Logger, what: str, error: Exception) -> None:
-    """``what`` could not be done and is tried again: a line for an outage, all there is to know for anything else."""
+    """Logs that ``what`` failed and will be retried: one line for an outage, with a traceback for any other error."""
     if is_outage(error):
         logger.warning("could not %s, tries again: %s", what, _line(error))
     else:

@@ -1,4 +1,4 @@
-"""Reads what an attempt reports while it runs: journal events and metric lines, into rows."""
+"""Stores what an attempt reports while it runs: journal events and metrics become rows."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from app.services.state import attempt_reports
 
 
 def instant(epoch_seconds: float) -> datetime:
-    """A journal's time."""
+    """The time of a journal event."""
     return datetime.fromtimestamp(epoch_seconds, UTC)
 
 
 @dataclass
 class Ingest:
-    """Follows the files of one attempt; offsets are stored with the rows, so nothing is stored twice."""
+    """Follows one attempt. Offsets are stored with the rows, so that no report is stored twice."""
 
     engine: AsyncEngine
     notifier: Notifier
@@ -41,7 +41,7 @@ class Ingest:
         self.has_started = self._read.journal > 0
 
     async def catch_up(self, *, to_the_end: bool = False) -> None:
-        """Stores everything reported since the last call; ``to_the_end`` also takes an unfinished last line."""
+        """Stores all reports since the last call; ``to_the_end`` takes an unfinished last line, too."""
         more = True
         while more:
             more = await self._step(to_the_end)
@@ -53,7 +53,7 @@ class Ingest:
         if until == self._read:
             return False
         await self._note_start(events)
-        # Of an attempt that was given up meanwhile nothing is stored any more, and nobody misses it.
+        # If the attempt is not current any more, its report is dropped.
         await self.reports.store(Report(self.attempt.key, self._read, until, _samples(events), points))
         self._read = until
         self._announce_log(events)
@@ -79,7 +79,7 @@ def _samples(events: list[JournalEvent]) -> list[Sample]:
 
 
 def _sample(event: JournalEvent) -> Sample | None:
-    """None for a line the runner can't have written: the stage's user may write to the journal as well."""
+    """None for a line that the runner can't have written: the stage can write to the journal, too."""
     try:
         return Sample(
             at=instant(event.at),

@@ -1,7 +1,7 @@
-"""Removes what has become old: history, ended runs, and everything nothing refers to any more.
+"""Removes what is old: history, ended runs, and everything that nothing refers to any more.
 
-Any number of janitors may be at work: one at a time changes the database, each looks after the files of its own home.
-All is done in small steps, so that nobody waits for it and it may be killed at any moment.
+Any number of janitors may be active. One at a time changes the database; each cleans the files of its own home. All
+steps are small: no other transaction waits long for a janitor, and a janitor may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIRST_PASS_SECONDS = 20.0
 DATABASE_INTERVAL_SECONDS = 300.0
 FILES_INTERVAL_SECONDS = 3600.0
 DEAD_WORKER_GRACE = timedelta(days=7)
-# Much longer than any reader of a stream may lag behind.
+# Much longer than a follower of a stream may lag behind.
 DELETED_RUN_NOTES_KEPT = timedelta(days=1)
 ROWS_PER_BATCH = 5_000
 RUNS_PER_READ = 500
@@ -42,7 +42,7 @@ _Step = Callable[[Counter[str]], Awaitable[None]]
 
 @dataclass(frozen=True)
 class RetentionDays:
-    """For how many days after its end a run, and what hangs on it, is kept; None is for ever."""
+    """Days after the end of a run until it, or a part of it, is removed; None means never."""
 
     runs: float | None = None
     samples: float | None = None
@@ -51,7 +51,7 @@ class RetentionDays:
 
 
 class Janitor:
-    """Cleans up beside a supervisor; ``run`` never returns by itself."""
+    """Cleans up while a supervisor runs; ``run`` does not return until it is cancelled."""
 
     def __init__(
         self, engine: AsyncEngine, notifier: Notifier, leftovers: Leftovers, keep: RetentionDays
@@ -63,20 +63,20 @@ class Janitor:
         self._visited: dict[str, Age] = {}
 
     async def run(self) -> None:
-        """Begins soon after the start, and again and again until it is cancelled."""
+        """Cleans up soon after the start, then at intervals, until it is cancelled."""
         await anyio.sleep(FIRST_PASS_SECONDS)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_repeat, self.clean_database, DATABASE_INTERVAL_SECONDS)
             tasks.start_soon(_repeat, self.clean_files, FILES_INTERVAL_SECONDS)
 
     async def clean_database(self) -> Counter[str]:
-        """Removes old rows; how many of what."""
+        """Removes old rows; returns how many of each kind."""
         return await _all_of(
             self._remove_samples, self._remove_events, self._remove_logs, self._remove_runs, self._remove_rest
         )
 
     async def clean_files(self) -> Counter[str]:
-        """Removes blobs and files nothing refers to; how many of what."""
+        """Removes blobs and files that nothing refers to; returns how many of each kind."""
         return await _all_of(
             self._leftovers.remove_unused_blobs,
             self._leftovers.remove_unknown_files,
@@ -93,12 +93,12 @@ class Janitor:
         await self._remove_history(LOGS, self._keep.logs, removed)
 
     async def _remove_history(self, history: History, days: float | None, removed: Counter[str]) -> None:
-        """Goes on where the pass before ended: an ended run gets no more rows."""
+        """Continues where the previous pass ended: an ended run gets no more rows."""
         while days is not None:
             async with retention.janitor_lock(self._engine) as connection:
                 until = await retention.days_ago(connection, days)
-                place = self._visited.get(history.name, OLDEST)
-                runs = await retention.ended_runs(connection, place, until, RUNS_PER_READ)
+                last = self._visited.get(history.name, OLDEST)
+                runs = await retention.ended_runs(connection, last, until, RUNS_PER_READ)
             if not runs:
                 return
             await self._empty(history, runs, removed)
@@ -113,20 +113,20 @@ class Janitor:
         await self._until_all_are_gone(step, ROWS_PER_BATCH, history.name, removed)
 
     async def _remove_runs(self, removed: Counter[str]) -> None:
-        place = OLDEST
+        last = OLDEST
         while self._keep.runs is not None:
             async with retention.janitor_lock(self._engine) as connection:
                 until = await retention.days_ago(connection, self._keep.runs)
-                runs = await retention.expired_runs(connection, place, until, RUNS_PER_READ)
+                runs = await retention.expired_runs(connection, last, until, RUNS_PER_READ)
             if not runs:
                 return
             for run in runs:
                 with log_context(run_id=run.run_id):
                     await self._remove_run(run, removed)
-            place = runs[-1]
+            last = runs[-1]
 
     async def _remove_run(self, run: Age, removed: Counter[str]) -> None:
-        """Its many rows go first, so that no transaction is long."""
+        """Removes its many rows first, so that no transaction is long."""
         await self._empty(SAMPLES, [run], removed)
         await self._empty(POINTS, [run], removed)
         await self._empty(EVENTS, [run], removed)
@@ -135,7 +135,7 @@ class Janitor:
                 await delete_run(self._engine, self._notifier, run.run_id)
                 removed["runs"] += 1
             except DomainError as refusal:
-                logger.debug("run %s stays: %s", run.run_id, refusal.message)
+                logger.debug("run %s is not removed: %s", run.run_id, refusal.message)
 
     async def _remove_rest(self, removed: Counter[str]) -> None:
         async def workers(connection: AsyncConnection) -> int:
@@ -158,7 +158,7 @@ class Janitor:
         what: str,
         removed: Counter[str],
     ) -> None:
-        """Repeats a step, each time in a transaction of its own, until it finds less than a whole batch."""
+        """Repeats a step in transactions of its own until it removes less than a whole batch."""
         while True:
             async with retention.janitor_lock(self._engine) as connection:
                 count = await step(connection)

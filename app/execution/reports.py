@@ -1,4 +1,4 @@
-"""Stores the reports of all attempts of a worker together: a hundred of them a second in a few transactions."""
+"""Stores the reports of all attempts of a worker in batches: a hundred reports take a few transactions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Waiting:
     stored: asyncio.Future[None] = field(default_factory=asyncio.Future)
 
     def succeed(self) -> None:
-        if not self.stored.done():  # whoever waited was cancelled
+        if not self.stored.done():  # the caller was cancelled
             self.stored.set_result(None)
 
     def fail(self, error: Exception) -> None:
@@ -30,7 +30,7 @@ class _Waiting:
 
 
 class ReportWriter:
-    """Belongs to one event loop. Nobody waits for company: what comes in while others are stored goes with the next."""
+    """Writes a report at once; those that arrive meanwhile form the next batch. Belongs to one event loop."""
 
     def __init__(self, engine: AsyncEngine, notifier: Notifier) -> None:
         self._engine = engine
@@ -39,7 +39,7 @@ class ReportWriter:
         self._task: asyncio.Task[None] | None = None
 
     async def store(self, report: Report) -> None:
-        """Returns when the report is stored, or dropped because its attempt no longer counts.
+        """Returns when the report is stored, or dropped because its attempt is not current any more.
 
         An attempt stores one report at a time.
         """
@@ -62,7 +62,7 @@ class ReportWriter:
             self._task = None
 
     def _next_batch(self) -> list[_Waiting]:
-        """At least one, and no more than a transaction should hold."""
+        """At least one report, and no more rows than a transaction should hold."""
         rows = size = 0
         for waiting in self._waiting:
             rows += waiting.report.row_count
@@ -82,7 +82,7 @@ class ReportWriter:
                 for waiting in batch:
                     waiting.fail(_outage_because_of(error))
             else:
-                for waiting in batch:  # one report that can't be stored is no reason to lose the others
+                for waiting in batch:  # find the report that can't be stored, and store the others
                     await self._write_together([waiting])
         else:
             for waiting in batch:
@@ -90,7 +90,7 @@ class ReportWriter:
 
 
 def _outage_because_of(error: Exception) -> Exception:
-    """For one of many: an exception that is raised in many places collects the tracebacks of all."""
+    """A new exception for each waiting report: one that is raised in many tasks collects all their tracebacks."""
     outage = ConnectionError("reports could not be stored")
     outage.__cause__ = error
     return outage

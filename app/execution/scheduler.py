@@ -1,4 +1,4 @@
-"""Wakes up whenever a schedule comes due; any number of servers may do so at the same time."""
+"""Starts the runs of due schedules; any number of servers may do so at the same time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ logger = logging.getLogger(__name__)
 
 RECOVERY_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
-"""How late a run may be if the hint of a new schedule, or a step of a clock, went unnoticed."""
+"""How late a run may be if a notification was lost, or a clock was changed."""
 
 
 class Scheduler:
-    """Starts the runs of all schedules; ``run`` never returns by itself.
+    """Starts the runs of all schedules; ``run`` does not return until it is cancelled.
 
-    ``environment`` is that of runs whose schedule states none.
+    ``environment`` is the default for schedules without one.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Scheduler:
         self._environment = environment
 
     async def run(self) -> None:
-        """Goes on until it is cancelled, whatever happens to the database."""
+        """Runs until it is cancelled; outlives outages of the database."""
         with self._notifier.listen(SCHEDULES) as mailbox:
             while True:
                 try:
@@ -43,7 +43,7 @@ class Scheduler:
                 await mailbox.wait(wait_seconds)
 
     async def _pass(self) -> float:
-        """Starts what is due, and answers for how many seconds there is nothing to do."""
+        """Starts the runs of due schedules; returns the seconds until the next pass."""
         results = [await self._fire(schedule) for schedule in await firing.due_schedules(self._engine)]
         if not all(results):
             return RECOVERY_SECONDS
@@ -51,7 +51,7 @@ class Scheduler:
         return LONGEST_WAIT_SECONDS if seconds is None else max(0.0, min(seconds, LONGEST_WAIT_SECONDS))
 
     async def _fire(self, schedule: firing.DueSchedule) -> bool:
-        """One schedule that can't be served must not keep the others waiting."""
+        """Whether the schedule was served. One that fails does not stop the others."""
         try:
             await firing.fire(self._engine, self._notifier, schedule, self._environment)
         except Exception as error:

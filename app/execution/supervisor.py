@@ -1,7 +1,7 @@
-"""The engine's loop: claims runs and stages, drives attempts, stops what is to be stopped.
+"""The engine's loop: claims runs and stages, drives attempts, and stops those that are to end.
 
-It keeps no state that matters: everything it knows is in rows, in attempt folders and in the locks their runners
-hold, so it may be killed at any moment and started again.
+It has no state that matters: everything is in rows and in the executors. It may be killed at any moment and started
+again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SupervisorLimits:
 
 
 class Supervisor:
-    """Supervises one ``WorkerHome``; ``run`` never returns by itself."""
+    """Supervises one ``WorkerHome``; ``run`` does not return until it is cancelled."""
 
     def __init__(
         self,
@@ -86,11 +86,11 @@ class Supervisor:
 
     @property
     def seconds_since_pass(self) -> float:
-        """How long ago the loop last went round without an error; before the first time, how old it is."""
+        """Seconds since the last pass without an error; before the first pass, since the start."""
         return anyio.current_time() - self._last_pass_at
 
     async def run(self) -> None:
-        """Waits for the home to be free, adopts what runs there, then goes on until it is cancelled."""
+        """Waits until the home is free, adopts the attempts there, then works until it is cancelled."""
         async with self._home.supervised(), anyio.create_task_group() as tasks, self._registered():
             tasks.start_soon(self._keep_lease)
             await self._until_done("adopt attempts", self._adopt, tasks)
@@ -111,8 +111,8 @@ class Supervisor:
     async def _release(self) -> None:
         try:
             await worker.release(self._engine, self._id)
-        except Exception as error:  # the lease then ends by itself
-            logger.warning("could not give its lease back: %r", error)
+        except Exception as error:  # then the lease ends by itself
+            logger.warning("could not end its lease: %r", error)
 
     @property
     def _id(self) -> uuid.UUID:
@@ -120,7 +120,7 @@ class Supervisor:
         return self._worker_id
 
     async def _until_done(self, what: str, step: Callable[..., Awaitable[object]], *args: Any) -> None:
-        """Repeats a step that failed: the engine outlives any outage of the database."""
+        """Repeats a step until it succeeds: the engine outlives outages of the database."""
 
         def log(state: RetryCallState) -> None:
             error = state.outcome and state.outcome.exception()
@@ -147,19 +147,19 @@ class Supervisor:
     async def _renew(self) -> None:
         if await worker.renew(self._engine, self._id, self._limits.lease_seconds):
             return
-        logger.warning("the lease of worker %s ran out; coming back under a new id", self._id)
+        logger.warning("the lease of worker %s has ended; it registers under a new id", self._id)
         await self._register()
         self._notifier.publish_local(WORK)
 
-    async def _take_over(self) -> list[Attempt]:
-        """Not a task of whoever renews the lease: it waits for the locks of the runs."""
+    async def _adopt_attempts(self) -> list[Attempt]:
+        """Not called where the lease is renewed, because it waits for the locks of runs."""
         worker_id = self._id
         found = await adopt_attempts(self._engine, self._notifier, self._home.host_id(), worker_id)
         self._adopted_as = worker_id
         return found
 
     async def _adopt(self, tasks: TaskGroup) -> None:
-        found = await self._take_over()
+        found = await self._adopt_attempts()
         for attempt in found:
             self._start_driving(tasks, attempt.id)
         for executor in self._executors:
@@ -168,7 +168,7 @@ class Supervisor:
 
     async def _pass(self, tasks: TaskGroup) -> None:
         if self._adopted_as != self._id:
-            await self._take_over()
+            await self._adopt_attempts()
         async with self._reads.connect() as connection:
             work = await pending_work(connection, self._home.host_id(), self._limits.lost_after_seconds)
         await self._reconcile(tasks, work)
@@ -200,7 +200,7 @@ class Supervisor:
             self._start_driving(tasks, attempt_id)
 
     def _has_room(self) -> bool:
-        """Whether new work may begin here; what was begun goes on in any case. Says once when that changes."""
+        """Whether the disk has space for new work. Logs each change; active attempts go on in any case."""
         shortage = self._disk.shortage()
         has_room = shortage is None
         if self._had_room and not has_room:
@@ -244,10 +244,10 @@ class Supervisor:
         async with self._engine.connect() as connection:
             found = await lost_attempts(connection, self._limits.lost_after_seconds)
         for key in found:
-            with isolated(logger, f"give up attempt {key}", **key.log_ids):
-                await self._give_up(key)
+            with isolated(logger, f"declare attempt {key} lost", **key.log_ids):
+                await self._declare_one_lost(key)
 
-    async def _give_up(self, key: AttemptKey) -> None:
+    async def _declare_one_lost(self, key: AttemptKey) -> None:
         if await losses.declare_lost(
             self._engine,
             self._notifier,
@@ -256,7 +256,7 @@ class Supervisor:
             lost_after_seconds=self._limits.lost_after_seconds,
             lease_seconds=self._limits.lease_seconds,
         ):
-            logger.warning("attempt %s is lost: its host is silent", key)
+            logger.warning("attempt %s is lost: the lease of its host has ended", key)
 
     async def _fail_unschedulable_stages(self) -> None:
         lost_after_seconds = self._limits.lost_after_seconds
@@ -264,7 +264,10 @@ class Supervisor:
             found = await unschedulable_stages(connection, lost_after_seconds)
         for run_id, stage_run_id in found:
             with isolated(
-                logger, f"refuse stage run {stage_run_id}", run_id=run_id, stage_run_id=stage_run_id
+                logger,
+                f"fail unschedulable stage run {stage_run_id}",
+                run_id=run_id,
+                stage_run_id=stage_run_id,
             ):
                 await unschedulable.fail_unschedulable_stage(
                     self._engine, self._notifier, self._id, run_id, stage_run_id, lost_after_seconds

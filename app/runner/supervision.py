@@ -157,7 +157,7 @@ class Supervision:
     def _end_stragglers(self) -> None:
         """Ends the processes that outlive the main one: SIGTERM first, then SIGKILL until none is left.
 
-        After a stop they get the rest of its grace, after a normal end their own.
+        After a stop they have the rest of the stage's grace time, after a normal end a grace time of their own.
         """
         if self.stop_reason is None:
             self._linger(now_seconds() + LINGER_SECONDS)

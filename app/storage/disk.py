@@ -1,4 +1,4 @@
-"""How much room is left where a worker keeps its files."""
+"""Free space on the disk where a worker stores its files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from app.domain.units import BYTES_PER_MB
 
 @dataclass(frozen=True)
 class DiskReserve:
-    """Room on the file system of ``folder`` which new work must leave alone."""
+    """Space on the file system of ``folder`` that new work leaves free."""
 
     folder: Path
     reserve_bytes: int
 
     def shortage(self) -> str | None:
-        """What is wrong in a few words, which name no path; None when there is room."""
+        """What is wrong, without a path; None if there is enough space."""
         try:
             free_bytes = shutil.disk_usage(self.folder).free
         except OSError as error:

@@ -25,7 +25,7 @@ _UNSUPPORTED = frozenset(
 
 @contextlib.contextmanager
 def storage_errors(action: str) -> Iterator[None]:
-    """Turn the operating system's errors into the store's; ``action`` is what was tried: "store a file"."""
+    """Turns errors of the operating system into those of a store; ``action`` is what failed: "store a file"."""
     try:
         yield
     except FileNotFoundError as error:
@@ -40,13 +40,13 @@ def storage_errors(action: str) -> Iterator[None]:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether something could not be written for lack of room, which may come back."""
+    """Whether the disk or the store is full, so that a later write may succeed."""
     return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in _FULL)
 
 
 @contextlib.contextmanager
 def file_lock(path: Path, *, exclusive: bool) -> Iterator[None]:
-    """Hold a lock on a file (made when missing) against other threads and processes of this machine."""
+    """Locks a file, made if missing, against other threads and processes of this machine."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
@@ -56,7 +56,7 @@ def file_lock(path: Path, *, exclusive: bool) -> Iterator[None]:
 
 
 def copy_and_hash(source_fd: int, target_fd: int) -> tuple[str, int]:
-    """Copy a whole file in one pass; the SHA-256 and the size of what was written."""
+    """Copies a whole file in one pass; returns the SHA-256 and the size of the copy."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(source_fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     digest = hashlib.sha256()
@@ -68,7 +68,7 @@ def copy_and_hash(source_fd: int, target_fd: int) -> tuple[str, int]:
 
 
 def write_all(fd: int, data: bytes) -> int:
-    """Write every byte of ``data``, however many calls it takes; the number of bytes written."""
+    """Writes every byte of ``data``; returns their number."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
@@ -76,7 +76,7 @@ def write_all(fd: int, data: bytes) -> int:
 
 
 def make_durable_folder(path: Path) -> None:
-    """Make a folder of mode 0700 and its parents, so that they survive a power failure."""
+    """Makes a folder of mode 0700 and its parents. They survive a power failure."""
     if path.is_dir():
         return
     make_durable_folder(path.parent)
@@ -86,7 +86,7 @@ def make_durable_folder(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
+    """Makes the names in a folder durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -95,10 +95,10 @@ def sync_folder(path: Path) -> None:
 
 
 def copy_private(source_fd: int, target: Path) -> None:
-    """Make ``target`` a read-only copy of ``source_fd``, replacing what is there.
+    """Makes ``target`` a read-only copy of ``source_fd``; replaces a file.
 
-    Never a hard link: modes don't stop a stage which runs as root, and through a link it would write into
-    the store itself. A failed copy leaves nothing behind.
+    Never a hard link: modes do not stop a stage that runs as root, and through a link it would write into the store.
+    A failed copy leaves no file.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ def _reflink(source_fd: int, target_fd: int) -> bool:
 
 
 def _copy_in_kernel(source_fd: int, target_fd: int, size_bytes: int) -> int:
-    """Copy as much as ``copy_file_range`` will, and say how many bytes that was."""
+    """Copies as much as ``copy_file_range`` can; returns the number of bytes."""
     position = 0
     if sys.platform != "linux":
         return position

@@ -1,4 +1,4 @@
-"""The folder from which files may be taken over into the store, and no others."""
+"""Puts files that clients name or send into the store: files below one folder only."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from app.storage.base import ArtifactStore, StoredBlob
 
 @dataclass(frozen=True)
 class Imports:
-    """Puts into the store what a client names or sends. Without ``folder`` no file can be named."""
+    """Puts into the store what a client names or sends. Without ``folder`` a client can't name a file."""
 
     store: ArtifactStore
     folder: Path | None
     limit_bytes: int
 
     async def file(self, path: str) -> StoredBlob:
-        """A copy of a plain file below the folder; raises ``DomainError``. No symbolic link is followed."""
+        """Stores a plain file below the folder. Follows no symbolic link. Raises ``DomainError``."""
         if self.folder is None:
-            raise DomainError("This server takes over no files: MLP_IMPORT_FOLDER is not set.")
+            raise DomainError("This server imports no files: MLP_IMPORT_FOLDER is not set.")
         fd = await to_thread.run_sync(self._opened, self.folder, path)
         try:
             return await self.store.put_fd(fd)
@@ -35,7 +35,7 @@ class Imports:
             os.close(fd)
 
     async def text(self, text: str) -> StoredBlob:
-        """The text as a file in UTF-8."""
+        """Stores the text as a file in UTF-8."""
         with await to_thread.run_sync(_spooled, text) as file:
             return await self.store.put_fd(file.fileno())
 

@@ -1,4 +1,4 @@
-"""Reading a blob's file with its digest checked on the way."""
+"""Reads a blob's file and verifies its digest."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from app.storage.files import CHUNK_BYTES, storage_errors
 
 
 class VerifiedReader:
-    """Reads a range of a blob chunk by chunk; used by one thread at a time.
+    """Reads a range of a blob chunk by chunk, in one thread at a time.
 
-    A read of the whole file is hashed, and the last chunk is handed out only when the digest is right.
+    A read of the whole file is hashed, and returns the last chunk only if the digest is right.
     """
 
     def __init__(self, path: Path, sha256: str, start: int, end: int | None) -> None:
@@ -26,7 +26,7 @@ class VerifiedReader:
         self._fd: int | None = None
 
     def next_chunk(self) -> bytes:
-        """At most 1 MiB, or nothing at the end of the range."""
+        """The next bytes, at most 1 MiB; empty at the end of the range."""
         with storage_errors(f"read {self._sha256}"):
             fd = self._open() if self._fd is None else self._fd
             wanted = max(0, min(CHUNK_BYTES, self._stop - self._position))

@@ -1,1 +1,1 @@
-"""Places where an attempt can run, behind one Protocol."""
+"""The executors: where attempts run, behind one Protocol."""

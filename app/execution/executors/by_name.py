@@ -13,7 +13,7 @@ class UnknownExecutor(Exception):
 
 
 class Executors:
-    """Executors by name."""
+    """A worker's executors by name. Implements ``LiveLogs`` over all of them."""
 
     def __init__(self, by_name: Mapping[str, Executor]) -> None:
         self._by_name = dict(by_name)

@@ -34,14 +34,14 @@ from app.storage.base import ArtifactStore, StoredBlob
 SITE_PATHS = [str(Path(psutil.__file__).parent.parent)]
 POLL_SECONDS = 0.2
 RESULT_LIMIT_BYTES = 64 << 10
-_SHIMS = ShimProcesses()  # children belong to the process, not to one of its executor objects
+_SHIMS = ShimProcesses()  # children belong to the process, not to an executor object
 
 
 class LocalExecutor:
     """Implements ``Executor``: each attempt has a folder below ``root``, which must be on a local disk (flock)."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root.absolute()  # a shim does not share the server's working directory
+        self._root = root.absolute()  # the shim has another working directory than the server
 
     def folder(self, attempt_id: str) -> Path:
         """Where the files of the attempt are, whether it exists or not."""
@@ -62,9 +62,11 @@ class LocalExecutor:
 
     async def wait(self, attempt_id: str) -> AttemptState:
         while (state := await self.state(attempt_id)) is AttemptState.RUNNING:
-            pidfd = self._open_shim(attempt_id)  # not in a thread: a cancelled task would leak it
+            pidfd = self._open_shim(attempt_id)  # not in a thread: a cancelled task would leak the descriptor
             if pidfd is None:
-                await anyio.sleep(POLL_SECONDS)  # in another PID namespace, or a platform without pidfds
+                await anyio.sleep(
+                    POLL_SECONDS
+                )  # the shim is in another PID namespace, or the platform has no pidfds
                 continue
             try:
                 await anyio.wait_readable(pidfd)
@@ -113,13 +115,13 @@ class LocalExecutor:
         try:
             state = _state_of_free(lock, folder)
             if state is AttemptState.NEW:
-                # Under the lock: a loser of the race must not put the secrets back after the shim removed them.
+                # Under the lock: the loser of a race must not write the secrets again after the shim has removed them.
                 _write_spec(folder, spec)
                 _SHIMS.start(folder, lock)
                 state = AttemptState.RUNNING
             return state
         finally:
-            os.close(lock)  # the shim has its own copy: the lock stays taken
+            os.close(lock)  # the shim has a copy of the descriptor, so the lock is still held
 
     def _state(self, attempt_id: str) -> AttemptState:
         state = _state(self.folder(attempt_id))
@@ -127,7 +129,7 @@ class LocalExecutor:
         return state
 
     def _open_shim(self, attempt_id: str) -> int | None:
-        """A pidfd of the shim. An own child needs no identity in the lock, which comes only after some ms."""
+        """A pidfd of the shim. A child of this process is opened before it has written its identity into the lock."""
         folder = self.folder(attempt_id)
         return _SHIMS.open_pidfd(folder) or open_pidfd(str(folder / files.LOCK))
 
@@ -194,7 +196,7 @@ def _result(folder: Path) -> Any:
 
 
 def _state_without_lock(folder: Path) -> AttemptState:
-    """Nothing was started, unless the stage has removed its own folder."""
+    """The state of an attempt without a lock file: NEW, unless the stage has removed its own folder."""
     has_ended = _SHIMS.has_ended(folder)
     if has_ended is None:
         return AttemptState.NEW
@@ -202,7 +204,7 @@ def _state_without_lock(folder: Path) -> AttemptState:
 
 
 def _state_of_free(lock: int, folder: Path) -> AttemptState:
-    """To be asked after the lock was seen free: a result can't appear any more."""
+    """Call it after the lock was seen free: then no result can appear any more."""
     if (folder / files.RESULT).exists():
         return AttemptState.DONE
     return AttemptState.LOST if os.fstat(lock).st_size else AttemptState.NEW
@@ -213,14 +215,14 @@ def _cancel(folder: Path) -> None:
     try:
         _touch_durably(folder / files.CANCEL)
     finally:
-        _ring(folder)
+        _signal_shim(folder)
 
 
-def _ring(folder: Path) -> None:
-    """The doorbell of the shim, which is heard even where the stage keeps the file from being made."""
+def _signal_shim(folder: Path) -> None:
+    """Cancels at once, even if the stage prevents the creation of the file."""
     pidfd = open_pidfd(str(folder / files.LOCK))
     if pidfd is None:
-        return  # not running, or out of reach: the shim looks for the file twice a second
+        return  # not running, or out of reach: the shim checks for the file twice a second
     try:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGTERM)
@@ -247,7 +249,7 @@ def _leftovers(root: Path, older_than_seconds: float) -> list[str]:
 
 
 def _remove(folder: Path) -> None:
-    """The lock last: as long as it is there, half a folder can't be taken for an attempt which may be launched."""
+    """Removes the lock last: while it exists, a partly removed folder does not look like a NEW attempt."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name == files.LOCK):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -257,7 +259,7 @@ def _remove(folder: Path) -> None:
 
 
 def _make_writable(folder: Path) -> None:
-    """The stage or the server may have made folders read-only. Links are never followed."""
+    """Undoes read-only modes, which the stage or the server may have set. Follows no links."""
     for parent, names, _ in os.walk(folder):
         for name in names:
             path = Path(parent, name)

@@ -1,4 +1,4 @@
-"""Killing what an attempt left behind when its shim is dead: found by the marker in the environment."""
+"""Kills the processes of an attempt whose shim is dead: finds them by the marker in their environment."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ DEADLINE_SECONDS = 10
 
 
 def kill_marked(attempt_id: str) -> int:
-    """Kill every process which carries the attempt's marker, until none is found; how many there were.
+    """Kills all processes with the attempt's marker until none is left; returns their number.
 
-    Raises TimeoutError when some do not go away within 10 s.
+    Raises TimeoutError if some are left after 10 s.
     """
     killed: set[int] = set()
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -37,11 +37,11 @@ def _carries(process: psutil.Process, attempt_id: str) -> bool:
     try:
         return process.environ().get(MARKER) == attempt_id
     except psutil.Error:
-        return False  # gone, a zombie, or of another user
+        return False  # it has ended, or belongs to another user
 
 
 def _kill(process: psutil.Process, attempt_id: str) -> None:
-    """By pidfd, and the marker is looked at again after it was opened: the pid may have been recycled."""
+    """Checks the marker again after it has opened a pidfd: the pid may have been recycled."""
     if not hasattr(os, "pidfd_open"):
         with contextlib.suppress(psutil.Error):
             process.kill()  # compares the start time first
