@@ -111,7 +111,7 @@ class AttemptDriver:
             try:
                 await executor.forget(attempt_id)
             except (OSError, ValueError) as error:
-                logger.warning("the files of attempt %s remain until the janitor runs: %s", attempt_id, error)
+                logger.warning("can't remove attempt %s, the janitor tries again: %s", attempt_id, error)
 
     async def _runs(self, attempt: Attempt) -> bool:
         return await self._executor(attempt).state(attempt.id) is AttemptState.RUNNING

@@ -44,7 +44,7 @@ MODEL = b'{\n  "lr": 0.1\n}a,b'
 
 @dataclass
 class Project:
-    """A folder with code, and one pipeline over it whose stages write down that they were executed."""
+    """A folder with code, and one pipeline over it whose stages record each execution."""
 
     engine: Engine
     folder: Path
@@ -66,7 +66,7 @@ class Project:
         (self.folder / name).write_text(text)
 
     def executed(self) -> list[str]:
-        """The stages which had a process since the last call, in order."""
+        """The stages that had a process since the last call, in order."""
         lines = self.ledger.read_text().splitlines()
         self.ledger.write_text("")
         return lines
@@ -123,7 +123,7 @@ async def test_a_second_run_takes_the_outputs_of_the_first_without_a_process(pro
     assert miss(first["train"]) == ["FIRST"]
 
 
-async def test_the_events_of_a_hit_say_whose_results_were_taken(project: Project) -> None:
+async def test_the_events_of_a_hit_name_the_reused_result(project: Project) -> None:
     async with project.engine.supervised():
         _, first = await project.run()
         run, second = await project.run()
@@ -258,7 +258,7 @@ async def test_a_stage_whose_stored_outputs_are_gone_is_executed_again(project: 
     assert third["train"].reused_from_id == second["train"].id
 
 
-async def test_outputs_of_code_that_changed_while_it_ran_are_never_taken(project: Project) -> None:
+async def test_outputs_of_code_that_changed_while_it_ran_are_never_reused(project: Project) -> None:
     edit = "echo >> train.sh\n"
     project.write("train.sh", TRAIN + edit)
     async with project.engine.supervised():
@@ -333,7 +333,7 @@ async def test_the_values_of_variables_are_not_in_the_key(project: Project) -> N
     assert "secret" not in str([*told, *(event.payload for event in events)])
 
 
-async def test_the_same_stage_of_another_pipeline_takes_nothing_over(project: Project) -> None:
+async def test_the_same_stage_of_another_pipeline_reuses_nothing(project: Project) -> None:
     async with project.engine.supervised():
         await project.run()
         project.pipeline_id = None
@@ -388,7 +388,7 @@ async def test_the_loss_of_any_one_statement_changes_nothing_about_a_hit(
     assert number > 2 * SWEEP_STRIDE
 
 
-async def test_another_host_takes_over_what_the_first_one_left(project: Project, tmp_path: Path) -> None:
+async def test_another_host_reuses_the_results_of_the_first_one(project: Project, tmp_path: Path) -> None:
     here = project.engine
     there = replace(here, home=WorkerHome(tmp_path / "there"))
     there.home.root.mkdir()
@@ -404,7 +404,7 @@ async def test_another_host_takes_over_what_the_first_one_left(project: Project,
     assert claim.host_id == there.home.host_id() != here.home.host_id()
 
 
-async def test_the_janitor_keeps_what_a_younger_run_took_over(project: Project) -> None:
+async def test_the_janitor_does_not_remove_what_a_younger_run_reuses(project: Project) -> None:
     engine = project.engine
     async with engine.supervised():
         first, _ = await project.run()

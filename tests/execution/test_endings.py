@@ -42,7 +42,7 @@ ENDS = (
 WAITS = "import time; print('ready', flush=True); time.sleep(600)"
 
 
-async def told(engine: Engine, run_id: uuid.UUID) -> dict[str, Any]:
+async def read_run(engine: Engine, run_id: uuid.UUID) -> dict[str, Any]:
     """The run with its stage runs by name."""
     logs = LogReader(engine.executors, engine.store, engine.database)
     streams = Streams(engine.database, engine.notifier, logs)
@@ -64,7 +64,7 @@ async def end_of(engine: Engine, command: list[str], **config: Any) -> dict[str,
     async with engine.supervised():
         run_id = await engine.start(stage("only", command, **config))
         await engine.finished(run_id)
-    end: dict[str, Any] = (await told(engine, run_id))["stageRuns"]["only"]["end"]
+    end: dict[str, Any] = (await read_run(engine, run_id))["stageRuns"]["only"]["end"]
     return end
 
 
@@ -81,7 +81,7 @@ def processes_of(attempt_id: str) -> list[psutil.Process]:
     return found
 
 
-async def test_a_success_tells_what_it_used_and_where_it_ran(idle: Engine) -> None:
+async def test_a_success_reports_what_it_used_and_where_it_ran(idle: Engine) -> None:
     end = await end_of(idle, python("print('one'); print('two')"))
     assert (end["attempt"], end["finishReason"], end["exitCode"]) == (1, "EXITED", 0)
     assert end["summary"].startswith("The command exited with code 0, after ")
@@ -136,7 +136,7 @@ async def test_a_cancel_names_who_asked_and_why_to_what_ran_and_to_what_waited(i
         await idle.until(run_id, lambda stages: stages["works"].status is StageStatus.RUNNING)
         await cancel_run(idle.database, idle.notifier, run_id, "too slow", actor="ada")
         await idle.finished(run_id)
-    run = await told(idle, run_id)
+    run = await read_run(idle, run_id)
     assert (run["status"], run["cancelActor"]) == ("CANCELLED", "ada")
     works, waits = (run["stageRuns"][name]["end"] for name in ("works", "waits"))
     for end in (works, waits):
@@ -157,7 +157,7 @@ async def test_each_attempt_has_an_end_of_its_own(idle: Engine) -> None:
     async with idle.supervised():
         run_id = await idle.start(stage("flaky", python(code), retries={"limit": 2, "delay": 0.05}))
         await idle.finished(run_id)
-    flaky = (await told(idle, run_id))["stageRuns"]["flaky"]
+    flaky = (await read_run(idle, run_id))["stageRuns"]["flaky"]
     ends = [attempt["end"] for attempt in flaky["attempts"]]
     assert [(end["attempt"], end["exitCode"], end["lastLogLines"]) for end in ends] == [
         (1, 2, ["try 1"]),
@@ -169,10 +169,10 @@ async def test_each_attempt_has_an_end_of_its_own(idle: Engine) -> None:
 
 async def test_what_did_not_end_has_no_end_and_what_was_skipped_names_the_reason(idle: Engine) -> None:
     run_id = await idle.start(stage("bad", python("exit(7)")), stage("below", needs=["bad"]))
-    assert [row["end"] for row in (await told(idle, run_id))["stageRuns"].values()] == [None, None]
+    assert [row["end"] for row in (await read_run(idle, run_id))["stageRuns"].values()] == [None, None]
     async with idle.supervised():
         await idle.finished(run_id)
-    below = (await told(idle, run_id))["stageRuns"]["below"]["end"]
+    below = (await read_run(idle, run_id))["stageRuns"]["below"]["end"]
     assert (below["finishReason"], below["attempt"], below["stop"]) == ("UPSTREAM_FAILED", None, None)
     assert below["summary"] == "Stage 'bad', which this one depends on, ended FAILED."
 
@@ -192,7 +192,7 @@ async def test_an_attempt_whose_runner_was_killed_keeps_its_last_words(idle: Eng
         await idle.until(run_id, lambda stages: stages["orphan"].attempt_number == 2)
         await idle.cancel(run_id)
         await idle.finished(run_id)
-    first, second = (row["end"] for row in (await told(idle, run_id))["stageRuns"]["orphan"]["attempts"])
+    first, second = (row["end"] for row in (await read_run(idle, run_id))["stageRuns"]["orphan"]["attempts"])
     assert (first["finishReason"], first["lastLogLines"]) == ("LOST", ["ready"])
     assert (first["stop"], second["stop"]["reason"]) == (None, "CANCELLED")
     assert processes_of(attempt_id) == []
@@ -235,7 +235,7 @@ async def test_a_cancel_that_comes_too_late_leaves_completed_and_says_so_everywh
     async with idle.supervised():
         await idle.finished(run_id)
 
-    run = await told(idle, run_id)
+    run = await read_run(idle, run_id)
     assert (run["status"], run["stageRuns"]["quick"]["status"]) == ("COMPLETED", "COMPLETED")
     assert run["explanation"]["summary"].endswith("The cancel came too late to stop any of them.")
     quick_end = run["stageRuns"]["quick"]["end"]

@@ -99,7 +99,7 @@ async def test_a_cancel_before_the_launch_starts_nothing(attempts: Attempts) -> 
     assert await attempts.log(spec.attempt_id) == b""
 
 
-async def test_the_ends_of_commands_are_told_apart(attempts: Attempts) -> None:
+async def test_the_ways_a_command_ends_are_distinguished(attempts: Attempts) -> None:
     killed = await attempts.run("sh", "-c", "kill -SEGV $$")
     assert (killed.finish_reason, killed.signal) == (FinishReason.SIGNALED, signal.SIGSEGV)
     late = await attempts.run("sleep", "100", timeout_seconds=0.2)

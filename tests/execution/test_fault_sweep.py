@@ -60,7 +60,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def sweep(has_struck: Callable[[int], Awaitable[bool]]) -> None:
-    """Has every N-th occasion of a run struck, until a run is over before."""
+    """Strikes at every N-th occasion of a run, one run each, until a run has fewer occasions."""
     number = 1
     while await has_struck(number):
         number += STRIDE
@@ -149,15 +149,15 @@ async def test_any_one_write_of_a_shim_that_fails_ends_in_the_truth(
         )
         monkeypatch.setattr(shims, "SHIM", script)
         run_id = await run_two_stages(idle, ledger)
-        await check_told_the_truth(idle, run_id, ledger)
+        await check_rows_match_the_ledger(idle, run_id, ledger)
         return struck.exists()
 
     async with idle.supervised():
         await sweep(has_struck)
 
 
-async def check_told_the_truth(engine: Engine, run_id: uuid.UUID, ledger: Path) -> None:
-    """What is COMPLETED did end; what began twice was told to be lost; nothing runs on."""
+async def check_rows_match_the_ledger(engine: Engine, run_id: uuid.UUID, ledger: Path) -> None:
+    """A COMPLETED stage did end, one that began twice was reported as lost, and no process is left."""
     run, stages = await engine.run(run_id), await engine.stages(run_id)
     lines = Counter(ledger.read_text().split("\n")[:-1] if ledger.exists() else [])
     for name, row in stages.items():

@@ -117,7 +117,7 @@ async def test_a_run_over_its_time_limit_ends_all_its_stages(idle: Engine) -> No
 
 
 async def test_a_run_that_can_not_be_stopped_keeps_no_other_from_being_stopped_or_begun(idle: Engine) -> None:
-    """Its row was damaged: nobody wrote down how long it may take."""
+    """Its row is damaged: the time limit is missing."""
     slow = stage("slow", python("import time; time.sleep(600)"))
     async with idle.supervised():
         damaged = await idle.start(slow)
@@ -271,8 +271,8 @@ with open({str(tmp_path / "ledger")!r}, "a") as ledger:
 
 
 @pytest.mark.parametrize("name", ["output.log", "events.jsonl", "metrics.jsonl", "cancel", "result.tmp"])
-async def test_a_pipe_in_place_of_a_file_holds_nobody_up(idle: Engine, name: str) -> None:
-    """Whoever opened it for reading would wait for ever."""
+async def test_a_pipe_in_place_of_a_file_blocks_nothing(idle: Engine, name: str) -> None:
+    """To open it for reading would block for ever."""
     async with idle.supervised():
         run_id = await idle.start(stage("pipes", f"rm -f ../{name}; mkfifo ../{name}; sleep 600"))
         await until_there(idle.home.attempts / f"{(await idle.stages(run_id))['pipes'].id}.1" / name)

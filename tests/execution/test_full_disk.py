@@ -207,7 +207,7 @@ async def execute(engine: Engine, *statements: str) -> None:
             await connection.execute(sa.text(statement))
 
 
-async def test_a_cancel_reaches_a_stage_that_waits_for_a_store_which_is_away(
+async def test_a_cancel_reaches_a_stage_that_waits_for_an_unreachable_store(
     idle: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = idle.home.artifacts.with_name("elsewhere")

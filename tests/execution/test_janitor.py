@@ -95,7 +95,7 @@ class Site:
     async def ended_run(
         self, days: float, pipeline_id: uuid.UUID | None = None, samples: int = 3, **values: Any
     ) -> uuid.UUID:
-        """A run which ended that long ago, with something in every table."""
+        """A run that ended that long ago, with a row in every table."""
         pipeline_id = pipeline_id or await self.make.pipeline()
         moment = days_ago(days)
         run_id = await self.make.run(
@@ -116,7 +116,7 @@ class Site:
         return run_id
 
     async def active_run(self, days: float) -> uuid.UUID:
-        """A run which has been running for that long."""
+        """A run that has been running for that long."""
         pipeline_id = await self.make.pipeline()
         run_id = await self.make.run(pipeline_id, RunStatus.RUNNING, updated_at=days_ago(days))
         stage_run_id = await self.make.stage_run(
@@ -143,7 +143,7 @@ class Site:
             await connection.execute(statement)
 
     async def stored(self, content: bytes, *, days: float) -> StoredBlob:
-        """A file of the store which was last put that long ago."""
+        """A file of the store that was last put that long ago."""
         source = self.home.root / "source"
         source.write_bytes(content)
         blob = await put_file(self.store, source)
@@ -151,7 +151,7 @@ class Site:
         return blob
 
     async def known(self, blob: StoredBlob, *, days: float) -> None:
-        """The row of a blob which was last published that long ago."""
+        """The row of a blob that was last published that long ago."""
         await self.execute(sa.insert(blobs).values(self.row(blob, days_ago(days))))
 
     @staticmethod
@@ -183,14 +183,14 @@ def deleted_rows(engine: AsyncEngine) -> Iterator[list[int]]:
     event.remove(engine.sync_engine, "after_cursor_execute", note)
 
 
-async def test_nothing_is_removed_as_long_as_everything_is_kept(site: Site) -> None:
+async def test_nothing_is_removed_without_a_retention_time(site: Site) -> None:
     await site.ended_run(10_000)
     before = await site.counts()
     assert await site.janitor().clean_database() == Counter()
     assert await site.counts() == before
 
 
-async def test_samples_go_before_their_run(site: Site) -> None:
+async def test_samples_are_removed_before_their_run(site: Site) -> None:
     old, young, active = await site.ended_run(31), await site.ended_run(29), await site.active_run(90)
     assert await site.janitor(samples=30).clean_database() == {"resource samples": 3}
     assert await site.ids(resource_samples.c.run_id) == {young, active}
@@ -198,7 +198,7 @@ async def test_samples_go_before_their_run(site: Site) -> None:
     assert await site.ids(run_events.c.run_id) == {old, young, active}
 
 
-async def test_readers_of_removed_events_are_told_what_they_missed(site: Site) -> None:
+async def test_followers_of_removed_events_learn_what_they_missed(site: Site) -> None:
     old, active = await site.ended_run(31), await site.active_run(90)
     assert await site.janitor(events=30).clean_database() == {"events": 5}
     assert await site.ids(run_events.c.run_id) == {active}
@@ -208,7 +208,7 @@ async def test_readers_of_removed_events_are_told_what_they_missed(site: Site) -
     assert [(batch.cursor, batch.missed) for batch in batches] == [(5, (3, 5))]
 
 
-async def test_captured_logs_go_and_other_artifacts_stay(site: Site) -> None:
+async def test_captured_logs_are_removed_and_other_artifacts_are_not(site: Site) -> None:
     await site.ended_run(31)
     await site.ended_run(29)
     assert await site.janitor(logs=30).clean_database() == {"logs": 1}
@@ -227,7 +227,7 @@ async def test_a_run_goes_with_everything_that_hangs_on_it(site: Site) -> None:
     assert old not in await site.ids(run_events.c.run_id)
 
 
-async def test_followers_of_runs_are_told_which_ones_are_gone(site: Site) -> None:
+async def test_followers_of_runs_are_notified_of_removed_ones(site: Site) -> None:
     old = await site.ended_run(31)
     await site.ended_run(29)
     logs = LogReader(site.executors, site.store, site.engine)
@@ -240,7 +240,7 @@ async def test_followers_of_runs_are_told_which_ones_are_gone(site: Site) -> Non
     assert (told.matching, told.others, told.deleted) == ([], [], [old])
 
 
-async def test_notes_of_deleted_runs_go_after_a_day_in_batches(
+async def test_notes_of_deleted_runs_are_removed_after_a_day_in_batches(
     site: Site, monkeypatch: pytest.MonkeyPatch, deleted_rows: list[int]
 ) -> None:
     monkeypatch.setattr(janitor, "ROWS_PER_BATCH", 3)
@@ -353,7 +353,7 @@ async def test_a_janitor_leaves_the_database_to_another_one(site: Site) -> None:
     assert (await site.janitor(**vars(EVERYTHING)).clean_database())["runs"] == 1
 
 
-async def test_workers_go_once_they_are_long_dead_and_no_attempt_names_them(site: Site) -> None:
+async def test_workers_are_removed_long_after_their_end_unless_an_attempt_names_them(site: Site) -> None:
     alive = await site.make.worker()
     stopped_lately = await site.make.worker(lease_until=days_ago(6))
     named = await site.make.worker(lease_until=days_ago(60))
@@ -367,7 +367,7 @@ async def test_workers_go_once_they_are_long_dead_and_no_attempt_names_them(site
     assert await site.ids(workers.c.id) == {alive, stopped_lately, named}
 
 
-async def test_a_stage_taken_out_of_its_pipeline_goes_with_its_last_run(site: Site) -> None:
+async def test_a_stage_removed_from_its_pipeline_is_deleted_with_its_last_run(site: Site) -> None:
     await site.ended_run(1)
     await site.execute(sa.update(pipeline_stages).values(is_active=False))
     pipeline_id = await site.make.pipeline()
@@ -397,7 +397,7 @@ async def test_a_file_put_again_stays_when_the_row_of_its_blob_goes(site: Site) 
     assert site.store.path(blob.sha256).exists()
 
 
-async def test_files_no_row_names_go_when_they_are_old(site: Site) -> None:
+async def test_old_files_without_a_row_are_removed(site: Site) -> None:
     orphan, young = await site.stored(b"orphan", days=2), await site.stored(b"young", days=0.9)
     known = await site.stored(b"known", days=2)
     await site.known(known, days=0)
@@ -410,7 +410,7 @@ async def test_files_no_row_names_go_when_they_are_old(site: Site) -> None:
     assert exists == [False, True, True]
 
 
-async def test_a_blob_being_published_is_passed_over(site: Site) -> None:
+async def test_a_blob_being_published_is_skipped(site: Site) -> None:
     blob = await site.stored(b"content", days=0)
     await site.known(blob, days=2)
     async with site.engine.begin() as publisher:
@@ -479,7 +479,7 @@ async def clean_again_and_again(site: Site) -> None:
         await anyio.sleep(0.01)
 
 
-async def test_folders_of_attempts_that_are_over_go_when_they_are_old(site: Site) -> None:
+async def test_old_folders_of_ended_attempts_are_removed(site: Site) -> None:
     run_id = await site.active_run(1)
     async with site.engine.connect() as connection:
         of_run = sa.select(stage_runs.c.id).where(stage_runs.c.pipeline_run_id == run_id)

@@ -1,4 +1,4 @@
-"""The local executor: one start per attempt, no matter who asks, and the truth about it after any death."""
+"""What is special about the local executor: its shims, its folders, and what it knows after any process has died."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def attempts(tmp_path: Path) -> AsyncIterator[LocalAttempts]:
 def launcher_process(
     root: Path, start_signal: Path, specs: list[tuple[str, list[str], dict[str, float]]]
 ) -> subprocess.Popen[str]:
-    """Another server process, which launches the attempts once the signal file exists, then stays."""
+    """Another server process that launches the attempts once the signal file exists, then keeps running."""
     command = [
         sys.executable,
         "-c",
@@ -98,7 +98,7 @@ def running_shims(root: Path, attempt_id: str) -> list[int]:
 
 
 def runner_of(attempts: LocalAttempts, attempt_id: str) -> int:
-    """The half of the shim which supervises the stage."""
+    """The process of the shim that supervises the stage."""
     pid: int = json.loads(attempts.path(attempt_id, "lock").read_text())["pid"]
     return pid
 
@@ -114,7 +114,7 @@ def kill_shim(root: Path, attempt_id: str) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-async def test_of_many_servers_which_launch_the_same_attempt_exactly_one_starts_it(
+async def test_of_many_servers_that_launch_the_same_attempt_exactly_one_starts_it(
     attempts: LocalAttempts, tmp_path: Path
 ) -> None:
     attempt_id = attempts.new_id()
@@ -201,7 +201,7 @@ sleep 100 & (setsid sleep 100 &); (trap '' TERM; setsid sleep 100 &); hide; (hid
 while [ "$(wc -l < pids 2> /dev/null)" != 3 ]; do sleep 0.01; done
 echo ready; wait
 """
-"""Processes of sessions and with environments of their own, in which nothing tells where they came from."""
+"""Processes with sessions and environments of their own that show no trace of their origin."""
 
 
 async def test_a_lost_attempt_has_no_process_left_wherever_they_hid(
@@ -237,7 +237,7 @@ async def test_a_supervisor_that_did_not_start_the_attempt_sees_it_lost_only_whe
     assert not any(map(psutil.pid_exists, hidden))
 
 
-async def test_a_guardian_that_was_killed_is_not_missed(attempts: LocalAttempts, tmp_path: Path) -> None:
+async def test_an_attempt_survives_the_death_of_its_guardian(attempts: LocalAttempts, tmp_path: Path) -> None:
     attempt_id = await attempts.start("sh", "-c", "echo ready; sleep 0.5; echo done")
     await attempts.says(attempt_id, "ready")
     [guardian] = set(running_shims(tmp_path / "attempts", attempt_id)) - {runner_of(attempts, attempt_id)}
@@ -246,9 +246,7 @@ async def test_a_guardian_that_was_killed_is_not_missed(attempts: LocalAttempts,
     assert attempts.output(attempt_id) == b"ready\ndone\n"
 
 
-async def test_a_polite_signal_to_the_guardian_does_not_concern_it(
-    attempts: LocalAttempts, tmp_path: Path
-) -> None:
+async def test_the_guardian_ignores_sigterm(attempts: LocalAttempts, tmp_path: Path) -> None:
     attempt_id = await attempts.start("sh", "-c", "echo ready; exec sleep 100")
     await attempts.says(attempt_id, "ready")
     runner = runner_of(attempts, attempt_id)
@@ -335,7 +333,7 @@ async def test_a_forgotten_attempt_leaves_nothing_not_even_what_was_made_read_on
     await attempts.executor.forget(attempt_id)
 
 
-async def test_an_attempt_which_could_be_forgotten_only_in_part_is_not_started_again(
+async def test_an_attempt_that_was_removed_only_in_part_is_not_started_again(
     attempts: LocalAttempts,
 ) -> None:
     spec = await attempts.prepare("true")

@@ -1,4 +1,4 @@
-"""What a stage says of its metrics: while it runs, in its final file, and in lines nobody can read."""
+"""The metrics of a stage: those it reports while it runs, its final file, and unreadable lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_the_last_values_that_a_stage_reported_are_its_metrics(idle: Engin
     assert (await idle.stages(run_id))["train"].metrics == {"loss": 0.25, "acc": 0.1}
 
 
-async def test_what_it_wrote_in_the_end_counts_more_and_numbers_json_has_not_are_told_by_name(
+async def test_final_metrics_overrule_reported_ones_and_special_numbers_are_written_by_name(
     idle: Engine,
 ) -> None:
     """A training that diverged has ended well all the same."""

@@ -149,7 +149,7 @@ async def test_a_worker_that_comes_back_keeps_its_lease_while_it_waits_for_what_
                 await lock_run(other, run_id)
                 await expire_leases(engine)
                 with anyio.fail_after(30):
-                    while not await lease_was_renewed(engine):  # noqa: ASYNC110 (no event tells)
+                    while not await lease_was_renewed(engine):  # noqa: ASYNC110 (no event to wait for)
                         await anyio.sleep(0.05)
             await idle.cancel(run_id)
             await idle.finished(run_id)
@@ -168,7 +168,7 @@ async def lease_was_renewed(engine: AsyncEngine) -> bool:
         return bool((await connection.execute(latest)).scalar_one())
 
 
-def test_a_failure_is_told_in_a_line_if_it_will_pass_and_in_full_if_not(
+def test_an_outage_is_logged_in_one_line_and_other_failures_in_full(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for error in (ConnectionRefusedError("no\nserver"), RuntimeError("a bug")):

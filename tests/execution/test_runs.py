@@ -144,7 +144,7 @@ model = {"modelType": "regressor", "algorithm": "line", "framework": "none", "fo
     assert stages["train"].metrics == {"rmse": 0.25}
 
 
-async def test_what_the_manifest_says_overrules_the_inspection_which_says_the_rest(idle: Engine) -> None:
+async def test_the_manifest_overrules_the_inspection_and_the_inspection_completes_it(idle: Engine) -> None:
     code = """
 import json, os, pathlib
 out = pathlib.Path(os.environ["MLP_OUTPUT_DIR"])

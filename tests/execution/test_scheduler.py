@@ -132,7 +132,7 @@ async def test_a_process_killed_within_its_transaction_leaves_the_moment_to_the_
 
 
 async def until_blocked(engine: Engine) -> None:
-    """Somebody has moved ``next_run_at`` and waits to insert the run."""
+    """Another process has moved ``next_run_at`` and waits to insert the run."""
     waiting = sa.text(
         "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'pipeline_runs'::regclass"
         " AND mode = 'RowExclusiveLock'"
@@ -167,7 +167,7 @@ async def test_it_sleeps_until_something_is_due(idle: Engine) -> None:
     assert asleep <= 2
 
 
-async def test_a_schedule_which_comes_due_earlier_wakes_it(
+async def test_a_schedule_that_becomes_due_earlier_wakes_it(
     idle: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "LONGEST_WAIT_SECONDS", 600.0)
@@ -179,7 +179,7 @@ async def test_a_schedule_which_comes_due_earlier_wakes_it(
         await until_runs(idle, 1)
 
 
-async def test_a_schedule_that_can_not_be_served_keeps_nobody_waiting(idle: Engine) -> None:
+async def test_a_schedule_that_fails_does_not_delay_the_others(idle: Engine) -> None:
     broken, sound = await schedule(idle), await schedule(idle)
     async with idle.database.begin() as connection:
         nowhere = {"time_zone": "Nowhere/Nothing"}

@@ -1,4 +1,4 @@
-"""Data files: rows are counted exactly, columns named and typed, garbage is told as garbage."""
+"""Data files: rows are counted exactly, columns named and typed, and garbage is reported as garbage."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_unnamed_index_column_of_pandas_is_named(tmp_path: Path) -> None:
     assert types(inspected(tmp_path, "a.csv", ",b\n0,x\n")) == {"column_1": "integer", "b": "string"}
 
 
-def test_rows_of_another_width_are_rows_and_are_told(tmp_path: Path) -> None:
+def test_rows_of_another_width_are_counted_as_rows_and_reported(tmp_path: Path) -> None:
     found = inspected(tmp_path, "a.csv", "a,b,c\n1,2,3\n1,2\n3,4,5,6\n")
     assert (found.row_count, found.column_count) == (3, 3)
     assert found.details["raggedRows"] == 2
@@ -130,7 +130,7 @@ def test_small_files_are_no_error(tmp_path: Path, content: str, rows: int, colum
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
-def test_bytes_which_are_no_text_are_refused(tmp_path: Path, name: str) -> None:
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(Unreadable, match="not text"):
         inspected(tmp_path, name, bytes(range(256)) * 100)
 
@@ -172,7 +172,7 @@ def test_json_lines_are_counted_and_typed(tmp_path: Path) -> None:
     assert found.details["badLines"] == 1
 
 
-def test_a_key_which_appears_late_is_nullable(tmp_path: Path) -> None:
+def test_a_key_that_appears_late_is_nullable(tmp_path: Path) -> None:
     content = '{"a": 1}\n' * 5000 + '{"a": 1, "b": 1}\n'
     assert types(inspected(tmp_path, "a.ndjson", content)) == {"a": "integer", "b": "integer?"}
 

@@ -22,7 +22,7 @@ def write(path: Path, content: str | bytes) -> tuple[Path, str]:
 
 
 def inspectors() -> list[Path]:
-    """The processes which this one started to inspect files."""
+    """The processes that this one started to inspect files."""
     tasks = Path("/proc/self/task").iterdir()
     children = [Path("/proc") / pid for task in tasks for pid in (task / "children").read_text().split()]
     return [child for child in children if b"app.inspection" in command_line(child)]
@@ -85,7 +85,7 @@ async def test_two_hundred_small_files_need_one_child(tmp_path: Path) -> None:
     assert [inspection.row_count for inspection in found] == list(range(200))
 
 
-async def test_a_file_which_never_answers_is_given_up_and_the_next_one_inspected(tmp_path: Path) -> None:
+async def test_a_file_that_never_answers_is_given_up_and_the_next_one_is_inspected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     files = [(tmp_path / "pipe.csv", "pipe.csv"), write(tmp_path / "good.csv", "a\n1\n")]
     found = await inspect_files(files, InspectionLimits(file_seconds=1.0))

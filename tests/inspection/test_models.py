@@ -1,4 +1,4 @@
-"""Models: what made them is told, what they would import is listed, and none of it is executed."""
+"""Models: what made them is found, what they would import is listed, and none of it is executed."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_name_put_together_behind_other_texts_is_still_found(tmp_path: Path) -
     assert inspected(path).details["dangerousImports"] == ["posix.system"]
 
 
-def test_a_computed_name_is_told_as_such(tmp_path: Path) -> None:
+def test_a_computed_name_is_reported_as_computed(tmp_path: Path) -> None:
     path = tmp_path / "computed.pkl"
     path.write_bytes(b"\x80\x04cbuiltins\nstr\n)R\x8c\x06system\x93.")
     assert inspected(path).details["dangerousImports"] == ["<computed>"]

@@ -1,4 +1,4 @@
-"""What a stage prints: kept to the byte, bounded, and never a reason for the stage to fail."""
+"""What a stage prints: stored byte for byte, bounded, and never a reason for the stage to fail."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-async def test_binary_output_is_kept_to_the_byte(attempts: LocalAttempts, tmp_path: Path) -> None:
+async def test_binary_output_is_stored_byte_for_byte(attempts: LocalAttempts, tmp_path: Path) -> None:
     reference = tmp_path / "reference"
     attempt_id = await attempts.start("bash", "-c", f"head -c 3000000 /dev/urandom | tee {reference}")
     result = await attempts.end(attempt_id)
@@ -37,7 +37,7 @@ async def test_binary_output_is_kept_to_the_byte(attempts: LocalAttempts, tmp_pa
     assert (result.log_bytes, result.log_dropped_bytes) == (3_000_000, 0)
 
 
-async def test_both_streams_are_kept_in_the_order_in_which_they_were_written(attempts: LocalAttempts) -> None:
+async def test_both_streams_are_stored_in_the_order_of_their_writes(attempts: LocalAttempts) -> None:
     attempt_id = await attempts.start("sh", "-c", "echo one; echo two >&2; echo three")
     await attempts.end(attempt_id)
     assert attempts.output(attempt_id) == b"one\ntwo\nthree\n"

@@ -44,7 +44,7 @@ async def test_the_events_of_an_attempt_are_numbered_without_gaps(attempts: Loca
     assert events[-1].data == {"finishReason": "EXITED", "exitCode": 0, "signal": None}
 
 
-async def test_a_journal_which_does_not_exist_yet_has_no_events(path: Path) -> None:
+async def test_a_missing_journal_has_no_events(path: Path) -> None:
     assert read_journal(path, 0) == ([], 0)
 
 
@@ -89,7 +89,7 @@ def test_a_line_still_being_written_is_left_for_the_next_call(path: Path) -> Non
     ],
     ids=lambda garbage: repr(garbage[:40]),
 )
-def test_a_line_which_is_no_event_is_skipped(path: Path, garbage: bytes) -> None:
+def test_a_line_that_is_no_event_is_skipped(path: Path, garbage: bytes) -> None:
     path.write_bytes(garbage + b'\n{"seq":1,"at":1.5,"kind":"started"}\n')
     events, offset = read_journal(path, 0)
     assert (kinds(events), offset) == (["started"], path.stat().st_size)

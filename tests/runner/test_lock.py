@@ -44,7 +44,7 @@ def test_the_process_that_wrote_the_identity_is_reached(tmp_path: Path) -> None:
     assert reach(tmp_path / "lock", identity_of_this_process(tmp_path / "lock"))
 
 
-def test_a_process_that_got_a_recycled_pid_is_not_taken_for_the_shim(tmp_path: Path, other: int) -> None:
+def test_a_process_with_a_recycled_pid_is_not_mistaken_for_the_shim(tmp_path: Path, other: int) -> None:
     identity = identity_of_this_process(tmp_path / "lock")
     assert not reach(tmp_path / "lock", {**identity, "pid": other})
 

@@ -49,11 +49,11 @@ def test_plain_files_are_found_in_order_at_every_level(out: Path) -> None:
     assert found.refusals == []
 
 
-def test_a_folder_which_the_stage_removed_holds_nothing(tmp_path: Path) -> None:
+def test_a_folder_that_the_stage_removed_is_empty(tmp_path: Path) -> None:
     assert walk(tmp_path / "absent") == OutputWalk()
 
 
-def test_a_link_in_the_place_of_the_output_folder_is_refused(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_output_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to("/etc")
     found = walk(tmp_path / "out")
     assert paths(found) == []
@@ -101,7 +101,7 @@ def test_a_hard_link_to_a_file_elsewhere_is_refused(out: Path, tmp_path: Path) -
     "name",
     [b"new\nline", b"tab\there", b"escape\x1b[2J", b"not-utf8-\xff\xfe", b"back\\slash", b"c1-\xc2\x85"],
 )
-def test_names_which_could_mislead_are_refused_and_printed_with_escapes(out: Path, name: bytes) -> None:
+def test_names_that_could_mislead_are_refused_and_printed_with_escapes(out: Path, name: bytes) -> None:
     (out / os.fsdecode(name)).write_text("x")
     found = walk(out)
     assert paths(found) == []
@@ -159,7 +159,7 @@ def test_more_bytes_than_allowed_end_the_walk(out: Path) -> None:
     assert refusals(found) == {"b": RefusalReason.TOO_MANY_BYTES}
 
 
-def test_nesting_is_bounded_and_what_is_beside_it_is_taken(out: Path) -> None:
+def test_a_folder_that_is_too_deep_is_refused_and_its_siblings_are_collected(out: Path) -> None:
     folder_fd = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
     for _ in range(300):
         os.mkdir("d", dir_fd=folder_fd)
@@ -238,7 +238,7 @@ def test_a_file_swapped_after_the_walk_is_refused(out: Path, swap: Callable[[Pat
     assert refused.value.path == "folder/passwd"
 
 
-def test_a_link_in_the_place_of_a_file_is_not_even_opened(out: Path) -> None:
+def test_a_link_in_place_of_a_file_is_not_opened(out: Path) -> None:
     (out / "file").write_bytes(b"content")
     (file,) = walk(out).files
     swap_for_link(out / "file")

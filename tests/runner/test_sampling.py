@@ -32,13 +32,13 @@ async def test_a_running_stage_is_sampled_with_all_its_processes(attempts: Local
     assert last["readBytes"] >= 0
 
 
-async def test_samples_count_the_cpu_time_of_children_which_have_ended(attempts: LocalAttempts) -> None:
+async def test_samples_count_the_cpu_time_of_children_that_have_ended(attempts: LocalAttempts) -> None:
     child = BUSY.format(seconds=0.3)
     parent = f"import subprocess, sys, time; subprocess.run([sys.executable, '-S', '-c', {child!r}]); time.sleep(100)"
     attempt_id = await attempts.start(sys.executable, "-S", "-c", parent, sample_interval_seconds=0.1)
     await eventually(
         lambda: any(
-            # The kernel tells whole ticks of 10 ms, of user and of system time.
+            # The kernel counts whole ticks of 10 ms, of user and of system time.
             sample["processCount"] == 1 and sample["cpuSeconds"] >= 0.25
             for sample in samples(attempts, attempt_id)
         )

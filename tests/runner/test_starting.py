@@ -1,4 +1,4 @@
-"""Starting a stage: what it inherits, how it ended, and what is told when it could not start."""
+"""Starting a stage: what it inherits, how it ended, and what is reported if it could not start."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_the_exit_code_is_the_stages_own(attempts: LocalAttempts, code: in
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM])
-async def test_a_stage_which_dies_of_a_signal_is_told_apart_from_a_cancel(
+async def test_a_stage_killed_by_a_signal_is_distinguished_from_a_cancelled_one(
     attempts: LocalAttempts, number: signal.Signals
 ) -> None:
     result = await attempts.run("sh", "-c", f"kill -{number.value} $$")
@@ -50,7 +50,7 @@ async def test_a_missing_command_is_named_with_the_reason(attempts: LocalAttempt
     assert result.error == "command 'no-such-command': No such file or directory"
 
 
-async def test_a_file_which_is_no_program_is_named_with_the_reason(attempts: LocalAttempts) -> None:
+async def test_a_file_that_is_no_program_is_named_with_the_reason(attempts: LocalAttempts) -> None:
     result = await attempts.run("/etc/passwd")
     assert result.finish_reason is FinishReason.START_FAILED
     assert result.error == "command '/etc/passwd': Permission denied"
@@ -62,7 +62,7 @@ async def test_a_missing_working_directory_is_named_with_the_reason(attempts: Lo
     assert result.error == "working directory '/no/such/folder': No such file or directory"
 
 
-async def test_a_command_which_can_not_be_passed_to_the_kernel_is_a_failed_start(
+async def test_a_command_that_can_not_be_passed_to_the_kernel_is_a_failed_start(
     attempts: LocalAttempts,
 ) -> None:
     for argv in ([], ["null\0byte"]):

@@ -12,7 +12,7 @@ from app.domain.vocabulary import FinishReason
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(100)"
 
 
-async def test_a_polite_stage_ends_at_once_when_cancelled(attempts: LocalAttempts) -> None:
+async def test_a_stage_that_obeys_sigterm_ends_at_once_when_cancelled(attempts: LocalAttempts) -> None:
     attempt_id = await attempts.start("sh", "-c", "echo ready; exec sleep 100", grace_seconds=60)
     await attempts.says(attempt_id, "ready")
     result = await attempts.cancel(attempt_id)
@@ -27,7 +27,7 @@ async def test_a_cancelled_stage_may_still_choose_its_exit_code(attempts: LocalA
     assert (result.finish_reason, result.exit_code, result.signal) == (FinishReason.CANCELLED, 7, None)
 
 
-async def test_a_stage_which_ignores_sigterm_is_killed_after_the_grace(attempts: LocalAttempts) -> None:
+async def test_a_stage_that_ignores_sigterm_is_killed_after_the_grace(attempts: LocalAttempts) -> None:
     attempt_id = await attempts.start(sys.executable, "-c", DEAF, grace_seconds=0.5)
     await attempts.says(attempt_id, "ready")
     result = await attempts.cancel(attempt_id)
@@ -45,7 +45,7 @@ async def test_a_stopped_stage_is_continued_so_that_it_hears_the_cancel(attempts
     assert (result.finish_reason, result.exit_code) == (FinishReason.CANCELLED, 5)
 
 
-async def test_a_cancel_reaches_processes_which_left_the_session_and_ignore_it(
+async def test_a_cancel_reaches_processes_that_left_the_session_and_ignore_it(
     attempts: LocalAttempts,
 ) -> None:
     script = (
@@ -68,7 +68,7 @@ async def test_a_straggler_gets_the_rest_of_the_grace_after_a_cancel(attempts: L
     assert b"saved" in attempts.output(attempt_id)
 
 
-async def test_processes_which_fork_faster_than_they_are_found_are_all_killed(
+async def test_processes_that_fork_faster_than_they_are_found_are_all_killed(
     attempts: LocalAttempts,
 ) -> None:
     storm = "trap '' TERM; echo ready; for i in {1..1000}; do setsid sleep 100 & done; wait"
@@ -96,13 +96,13 @@ async def test_a_cancel_is_found_also_when_no_signal_can_be_sent(attempts: Local
     assert (await attempts.end(attempt_id)).finish_reason is FinishReason.CANCELLED
 
 
-async def test_a_stage_which_takes_too_long_is_stopped(attempts: LocalAttempts) -> None:
+async def test_a_stage_that_takes_too_long_is_stopped(attempts: LocalAttempts) -> None:
     result = await attempts.run(sys.executable, "-c", DEAF, timeout_seconds=0.5, grace_seconds=0.3)
     assert (result.finish_reason, result.signal) == (FinishReason.TIMED_OUT, signal.SIGKILL)
     assert 0.8 <= result.wall_seconds < 3
 
 
-async def test_a_stage_which_uses_too_much_memory_is_killed_without_grace(attempts: LocalAttempts) -> None:
+async def test_a_stage_that_uses_too_much_memory_is_killed_without_grace(attempts: LocalAttempts) -> None:
     child = f"x = b'x' * 90_000_000; {DEAF}"
     parent = f"import signal, subprocess, sys; signal.signal(15, 1); subprocess.run([sys.executable, '-c', {child!r}])"
     result = await attempts.run(sys.executable, "-c", parent, memory_limit_bytes=80_000_000, grace_seconds=60)
@@ -110,7 +110,7 @@ async def test_a_stage_which_uses_too_much_memory_is_killed_without_grace(attemp
     assert result.peak_memory_bytes > 80_000_000
 
 
-async def test_a_daemon_which_holds_the_output_open_does_not_delay_the_result(
+async def test_a_daemon_that_holds_the_output_open_does_not_delay_the_result(
     attempts: LocalAttempts,
 ) -> None:
     attempt_id = await attempts.start("bash", "-c", "(setsid sleep 100 &); echo over; exit 3")
@@ -121,13 +121,13 @@ async def test_a_daemon_which_holds_the_output_open_does_not_delay_the_result(
     assert stragglers.data == {"count": 1, "names": ["sleep"]}
 
 
-async def test_a_daemon_which_ignores_sigterm_is_killed_after_its_grace(attempts: LocalAttempts) -> None:
+async def test_a_daemon_that_ignores_sigterm_is_killed_after_its_grace(attempts: LocalAttempts) -> None:
     script = "(trap '' TERM; setsid sleep 100 &); exit 0"
     result = await attempts.run("bash", "-c", script, straggler_grace_seconds=0.3)
     assert (result.finish_reason, result.exit_code, result.stragglers_killed) == (FinishReason.EXITED, 0, 1)
 
 
-async def test_a_filter_which_ends_a_bit_after_the_main_process_is_no_straggler(
+async def test_a_filter_that_ends_shortly_after_the_main_process_is_no_straggler(
     attempts: LocalAttempts,
 ) -> None:
     attempt_id = await attempts.start("bash", "-c", "exec > >(sleep 0.05; cat); echo late")

@@ -1,4 +1,4 @@
-"""What may be taken over from the folder of imports, and what is said of the rest."""
+"""What may be imported from the folder, and the errors for the rest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_a_link_is_refused_and_said_to_be_one(tmp_path: Path, store: Local
 @pytest.mark.parametrize(
     ("path", "message"), [("file/x", "Not a directory"), ("none", "No such file or directory")]
 )
-async def test_what_is_no_link_is_told_as_the_system_does(
+async def test_other_errors_have_the_words_of_the_system(
     tmp_path: Path, store: LocalStore, path: str, message: str
 ) -> None:
     (tmp_path / "file").write_text("text")

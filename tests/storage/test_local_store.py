@@ -83,7 +83,7 @@ async def test_a_blob_emptied_by_the_disk_is_found(store: LocalStore, tmp_path: 
         await read(store, blob.sha256)
 
 
-async def test_putting_again_heals_a_blob_which_was_cut_short(store: LocalStore, tmp_path: Path) -> None:
+async def test_putting_again_repairs_a_blob_that_was_cut_short(store: LocalStore, tmp_path: Path) -> None:
     blob = await put(store, tmp_path, b"content")
     overwrite(store.path(blob.sha256), b"con")
     await put(store, tmp_path, b"content")
@@ -91,7 +91,7 @@ async def test_putting_again_heals_a_blob_which_was_cut_short(store: LocalStore,
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "A" * 64, "a" * 63, "a" * 64 + "\n"])
-def test_a_name_which_is_no_digest_never_becomes_a_path(store: LocalStore, name: str) -> None:
+def test_a_name_that_is_no_digest_never_becomes_a_path(store: LocalStore, name: str) -> None:
     with pytest.raises(ValueError, match="not a SHA-256"):
         store.path(name)
 
@@ -226,7 +226,7 @@ async def test_a_checked_store_leaves_nothing_behind(store: LocalStore) -> None:
     assert temporary_files(store) == []
 
 
-async def test_a_root_which_is_a_file_is_found_by_the_check(tmp_path: Path) -> None:
+async def test_the_check_finds_a_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("not a folder")
     with pytest.raises(StorageMisconfigured, match="can't write to"):
         await LocalStore(tmp_path / "store").check()
