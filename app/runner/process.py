@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import resource
 import signal
@@ -20,9 +19,8 @@ LONGEST_ERROR_CHARACTERS = 1000
 class StartFailed(Exception):
     """The command could not be executed; ``text`` says why."""
 
-    def __init__(self, number: int | None, text: str) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.errno = number
         self.text = text[:LONGEST_ERROR_CHARACTERS]
 
 
@@ -41,7 +39,7 @@ def start_stage(spec: Spec) -> tuple[int, int]:
     failure = _read_report(report)
     if failure:
         os.waitpid(pid, 0)
-        raise StartFailed(*json.loads(failure))
+        raise StartFailed(failure.decode(errors="replace"))
     os.set_blocking(output, False)
     return pid, output
 
@@ -68,9 +66,9 @@ def _become_stage(spec: Spec, shim: int, output: int, report: int) -> None:
         doing = f"command {spec.argv[0]!r}" if spec.argv else "empty command"
         os.execvpe(spec.argv[0], spec.argv, spec.env)
     except OSError as error:
-        os.write(report, json.dumps([error.errno, f"{doing}: {error.strerror}"]).encode())
+        os.write(report, f"{doing}: {error.strerror}".encode(errors="replace"))
     except BaseException as error:
-        os.write(report, json.dumps([None, f"{doing}: {error}"]).encode())
+        os.write(report, f"{doing}: {error}".encode(errors="replace"))
     finally:
         os._exit(127)
 

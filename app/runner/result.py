@@ -40,11 +40,7 @@ class ResultWriter:
 
     def write_unstarted(self, reason: str, failure: StartFailed | None = None) -> None:
         """Writes the result of a command that never ran."""
-        self._finish(
-            finishReason=reason,
-            errno=failure.errno if failure else None,
-            error=failure.text if failure else None,
-        )
+        self._finish(finishReason=reason, error=failure.text if failure else None)
 
     def write_ended(self, tree: ProcessTree, sampler: Sampler, supervision: Supervision) -> None:
         """Writes the result after the main process has ended and no process of the tree is left."""
@@ -76,7 +72,7 @@ class ResultWriter:
         }
         self._journal.write("finished", **{name: result[name] for name in END_FIELDS})
         self._journal.sync()
-        self._publish({**result, "journalSeq": self._journal.seq})
+        self._publish(result)
 
     def _publish(self, result: dict[str, object]) -> None:
         content = json.dumps(result).encode()
@@ -90,7 +86,6 @@ class ResultWriter:
 
 
 UNSTARTED: dict[str, object] = {
-    "errno": None,
     "error": None,
     "exitCode": None,
     "signal": None,
