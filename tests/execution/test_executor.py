@@ -224,10 +224,8 @@ async def test_the_journal_goes_on_where_the_last_read_ended(attempts: Attempts)
 
 
 async def test_outputs_are_listed_read_stored_and_inspected(attempts: Attempts) -> None:
-    script = (
-        r"mkdir data; printf 'a,b\n1,2\n' > data/t.csv; echo text > note; echo '{\"x\": 1}' > $MLP_RESULT"
-    )
-    outputs = await outputs_of(attempts, script)
+    table, result = r"printf 'a,b\n1,2\n' > data/t.csv", """echo '{"x": 1}' > $MLP_RESULT"""
+    outputs = await outputs_of(attempts, f"mkdir data; {table}; echo text > note; {result}")
     assert outputs.paths == ["data/t.csv", "note"]
     assert await outputs.read("note", 3) == b"tex"
     blob = await outputs.store("data/t.csv", attempts.store)
