@@ -193,16 +193,16 @@ def report(subscribers: list[Subscriber], committed_at: list[float], crowd: Crow
 
 async def main(port: int, query: str, run_id: str, count: int, stalled: int) -> None:
     crowd = Crowd(query, run_id)
-    everybody = await connect(port, crowd, count, stalled)
-    readers = [subscriber for subscriber in everybody if not subscriber.stalled]
-    say({"subscribed": len(everybody)})
+    subscribers = await connect(port, crowd, count, stalled)
+    readers = [subscriber for subscriber in subscribers if not subscriber.stalled]
+    say({"subscribed": len(subscribers)})
     committed_at = json.loads(await asyncio.to_thread(sys.stdin.readline))
     await wait_for_last(readers, len(committed_at) + 1)
     say(report(readers, committed_at, crowd))
-    for subscriber in everybody:
+    for subscriber in subscribers:
         if subscriber.stalled:
             subscriber.resume()
-    await asyncio.wait([subscriber.closed for subscriber in everybody], timeout=PATIENCE_SECONDS)
+    await asyncio.wait([subscriber.closed for subscriber in subscribers], timeout=PATIENCE_SECONDS)
     say(Counter(str(subscriber.close_code) for subscriber in readers))
 
 

@@ -258,7 +258,7 @@ async def test_a_log_line_does_not_contain_the_row_that_a_constraint_refused(eng
             await connection.execute(sa.text("INSERT INTO t VALUES (CAST(:env AS jsonb), 0)"), values)
     logged = "".join(traceback.format_exception(refusal.value))
     assert "hunter2" in logged
-    told = redactor([])(logged)
-    assert "hunter2" not in told
-    assert "Failing row contains (***)" in told
-    assert told.splitlines()[-1] == logged.splitlines()[-1]
+    redacted = redactor([])(logged)
+    assert "hunter2" not in redacted
+    assert "Failing row contains (***)" in redacted
+    assert redacted.splitlines()[-1] == logged.splitlines()[-1]
