@@ -326,9 +326,10 @@ def make_configuration_invalid(home: Path) -> None:
         configuration.write("shared_buffers = 'plenty'\n")
 
 
-def make_folder_a_file(home: Path) -> None:
-    shutil.rmtree(home / "postgres")
-    (home / "postgres").touch()
+def make_log_unwritable(home: Path) -> None:
+    log = home / "postgres" / "postgres.log"
+    log.unlink()
+    log.mkdir()
 
 
 @pytest.mark.parametrize(
@@ -336,7 +337,7 @@ def make_folder_a_file(home: Path) -> None:
     [
         (make_data_old, "was made by PostgreSQL 17"),
         (make_configuration_invalid, "PostgreSQL did not start: "),
-        (make_folder_a_file, "the built-in database can't be used: "),
+        (make_log_unwritable, "the built-in database can't be used: "),
     ],
 )
 def test_the_server_program_prints_the_reason_in_one_line(
