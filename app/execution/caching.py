@@ -49,7 +49,7 @@ class StageCache:
         miss = await self._reuse_result(attempt, key) if may_use else CacheMiss(MissReason.BYPASSED)
         if miss is None:
             return True
-        await cache_hits.note_miss(self.engine, self.notifier, attempt.key, key, miss)
+        await cache_hits.record_miss(self.engine, self.notifier, attempt.key, key, miss)
         return False
 
     async def confirm(self, attempt: Attempt) -> None:

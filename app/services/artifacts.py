@@ -1,4 +1,4 @@
-"""Artifacts which no attempt left behind: people and other programs register them with a stage run."""
+"""Artifacts that people and other programs register with a stage run; no attempt made them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class Content:
-    """Where the bytes are: in our store, or at an address which this server never calls."""
+    """Where the bytes are: in our store, or at an address that this server never calls."""
 
     file_path: str
     file_name: str
@@ -77,20 +77,20 @@ async def stored_text(imports: Imports, text: str, file_name: str) -> Content:
     return Content(blob.key, file_name, blob.storage_type, blob)
 
 
-def kept_elsewhere(location: str) -> Content:
-    """Bytes in somebody else's store. Addresses with credentials in them are refused: everybody could read them."""
+def external_content(location: str) -> Content:
+    """Bytes in another store. An address with credentials is refused: every client could read them."""
     check_text("location", location, LOCATION_LIMIT)
     try:
         parts = urlsplit(location)
     except ValueError:
-        raise DomainError("This is not an address.") from None
+        raise DomainError("location: is not an address; give one like s3://bucket/key") from None
     storage_type = _STORAGE_OF_SCHEME.get(parts.scheme)
     if storage_type is None or not parts.netloc or not parts.path.strip("/"):
         raise DomainError(
-            f"The address must look like s3://bucket/key, with {', '.join(_STORAGE_OF_SCHEME)}."
+            f"location: must look like s3://bucket/key; its scheme is one of {', '.join(_STORAGE_OF_SCHEME)}"
         )
     if parts.query or parts.fragment or ":" in parts.netloc:
-        raise DomainError("The address must be plain, without credentials or parameters.")
+        raise DomainError("location: must not contain credentials, a query or a fragment")
     return Content(location, parts.path.rstrip("/").rpartition("/")[2][:NAME_LIMIT], storage_type)
 
 
@@ -104,7 +104,7 @@ async def register_artifact(
     async with run_transaction(engine, notifier, run_id) as transaction:
         await _insert(transaction, registration, content, artifact_id)
         if transaction.run.status not in RUN_FINAL:
-            # The events of a run that is over are complete: readers were told that nothing follows.
+            # The events of an ended run are complete: their readers have been told that none follow.
             transaction.record(
                 EventKind.ARTIFACT_STORED,
                 registration.stage_run_id,
@@ -203,7 +203,7 @@ def _artifact_row(registration: Registration, content: Content) -> dict[str, Any
 
 
 async def _refuse_taken_name(connection: AsyncConnection, registration: Registration) -> None:
-    """The run is locked: nobody else can take the name meanwhile."""
+    """The run is locked, so no other registration can take the name meanwhile."""
     taken = sa.exists().where(
         artifacts.c.stage_run_id == registration.stage_run_id,
         artifacts.c.attempt_number == NO_ATTEMPT,
@@ -219,7 +219,7 @@ async def _refuse_taken_name(connection: AsyncConnection, registration: Registra
 async def _existing_dataset(connection: AsyncConnection, dataset_id: uuid.UUID | None) -> uuid.UUID | None:
     if dataset_id is None:
         return None
-    # Locked, so that it can't be deleted before the row which refers to it is there.
+    # Locked, so that it can't be deleted before the row that refers to it is inserted.
     statement = (
         sa.select(datasets.c.id).where(datasets.c.id == dataset_id).with_for_update(key_share=True, read=True)
     )

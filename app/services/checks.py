@@ -1,4 +1,4 @@
-"""Checks of what clients send: each raises ``DomainError``, and all that is wrong with an input is told at once."""
+"""Checks of what clients send: each raises ``DomainError``; ``check_all`` reports all problems at once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def problems_at(*path: str) -> Iterator[None]:
 
 
 def check_text(name: str, value: str | None, limit: int) -> None:
-    """Refuses a text which is too long or can't be stored; ``name`` is its path, with dots."""
+    """Refuses a text that is too long or can't be stored; ``name`` is its path, with dots."""
     if value is None:
         return
     path = tuple(name.split("."))
@@ -63,7 +63,7 @@ def check_name(name: str, limit: int) -> None:
 
 
 def check_tags(tags: Sequence[str]) -> None:
-    """Refuses too many tags, and each which is empty, too long, there already or can't be stored."""
+    """Refuses too many tags, and each tag that is empty, too long, given twice or can't be stored."""
     if len(tags) > TAGS_LIMIT:
         raise DomainError(f"tags: at most {TAGS_LIMIT} are allowed, got {len(tags)}", path=("tags",))
     check_all(*(partial(_check_tag, tags, index) for index in range(len(tags))))
@@ -75,10 +75,10 @@ def _check_tag(tags: Sequence[str], index: int) -> None:
     if not tag:
         raise DomainError(f"{name}: must not be empty", path=("tags", str(index)))
     if tag in tags[:index]:
-        raise DomainError(f"{name}: {tag!r} is there already", path=("tags", str(index)))
+        raise DomainError(f"{name}: {tag!r} is given twice", path=("tags", str(index)))
 
 
 def check_object(name: str, value: Any) -> None:
-    """Refuses what is neither null nor an object; ``name`` is its path, with dots."""
+    """Refuses a value that is neither null nor an object; ``name`` is its path, with dots."""
     if value is not None and not isinstance(value, dict):
         raise DomainError(f"{name}: must be an object", path=tuple(name.split(".")))

@@ -1,4 +1,4 @@
-"""Concurrency keys: of the runs that share one, a single run is RUNNING; the policy says what a newcomer does."""
+"""Concurrency keys: of the runs that share one, a single run is RUNNING; the policy decides about a new run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def _active_runs(connection: AsyncConnection, key: str) -> list[uuid.UUID]
 
 
 async def _cancel_all(connection: AsyncConnection, run_ids: list[uuid.UUID], actor: str | None) -> None:
-    """All runs are locked before the first of them locks its pipeline, in the order everybody takes locks."""
+    """Locks all runs before the first of them locks its pipeline: the order of locks of all transactions."""
     transactions = [await lock_run(connection, run_id) for run_id in run_ids]
     for transaction in transactions:
         await cancel(

@@ -1,7 +1,7 @@
-"""Starts what schedules say, each due moment exactly once however many servers look.
+"""Starts the runs of schedules: each due moment exactly once, however many servers look.
 
-Whoever moves ``next_run_at`` from the moment it saw to the next one queues the runs, in the same transaction: either
-both are committed or none, and whoever comes later sees another ``next_run_at``.
+The server that moves ``next_run_at`` from the moment it read to the next one queues the runs in the same transaction.
+Either both are committed or neither, and a server that comes later reads another ``next_run_at``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BATCH = 100
 
 
 async def due_schedules(engine: AsyncEngine) -> Sequence[DueSchedule]:
-    """Some of the schedules whose moment has come on the database's clock, which is their column ``now``."""
+    """Some of the schedules that are due by the database's clock, which is their column ``now``."""
     now = sa.func.now()
     statement = (
         sa.select(schedules, now.label("now"))
@@ -59,10 +59,10 @@ async def seconds_to_next(engine: AsyncEngine) -> float | None:
 async def fire(
     engine: AsyncEngine, notifier: Notifier, schedule: DueSchedule, environment: str | None
 ) -> list[uuid.UUID]:
-    """Queues what a row of ``due_schedules`` demands; nothing if somebody else has done so.
+    """Queues the runs of a due schedule; none if another server has done so.
 
-    ``environment`` is that of runs whose schedule states none. A run which can't be queued (its configuration no
-    longer fits the pipeline, say) is noted in ``last_error`` and not tried again.
+    ``environment`` is that of runs whose schedule states none. A run that can't be queued (for example, its
+    configuration no longer fits the pipeline) is recorded in ``last_error`` and not tried again.
     """
     cron = Cron(schedule.cron, schedule.time_zone)
     moments = moments_to_run(cron, schedule.missed_policy, schedule.next_run_at, schedule.now)
@@ -75,9 +75,9 @@ async def fire(
                 queued, notes = await _queue(connection, schedule, moment, request)
                 run_ids += queued
                 values |= notes
-            # Last, because whoever deletes one of its runs locks the run, the pipeline and then the schedule.
+            # Last: the deletion of one of its runs locks the run, the pipeline and then the schedule.
             await _take(connection, schedule, values)
-    except _Overtaken:
+    except _ScheduleHasChanged:
         return []
     for run_id in run_ids:
         notifier.publish(*queued_topics(run_id))
@@ -96,8 +96,8 @@ def moments_to_run(
     return moments
 
 
-class _Overtaken(Exception):
-    """Somebody else served, changed or deleted the schedule since it was read."""
+class _ScheduleHasChanged(Exception):
+    """The schedule was served, changed or deleted since it was read."""
 
 
 async def _take(connection: AsyncConnection, schedule: DueSchedule, values: Mapping[str, Any]) -> None:
@@ -112,7 +112,7 @@ async def _take(connection: AsyncConnection, schedule: DueSchedule, values: Mapp
         .values(values)
     )
     if (await connection.execute(statement)).rowcount != 1:
-        raise _Overtaken
+        raise _ScheduleHasChanged
 
 
 def _request(schedule: DueSchedule, moment: dt.datetime, environment: str | None) -> StartRun:
@@ -146,6 +146,6 @@ async def _queue(
 
 
 async def _is_used(connection: AsyncConnection, key: str | None) -> bool:
-    """By somebody who was faster, or before the database's clock was set back: then a moment comes twice."""
+    """Whether the key has a run: of a faster server, or from before the database's clock was set back."""
     statement = sa.select(sa.literal(1)).where(pipeline_runs.c.idempotency_key == key)
     return (await connection.execute(statement)).first() is not None

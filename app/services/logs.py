@@ -1,4 +1,4 @@
-"""Reads what a stage printed: from the attempt's folder while it is there, afterwards from the stored artifact."""
+"""Reads the log of an attempt: from its folder while that exists, afterwards from the stored artifact."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class LiveLogs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LogCursor:
-    """A place in the logs of a stage run's attempts: byte ``offset`` of the latest attempt unless one is named.
+    """A position in the logs of a stage run: byte ``offset`` of ``attempt``, or of the latest attempt if that is None.
 
-    No offset is the start, a negative one counts from the present end. ``is_end``: the attempt has nothing more.
+    ``offset`` None is the start; a negative one counts back from the present end. ``is_end``: no bytes follow.
     """
 
     attempt: int | None
@@ -48,7 +48,7 @@ class LogCursor:
 class LogSlice:
     """Bytes ``offset <= i < next_offset`` of one attempt's log.
 
-    ``attempt`` is 0 as long as the stage run has not been started. ``final``: the attempt is over and its log ends
+    ``attempt`` is 0 until the stage run has an attempt. ``final``: the attempt has ended, and its log ends
     at ``next_offset``.
     """
 
@@ -60,11 +60,11 @@ class LogSlice:
 
     @property
     def cursor(self) -> LogCursor:
-        """The place behind the slice."""
+        """The position just after the slice."""
         return LogCursor(self.attempt or None, self.next_offset, self.final)
 
     def cut_to_characters(self) -> LogSlice:
-        """The slice without a UTF-8 character which is incomplete at its end, unless nothing follows."""
+        """The slice without an incomplete UTF-8 character at its end, unless nothing follows."""
         _, used_bytes = decode_log(self.data, final=self.final)
         return replace(self, next_offset=self.offset + used_bytes, data=self.data[:used_bytes])
 
@@ -80,23 +80,25 @@ class KnownLog:
     stored: StoredBlob | None
 
     @property
-    def is_over(self) -> bool:
-        """Whether the attempt has nothing more to write."""
+    def has_ended(self) -> bool:
+        """Whether the attempt has ended, so that its log is complete."""
         is_latest = self.attempt == self.latest_attempt
         return self.attempt < self.latest_attempt or (is_latest and self.phase not in ACTIVE_PHASES)
 
     def piece(self, start: int, data: bytes, size: int) -> LogSlice:
-        """The slice of these bytes, of a log which has ``size`` bytes so far."""
+        """The slice of these bytes, of a log that has ``size`` bytes so far."""
         started_or_never_will = self.attempt > 0 or self.phase is Phase.FINAL
         end = start + len(data)
-        final = self.is_over and started_or_never_will and end == size
+        final = self.has_ended and started_or_never_will and end == size
         return LogSlice(self.attempt, start, end, data, final)
 
 
-def refuse_unmade(attempt: int | None, latest: int) -> None:
-    """Raises ``DomainError`` for an attempt which is named and was not made: it has no log, and may never have one."""
+def refuse_unknown_attempt(attempt: int | None, latest: int) -> None:
+    """Raises ``DomainError`` if the given attempt does not exist: it has no log, and may never have one."""
     if attempt is not None and not 0 < attempt <= latest:
-        raise DomainError(f"attempt {attempt} has not been made", path=("attempt",))
+        raise DomainError(
+            f"attempt: there is no attempt {attempt}; the latest is {latest}", path=("attempt",)
+        )
 
 
 class LogReader:
@@ -114,13 +116,13 @@ class LogReader:
 
         None is the start, a negative offset counts from the present end, and one beyond the end is the end.
         """
-        # The order matters: an attempt which was over before its file was read has nothing more to write.
+        # The order matters: an attempt that had ended before its file was read writes nothing more.
         async with self._engine.connect() as connection:
             stage_run = await stage_run_tail(connection, stage_run_id)
         if stage_run is None:
             raise NotFound(f"there is no stage run {stage_run_id}", path=("stageRunId",))
         latest: int = stage_run.attempt_number
-        refuse_unmade(attempt, latest)
+        refuse_unknown_attempt(attempt, latest)
         log = KnownLog(stage_run_id, latest, stage_run.phase, latest if attempt is None else attempt, None)
         found = await self._read_live(log, after_offset or 0, max_bytes)
         if found is None:
@@ -131,10 +133,10 @@ class LogReader:
         return log.piece(*found)
 
     async def read_known(self, log: KnownLog, after_offset: int | None, max_bytes: int) -> LogSlice:
-        """The same without a statement, unless the log of an attempt at work is not in its folder (any more)."""
+        """The same without a statement, unless the log of an active attempt is not in its folder."""
         offset = after_offset or 0
         found = None if log.stored else await self._read_live(log, offset, max_bytes)
-        if found is None and log.stored is None and not log.is_over:
+        if found is None and log.stored is None and not log.has_ended:
             return await self.read(log.stage_run_id, after_offset, max_bytes, log.attempt or None)
         return log.piece(*(found or await self._read_stored(log.stored, offset, max_bytes)))
 
@@ -155,9 +157,9 @@ class LogReader:
 
 
 def decode_log(data: bytes, *, final: bool) -> tuple[str, int]:
-    """Text of a part of a log and how many bytes it stands for.
+    """The text of a part of a log, and the number of its bytes that the text covers.
 
-    An incomplete character at the end is left for the next part, unless this is the last one. Bytes which are
+    An incomplete character at the end is left for the next part, unless this is the last one. Bytes that are
     not UTF-8, and NUL, become U+FFFD.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")

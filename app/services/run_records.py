@@ -1,4 +1,4 @@
-"""What may be done to the record of a run: say more about it, or delete it. Neither moves the run."""
+"""Changes of the record of a run that do not move the run: its tags and notes, and its deletion."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def update_run(
 async def delete_run(engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID) -> None:
     """Removes an ended run with its stage runs, events, logs and artifacts.
 
-    ``NOT_DELETABLE`` while it is active, and as long as another run took over the outputs of one of its stages.
+    ``NOT_DELETABLE`` while the run is active, and as long as another run reuses results of its stages.
     """
     async with engine.begin() as connection:
         run = (await lock_run(connection, run_id, for_deletion=True)).run
@@ -53,7 +53,7 @@ async def delete_run(engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID)
 
 
 async def _locked_stages(connection: AsyncConnection, run_id: uuid.UUID) -> Sequence[sa.Row[Any, Any]]:
-    """Nobody can refer to them any more: a reference locks them too."""
+    """The stage runs, locked so that no other run can begin to refer to them: a reference locks them too."""
     columns = (stage_runs.c.id, stage_runs.c.stage_id)
     statement = sa.select(*columns).where(stage_runs.c.pipeline_run_id == run_id)
     return (await connection.execute(statement.order_by(stage_runs.c.id).with_for_update())).all()
@@ -68,7 +68,7 @@ async def _refuse_reused(
     )
     number = (await connection.execute(users)).scalar_one()
     if number:
-        raise _not_deletable(f"{number} later runs took over outputs of this one; delete those first")
+        raise _not_deletable(f"{number} later runs reuse results of this one; delete those first")
 
 
 def _not_deletable(why: str) -> DomainError:

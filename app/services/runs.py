@@ -1,4 +1,4 @@
-"""Start, cancel and retry runs. Nothing is executed here: rows are written, a supervisor picks them up."""
+"""Start, cancel and retry runs. Nothing is executed here: a worker claims the rows."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def _in_seconds(seconds: float | None) -> sa.ColumnElement[Any] | None:
 async def cancel_run(
     engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID, reason: str | None, actor: str | None = None
 ) -> None:
-    """Asks for the end of a run in the name of ``actor``; ``NOT_CANCELLABLE`` when it has ended already."""
+    """Requests the end of a run in the name of ``actor``; ``NOT_CANCELLABLE`` if it has ended already."""
     check_all(partial(check_text, "reason", reason, 10_000), partial(check_text, "cancelledBy", actor, 255))
     actor = actor or TriggerType.API.value
     if not await stop_requests.request_cancel(engine, notifier, run_id, actor=actor, reason=reason):

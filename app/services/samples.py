@@ -58,10 +58,10 @@ class Report:
 async def store_reports(
     engine: AsyncEngine, notifier: Notifier, reports: Collection[Report]
 ) -> set[AttemptKey]:
-    """Advances the offsets of attempts, of which each has one report, and stores what lies between; all or nothing.
+    """Stores the reports, one per attempt, and advances the attempts' offsets; all or nothing.
 
-    The answer lacks attempts of which nothing was stored: their offsets were no longer there (another supervisor read
-    these bytes), or they are over, because they were given up as lost.
+    Returns the attempts whose report was stored. The others have moved on: another supervisor has read these bytes, or
+    the attempt has ended as lost.
     """
     async with engine.begin() as connection:
         await _lock_runs(connection, {report.attempt.run_id for report in reports})
@@ -81,7 +81,7 @@ async def store_reports(
 
 
 async def _lock_runs(connection: AsyncConnection, run_ids: Collection[uuid.UUID]) -> None:
-    """Before the attempts' rows, as everybody does who needs both, and in one order."""
+    """Locks the runs before the rows of their attempts, in the order of all transactions."""
     runs = pipeline_runs.c
     statement = sa.select(runs.id).where(runs.id == sa.any_(_array(run_ids, sa.Uuid))).order_by(runs.id)
     await connection.execute(statement.with_for_update(key_share=True))

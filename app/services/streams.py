@@ -1,4 +1,4 @@
-"""Live streams as batches of rows: read after the cursor, deliver, wait for a hint or the poll, read again.
+"""Live streams as batches of rows: read after the cursor, deliver, wait for a notification or the poll, read again.
 
 No connection is held while a stream waits or while its reader is slow; a slow reader finds more rows in its next
 batch, so nothing is buffered for it. While the database is away the streams wait for it.
@@ -48,7 +48,7 @@ from app.notifications.coalesced_reads import CoalescedReads
 from app.notifications.mailboxes import Mailbox
 from app.notifications.postgres import PostgresNotifier
 from app.notifications.topics import RUNS, log_topic, metrics_topic, run_topic, samples_topic
-from app.services.logs import LogCursor, LogReader, LogSlice, refuse_unmade
+from app.services.logs import LogCursor, LogReader, LogSlice, refuse_unknown_attempt
 
 BATCH_ROWS = 500
 LOG_CHUNK_BYTES = 64 * 1024
@@ -56,8 +56,8 @@ _LOG_POLL_SECONDS = 0.5
 _RUNS_PER_BATCH = 100
 _RUNS_INTERVAL_SECONDS = 0.25
 _LONGEST_TRANSACTION = dt.timedelta(seconds=10)
-# Who subscribes and then queries a list may have its answer before the first read of the stream, which waits its turn
-# for a core and a connection. What is committed between the two is told because the stream begins before both.
+# A client that subscribes and then queries a list may get the list before the first read of the stream, which waits for
+# a core and a connection. Changes committed between the two are reported because the stream begins before both.
 _BEGINS_BEFORE = dt.timedelta(seconds=5)
 _OUTAGE_SECONDS = 60.0
 _OUTAGE_POLL_SECONDS = 0.5
@@ -72,7 +72,7 @@ _ReadRows = Callable[[AsyncConnection, UUID, int, int], Awaitable[Rows]]
 class RowBatch:
     """Rows of a run in order of ``seq``; ``cursor`` is the number to go on after.
 
-    ``missed`` is the range (first, last) of numbers between the reader's cursor and the first row which retention
+    ``missed`` is the range (first, last) of numbers between the reader's cursor and the first row that retention
     has removed.
     """
 
@@ -92,7 +92,7 @@ class _Position:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Changes:
-    """The last change of each run from a little before the last read up to this one: what has been told."""
+    """The last change of each run that was reported, from a little before the last read up to this one."""
 
     read_at: dt.datetime
     by_run: Mapping[UUID, Row]
@@ -103,10 +103,10 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WantedRuns:
-    """Which runs somebody follows: those which are ``matching``.
+    """The runs that a subscriber follows: those that are ``matching``.
 
-    ``candidates`` is the part of that which never changes for a run: others are not reported at all. Of a deleted run
-    only its pipeline is known: ``pipeline_id`` None is any.
+    ``candidates`` are the conditions among them whose result never changes for a run; other runs are not reported at
+    all. Of a deleted run only its pipeline is known; ``pipeline_id`` None means any.
     """
 
     matching: Conditions = ()
@@ -116,10 +116,10 @@ class WantedRuns:
 
 @dataclass(frozen=True, slots=True)
 class ChangedRuns:
-    """Ids of runs which were written, those which match a filter now and those which don't, but may have; and of runs
-    which were deleted and may have matched.
+    """Ids of runs that changed: those that match the filter now, ``others`` that may have matched before, and runs
+    that were deleted and may have matched.
 
-    ``cursor`` is what to go on after.
+    ``cursor`` is where the next read continues.
     """
 
     matching: list[UUID]
@@ -154,10 +154,10 @@ class Streams:
     async def stage_log(self, stage_run_id: UUID, after: LogCursor) -> AsyncGenerator[LogSlice, None]:
         """The log of a stage run, through its retries, until it is final.
 
-        No slice ends inside of a UTF-8 character, and each attempt ends with a slice which is ``final``.
+        No slice ends inside of a UTF-8 character, and each attempt ends with a slice that is ``final``.
         """
         stage_run = await self._stage_run(stage_run_id)
-        refuse_unmade(after.attempt, stage_run.attempt_number)
+        refuse_unknown_attempt(after.attempt, stage_run.attempt_number)
         cursor = after
         with self._notifier.listen(log_topic(stage_run_id), run_topic(stage_run.pipeline_run_id)) as mailbox:
             while True:
@@ -177,27 +177,29 @@ class Streams:
     async def changed_runs(
         self, wanted: WantedRuns, after: Changes | None = None
     ) -> AsyncGenerator[ChangedRuns, None]:
-        """Runs which were written or deleted since ``after``, or since a few seconds before the call; oldest change
-        first, a few batches per second. No change is left out; one of before the call may be told.
+        """Runs that were written or deleted since ``after``, or since a few seconds before the call; oldest change
+        first, a few batches per second. No change is left out; a change from before the call may be reported.
         """
         with self._notifier.listen(RUNS) as mailbox:
             mailbox.notify()
-            told = after or await self._shortly_before_now()
+            reported = after or await self._shortly_before_now()
             while True:
                 await mailbox.wait(self._notifier.poll_seconds)
                 window = await self._ask(
-                    ("runs", told.read_at), partial(_changes_since, last_read_at=told.read_at)
+                    ("runs", reported.read_at), partial(_changes_since, last_read_at=reported.read_at)
                 )
                 fresh = [
-                    change for run_id, change in window.by_run.items() if told.by_run.get(run_id) != change
+                    change
+                    for run_id, change in window.by_run.items()
+                    if reported.by_run.get(run_id) != change
                 ]
                 for first in range(0, len(fresh), _RUNS_PER_BATCH):
                     changes = fresh[first : first + _RUNS_PER_BATCH]
-                    told = told.and_also(changes)
-                    batch = await self._sort_out(changes, wanted, told)
+                    reported = reported.and_also(changes)
+                    batch = await self._sort_out(changes, wanted, reported)
                     if batch.matching or batch.others or batch.deleted:
                         yield batch
-                told = window
+                reported = window
                 await asyncio.sleep(_RUNS_INTERVAL_SECONDS)
 
     async def _follow_run(
@@ -238,13 +240,13 @@ class Streams:
         return stage_run
 
     async def _shortly_before_now(self) -> Changes:
-        """Nothing has been told, from a few seconds before the call on, however long the database is away."""
+        """A window without any change that begins a few seconds before the call, even if the database is away now."""
         called_at = time.monotonic()
         now = await self._ask("clock", database_clock)
         waited = dt.timedelta(seconds=time.monotonic() - called_at)
         return Changes(now - waited - _BEGINS_BEFORE, {})
 
-    async def _sort_out(self, changes: Sequence[Row], wanted: WantedRuns, told: Changes) -> ChangedRuns:
+    async def _sort_out(self, changes: Sequence[Row], wanted: WantedRuns, reported: Changes) -> ChangedRuns:
         written = [change.run_id for change in changes if change.deleted_from is None]
 
         async def read() -> dict[UUID, bool]:
@@ -260,7 +262,7 @@ class Streams:
                 for change in changes
                 if change.deleted_from is not None and wanted.pipeline_id in (None, change.deleted_from)
             ],
-            cursor=told,
+            cursor=reported,
         )
 
     async def _ask(
@@ -274,9 +276,11 @@ class Streams:
 
 
 def refuse_ahead(cursor: int, last_seq: int) -> None:
-    """Raises ``DomainError`` for a place behind everything the run has: waiting there would tell nothing for long."""
+    """Raises ``DomainError`` for a cursor after the last row of the run: such a stream would stay silent."""
     if cursor > last_seq:
-        raise DomainError("this cursor is ahead of the run: it belongs to another one", path=("after",))
+        raise DomainError(
+            "after: this cursor is ahead of the run; use a cursor of this run's stream", path=("after",)
+        )
 
 
 async def _position(
@@ -299,7 +303,7 @@ def _batch(cursor: int, position: _Position) -> RowBatch:
 
 
 async def _changes_since(connection: AsyncConnection, last_read_at: dt.datetime) -> Changes:
-    # ``updated_at`` is from shortly before the commit: who was about to commit at the last read may have since.
+    # ``updated_at`` is from shortly before the commit: a transaction may have committed since the last read.
     read_at = await database_clock(connection)
     rows = await run_changes_since(connection, last_read_at - _LONGEST_TRANSACTION)
     return Changes(read_at, {row.run_id: row for row in rows})

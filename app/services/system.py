@@ -1,4 +1,4 @@
-"""CPU and memory of the host, read once per second for everybody who watches."""
+"""CPU and memory of the host, read once per second for all subscribers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class SystemSample:
 
     @property
     def cursor(self) -> dt.datetime:
-        """Tells the sample from all others."""
+        """Identifies the sample."""
         return self.at
 
 
 class SystemSampler:
-    """Hands the same sample to all watchers of a tick, so that a hundred dashboards cost one reading."""
+    """Gives all subscribers of a second the same sample, so that a hundred of them cost one reading."""
 
     def __init__(self, *, interval_seconds: float = 1.0) -> None:
         self._interval_seconds = interval_seconds

@@ -1,7 +1,7 @@
 """Webhooks: other systems start runs of one pipeline by signed calls.
 
-Checking an HMAC takes the secret itself, so the row holds it: whoever reads the database can sign calls. It is good for
-nothing else: 256 random bits, shown once, read only to check a call.
+Checking an HMAC takes the secret itself, so the row holds it: a reader of the database can sign calls. It has no other
+use: 256 random bits, shown once, read only to check a call.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from app.services.runs import StartRun, start_run
 NAME_LIMIT = 200
 DELIVERY_LIMIT = 150
 PAYLOAD_LIMIT_BYTES = 64 * 1024
-"""The payload is kept with the run and given to each of its stages."""
+"""The payload is stored with the run and passed to each of its stages."""
 
 CLOCK_TOLERANCE_SECONDS = 300
-_NOBODYS_SECRET = secrets.token_hex(32)
+_SECRET_OF_NO_WEBHOOK = secrets.token_hex(32)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Call:
 
 
 async def create_webhook(engine: AsyncEngine, pipeline_id: uuid.UUID, name: str) -> tuple[uuid.UUID, str]:
-    """The id and the secret of a new webhook; the secret is not told again."""
+    """The id and the secret of a new webhook; the secret is not shown again."""
     check_name(name, NAME_LIMIT)
     webhook_id, secret = new_id(), secrets.token_hex(32)
     row = {"id": webhook_id, "pipeline_id": pipeline_id, "name": name, "secret": secret}
@@ -85,14 +85,14 @@ async def delete_webhook(engine: AsyncEngine, webhook_id: uuid.UUID) -> None:
 async def receive(
     engine: AsyncEngine, notifier: Notifier, webhook_id: uuid.UUID, call: Call, environment: str | None
 ) -> uuid.UUID:
-    """The run which the call starts, or the one that the same delivery has started before.
+    """The run that the call starts, or the run that the same delivery started before.
 
-    Raises ``NotFound`` alike for a webhook which does not exist and for a call which is not signed with its secret.
+    Raises the same ``NotFound`` if the webhook does not exist and if the call is not signed with its secret.
     """
     statement = sa.select(webhooks).where(webhooks.c.id == webhook_id)
     async with engine.connect() as connection:
         webhook = (await connection.execute(statement)).one_or_none()
-    secret = _NOBODYS_SECRET if webhook is None else webhook.secret
+    secret = _SECRET_OF_NO_WEBHOOK if webhook is None else webhook.secret
     if not (_is_signed(call, secret) and _is_timely(call)) or webhook is None:
         raise NotFound("there is no such webhook, or the call is not signed with its secret")
     return await start_run(engine, notifier, _request(webhook, call, environment))

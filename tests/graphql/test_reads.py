@@ -292,7 +292,7 @@ async def test_the_log_of_an_attempt_which_was_not_made_is_refused(
 ) -> None:
     query = "query($id: ID!, $attempt: Int) { stageRun(id: $id) { log(attempt: $attempt) { text } } }"
     error = await graph.refusal(query, id=str(await stage_run_of(make)), attempt=attempt)
-    assert error["message"] == f"attempt {attempt} has not been made"
+    assert error["message"].startswith(f"attempt: there is no attempt {attempt}; ")
     assert error["extensions"] == {"code": "BAD_INPUT", "argumentPath": ["attempt"]}
 
 
@@ -314,7 +314,7 @@ async def test_the_events_of_a_run_come_in_pages_and_gaps_are_told(graph: Graph,
     third = (await graph.data(query, id=node_id, after="5"))["run"]["events"]
     assert third == {"cursor": "5", "events": [], "resyncRequired": None}
     ahead = await graph.refusal(query, id=node_id, after="6")
-    assert ahead["message"] == "this cursor is ahead of the run: it belongs to another one"
+    assert ahead["message"] == "after: this cursor is ahead of the run; use a cursor of this run's stream"
     assert ahead["extensions"] == {"code": "BAD_INPUT", "argumentPath": ["after"]}
 
 

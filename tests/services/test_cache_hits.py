@@ -21,7 +21,7 @@ from app.domain.cache.misses import CacheMiss, MissReason
 from app.domain.vocabulary import FinishReason, Phase, RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode
 from app.services.run_records import delete_run
-from app.services.state.cache_hits import note_miss, reuse_result, withdraw_key
+from app.services.state.cache_hits import record_miss, reuse_result, withdraw_key
 from tests.moved_runs import LOST, ByHand, output, stage, waiters
 
 KEY = {"params": {"lr": 0.1}, "files": {"train.py": "1" * 64}}
@@ -58,7 +58,7 @@ class Cached:
         return await self.by_hand.claimed("train")
 
     async def note(self, row: sa.Row[Any]) -> bool:
-        return await note_miss(self.by_hand.engine, self.by_hand.notifier, key_of(row), KEY, FIRST)
+        return await record_miss(self.by_hand.engine, self.by_hand.notifier, key_of(row), KEY, FIRST)
 
     async def reuse_result(self, row: sa.Row[Any]) -> bool:
         return await reuse_result(
@@ -280,7 +280,7 @@ async def test_a_source_that_is_being_taken_over_outlives_who_wants_to_delete_it
         deleting = asyncio.create_task(delete_run(engine, notifier, source.pipeline_run_id))
         await waiters(cached.by_hand, 2)
     assert await taking
-    with pytest.raises(DomainError, match="took over outputs"):
+    with pytest.raises(DomainError, match="reuse results"):
         await deleting
 
 

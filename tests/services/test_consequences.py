@@ -124,7 +124,7 @@ async def test_what_is_collected_when_its_run_fails_may_end_well_but_is_not_trie
 
 
 async def test_a_driver_of_what_is_collected_sees_that_the_time_of_the_run_is_over(by_hand: ByHand) -> None:
-    """It may be waiting for room on its disk, which nobody needs any more."""
+    """It may be waiting for room on its disk, which is not needed any more."""
     run_id = await by_hand.started(stage("a"))
     a = await by_hand.claimed("a")
     await by_hand.run_stage(a)

@@ -1,4 +1,4 @@
-"""Every move tells who made it and why: the events of runs with every ending are walked."""
+"""Every move records who made it and why: the events of runs with every ending are walked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def completed(by_hand: ByHand) -> uuid.UUID:
 
 
 async def failed(by_hand: ByHand) -> uuid.UUID:
-    """After a retry; with it go a stage below, one that waits beside it and one at work."""
+    """After a retry; with it end a stage below, one that waits beside it and an active one."""
     once_more = {"limit": 1, "delay": 0}
     run_id = await by_hand.started(
         stage("bad", retries=once_more), stage("side"), stage("late", ["side"]), stage("below", ["bad"])
@@ -49,8 +49,8 @@ async def failed(by_hand: ByHand) -> uuid.UUID:
 
 
 async def cancelled(by_hand: ByHand) -> uuid.UUID:
-    run_id = await by_hand.started(stage("at work"), stage("waits", ["at work"]))
-    row = await by_hand.claimed("at work")
+    run_id = await by_hand.started(stage("active"), stage("waits", ["active"]))
+    row = await by_hand.claimed("active")
     await by_hand.cancel(run_id)
     await by_hand.fail(row, proven(STOPPED))
     return run_id
@@ -108,12 +108,12 @@ async def test_every_event_of_every_ending_names_its_actor_and_its_cause(by_hand
         run_id = await reach(by_hand)
         assert (await by_hand.run(run_id)).status is status, reach.__name__
         for event in await by_hand.events(run_id):
-            told = event.payload
-            assert told["actor"], (reach.__name__, event)
-            assert told["cause"], (reach.__name__, event)
+            payload = event.payload
+            assert payload["actor"], (reach.__name__, event)
+            assert payload["cause"], (reach.__name__, event)
             moves = event.kind is not EventKind.ARTIFACT_STORED
             begins = event.kind in (EventKind.RUN_QUEUED, EventKind.RUN_CANCEL_REQUESTED)
-            assert ("previousStatus" in told) is (moves and not begins), (reach.__name__, event)
+            assert ("previousStatus" in payload) is (moves and not begins), (reach.__name__, event)
             seen.add(event.kind)
         ends |= {row.status for row in (await by_hand.stages(run_id)).values()}
     assert seen == set(EventKind)
@@ -126,15 +126,15 @@ async def test_an_attempt_that_ended_badly_leaves_its_evidence_in_the_history(
 ) -> None:
     run_id = await reach(by_hand)
     ends = {EventKind.STAGE_FINISHED, EventKind.STAGE_RETRY_SCHEDULED}
-    told = [event.payload for event in await by_hand.events(run_id) if event.kind in ends]
-    of_attempts = [payload for payload in told if payload["actor"].startswith("worker")]
+    payloads = [event.payload for event in await by_hand.events(run_id) if event.kind in ends]
+    of_attempts = [payload for payload in payloads if payload["actor"].startswith("worker")]
     assert of_attempts
     assert all(payload["evidence"] == EVIDENCE for payload in of_attempts)
 
 
 async def test_a_stage_says_who_stopped_it_and_why_whether_it_ran_or_waited(by_hand: ByHand) -> None:
-    run_id = await by_hand.started(stage("at work"), stage("waits", ["at work"]))
-    row = await by_hand.claimed("at work")
+    run_id = await by_hand.started(stage("active"), stage("waits", ["active"]))
+    row = await by_hand.claimed("active")
     await cancel_run(by_hand.engine, by_hand.notifier, run_id, "too slow", actor="ada")
     await by_hand.fail(row, STOPPED)
     assert (await by_hand.run(run_id)).cancel_actor == "ada"
@@ -180,9 +180,9 @@ async def test_what_ended_before_the_cancel_is_not_called_late(by_hand: ByHand) 
 async def test_a_runner_stopped_from_outside_says_that_its_attempt_was_lost(by_hand: ByHand) -> None:
     run_id = await by_hand.started(stage("a"))
     await by_hand.fail(await by_hand.claimed("a"), STOPPED)
-    (told,) = [event for event in await by_hand.events(run_id) if event.kind == "STAGE_RETRY_SCHEDULED"]
-    assert told.payload["finishReason"] == "LOST"
+    (retry,) = [event for event in await by_hand.events(run_id) if event.kind == "STAGE_RETRY_SCHEDULED"]
+    assert retry.payload["finishReason"] == "LOST"
     assert (
-        told.payload["cause"]
+        retry.payload["cause"]
         == "the attempt was lost: its runner received a signal that the server did not send"
     )

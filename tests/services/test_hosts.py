@@ -1,4 +1,4 @@
-"""Several hosts on one database: who is silent for too long loses its attempts, and nobody else does."""
+"""Several hosts on one database: a host that is silent for too long loses its attempts, and no other does."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def silence(by_hand: ByHand, host_id: uuid.UUID, seconds: float) -> None:
 
 
 async def other_worker(by_hand: ByHand, host_id: uuid.UUID | None = None, **resources: float) -> uuid.UUID:
-    """A worker that has been there for a while; on a host of its own unless told otherwise."""
+    """A worker that has been there for a while; on a host of its own unless ``host_id`` names one."""
     worker_id = await register_worker(by_hand.engine, host_id or new_id(), slots=4, **resources)  # type: ignore[arg-type]
     hour_ago = sa.func.now() - timedelta(hours=1)
     await by_hand.execute(sa.update(workers).where(workers.c.id == worker_id).values(created_at=hour_ago))
@@ -71,12 +71,12 @@ async def test_an_attempt_of_a_host_silent_for_too_long_is_lost_and_tried_elsewh
     assert await declare_all_lost(by_hand, judge) == [True]
     again = (await by_hand.stages(run_id))["a"]
     assert (again.phase, again.lost_count, again.worker_id) == (Phase.READY, 1, None)
-    told = (await by_hand.events(run_id))[-1]
-    assert told.kind == "STAGE_RETRY_SCHEDULED"
-    assert told.payload["actor"] == f"worker {judge}"
-    assert told.payload["evidence"]["workerId"] == str(by_hand.worker_id)
-    assert told.payload["evidence"]["silentSeconds"] > LOST_AFTER_SECONDS
-    assert "has sent no heartbeat for more than 600 s" in told.payload["cause"]
+    event = (await by_hand.events(run_id))[-1]
+    assert event.kind == "STAGE_RETRY_SCHEDULED"
+    assert event.payload["actor"] == f"worker {judge}"
+    assert event.payload["evidence"]["workerId"] == str(by_hand.worker_id)
+    assert event.payload["evidence"]["silentSeconds"] > LOST_AFTER_SECONDS
+    assert "has sent no heartbeat for more than 600 s" in event.payload["cause"]
     again = AttemptKey(run_id, row.id, 2)
     assert await claims.claim_next_stage(by_hand.engine, by_hand.notifier, judge, new_id()) == again
     await by_hand.check(run_id)
@@ -116,8 +116,8 @@ async def test_an_attempt_lives_while_any_worker_of_its_host_does(by_hand: ByHan
 
 
 @pytest.mark.parametrize("reason", ["its own lease ran out", "it came back only now"])
-async def test_a_worker_that_was_away_itself_judges_nobody(by_hand: ByHand, reason: str) -> None:
-    """After an outage of the database every lease has run out: nobody is lost before all could come back."""
+async def test_a_worker_that_was_away_itself_judges_no_other(by_hand: ByHand, reason: str) -> None:
+    """After an outage of the database every lease has run out: no attempt is lost before its host could come back."""
     await by_hand.started(stage("a"))
     await by_hand.claimed("a")
     judge = await other_worker(by_hand)

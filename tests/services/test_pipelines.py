@@ -41,7 +41,7 @@ async def count(by_hand: ByHand, table: sa.Table) -> int:
 
 @asynccontextmanager
 async def holding(by_hand: ByHand, pipeline_id: uuid.UUID) -> AsyncIterator[AsyncConnection]:
-    """Nobody else may change the pipeline or show a run in it until the block ends; runs may be inserted."""
+    """Until the block ends, no other transaction changes the pipeline or copies a run to it; runs may be inserted."""
     async with by_hand.engine.begin() as connection:
         statement = sa.select(pipelines.c.id).where(pipelines.c.id == pipeline_id)
         await connection.execute(statement.with_for_update(key_share=True))

@@ -7,7 +7,7 @@ import pytest
 from app.domain.vocabulary import RunStatus
 from app.services.runs import retry_run
 from app.services.state import results
-from tests.services.conftest import ByHand, stage
+from tests.moved_runs import ByHand, stage
 
 
 async def test_a_run_that_has_ended_holds_what_its_completed_stages_reported(by_hand: ByHand) -> None:

@@ -41,7 +41,7 @@ async def row_of(by_hand: ByHand, schedule_id: uuid.UUID) -> sa.Row[Any]:
 
 
 async def overdue(by_hand: ByHand, schedule_id: uuid.UUID, minutes: int) -> dt.datetime:
-    """Nobody has looked for so many minutes; the first moment which was missed."""
+    """No server has looked for so many minutes; the first moment that was missed."""
     first = (await clock(by_hand)).replace(second=0, microsecond=0) - minutes * MINUTE
     await by_hand.execute(sa.update(schedules).where(schedules.c.id == schedule_id).values(next_run_at=first))
     return first
@@ -106,13 +106,13 @@ async def test_two_schedules_of_a_pipeline_have_different_names(by_hand: ByHand)
 
 
 async def test_what_does_not_exist_is_not_found(by_hand: ByHand) -> None:
-    nobody = uuid.uuid4()
+    unknown = uuid.uuid4()
     with pytest.raises(NotFound):
-        await create_schedule(by_hand.engine, by_hand.notifier, nobody, NIGHTLY)
+        await create_schedule(by_hand.engine, by_hand.notifier, unknown, NIGHTLY)
     with pytest.raises(NotFound):
-        await update_schedule(by_hand.engine, by_hand.notifier, nobody, {})
+        await update_schedule(by_hand.engine, by_hand.notifier, unknown, {})
     with pytest.raises(NotFound):
-        await delete_schedule(by_hand.engine, nobody)
+        await delete_schedule(by_hand.engine, unknown)
 
 
 async def test_a_due_moment_becomes_a_run_which_says_where_it_comes_from(by_hand: ByHand) -> None:
@@ -279,7 +279,7 @@ async def test_a_run_whose_place_a_schedule_takes_may_move_at_the_same_time(by_h
     ):
         firing_task = tasks.create_task(fire_all(by_hand))
         await waiters(by_hand, 1)
-        # Its events and mirrors are written now: whoever waits for the run must not hold the pipeline.
+        # Its events and mirrors are written now: a transaction that waits for the run must not hold the pipeline.
         transaction.record(EventKind.RUN_STARTED, cause="under test")
         transaction.set_run(status=RunStatus.RUNNING)
     assert len(firing_task.result()) == 1

@@ -117,7 +117,7 @@ async def test_a_request_that_cannot_be_stored_is_refused_and_leaves_nothing(
     assert await by_hand.rows(sa.select(pipeline_runs)) == []
 
 
-async def test_all_that_is_wrong_with_a_request_is_told_at_once(by_hand: ByHand) -> None:
+async def test_all_that_is_wrong_with_a_request_is_reported_at_once(by_hand: ByHand) -> None:
     pipeline_id = await by_hand.pipeline(stage("a"))
     with pytest.raises(InvalidInput) as refusal:
         await by_hand.queue(

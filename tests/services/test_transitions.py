@@ -335,7 +335,7 @@ async def test_a_cancelled_run_does_not_reach_its_deadline_any_more(by_hand: ByH
     assert (await by_hand.run(run_id)).status is RunStatus.CANCELLED
 
 
-async def test_another_worker_takes_over_an_attempt_and_nothing_else_changes(by_hand: ByHand) -> None:
+async def test_another_worker_adopts_an_attempt_and_nothing_else_changes(by_hand: ByHand) -> None:
     run_id = await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
     other = await register_worker(by_hand.engine, by_hand.host_id, slots=4)

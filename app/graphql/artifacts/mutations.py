@@ -112,7 +112,7 @@ def address_of(request: RegisterArtifactInput) -> Content | None:
     if location is None:
         return None
     with about_source("location"):
-        return registration.kept_elsewhere(location)
+        return registration.external_content(location)
 
 
 async def stored_content(context: Context, request: RegisterArtifactInput) -> Content:

@@ -30,7 +30,7 @@ from app.graphql.stage_runs.ending import StageEnd
 from app.graphql.stage_runs.logs import LogChunk
 from app.graphql.stage_runs.series import MetricPoint, ResourceSample
 from app.graphql.system.types import Worker
-from app.services.logs import KnownLog, refuse_unmade
+from app.services.logs import KnownLog, refuse_unknown_attempt
 
 MAX_POINTS = 2000
 MIN_LOG_BYTES = 4
@@ -235,7 +235,7 @@ class StageRun(relay.Node):
         if not MIN_LOG_BYTES <= max_bytes <= MAX_LOG_BYTES:
             raise DomainError(f"maxBytes must be from {MIN_LOG_BYTES} to {MAX_LOG_BYTES}.", path=["maxBytes"])
         named = given(attempt)
-        refuse_unmade(named, self.attempt_number)
+        refuse_unknown_attempt(named, self.attempt_number)
         wanted = self.attempt_number if named is None else named
         stored = (await info.context.loaders.stored_logs_by_stage_run.load(self.id)).get(wanted)
         log = KnownLog(self.id, self.attempt_number, self.phase, wanted, stored)

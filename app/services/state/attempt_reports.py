@@ -40,7 +40,7 @@ async def adopt_attempt(
     key: AttemptKey,
     worker_id: uuid.UUID,
 ) -> bool:
-    """Another worker of the same host takes over an attempt; its status stays what it is."""
+    """Another worker of the same host adopts the attempt; its phase does not change."""
     async with run_transaction(engine, notifier, key.run_id) as transaction:
         if await transaction.stage(key.stage_run_id, key.number, ACTIVE_PHASES) is None:
             return False
@@ -152,9 +152,9 @@ async def fail_attempt(
     *,
     actor: str | None = None,
 ) -> None:
-    """``attempt_failed`` within a transaction of the caller's; ``actor`` is who says so, if not the runner."""
+    """``attempt_failed`` within the caller's transaction; ``actor`` reports it, by default the worker."""
     actor = actor or worker_actor(stage.worker_id)
-    outcome = _as_asked(transaction, stage, outcome)
+    outcome = _in_light_of_stop_requests(transaction, stage, outcome)
     message = clean_text(explain(outcome, readable_config(stage.spec).timeout_seconds) or "")
     await publish_outputs(transaction, stage, outputs)
     await close_attempt(transaction, stage, outcome, message)
@@ -174,11 +174,13 @@ async def fail_attempt(
     )
 
 
-def _as_asked(transaction: RunTransaction, stage: sa.Row[Any], outcome: AttemptOutcome) -> AttemptOutcome:
-    """What a runner that was stopped, or died, means in the light of who asked for it.
+def _in_light_of_stop_requests(
+    transaction: RunTransaction, stage: sa.Row[Any], outcome: AttemptOutcome
+) -> AttemptOutcome:
+    """The outcome of an attempt whose runner was stopped or died, given whether a stop was requested.
 
-    CANCELLED says that nothing is left, so an attempt of which that is not known stays LOST. CANCELLED without
-    anybody having asked means that the runner was told to stop from outside (a host that shuts down): lost as well.
+    Without a request, a stopped runner was stopped from outside (a host that shuts down): the attempt is LOST. With
+    one, the reason is that of the request, unless processes may be left: then it stays LOST.
     """
     if outcome.reason not in (FinishReason.CANCELLED, FinishReason.LOST):
         return outcome

@@ -28,9 +28,9 @@ from app.services.state.run_transaction import RunTransaction, run_transaction, 
 async def reuse_result(
     engine: AsyncEngine, notifier: Notifier, attempt: AttemptKey, source_id: uuid.UUID, digest: str
 ) -> bool:
-    """claimed -> COMPLETED without a process: the outputs of ``source_id`` count as those of this stage run.
+    """claimed -> COMPLETED without a process: this stage run reuses the results of ``source_id``.
 
-    From then on nobody can delete the source. False also when its end was asked for before, or the source is gone.
+    From then on the source can't be deleted. False also if a stop was requested before, or the source is gone.
     """
     async with run_transaction(engine, notifier, attempt.run_id) as transaction:
         stage = await _about_to_start(transaction, attempt)
@@ -39,7 +39,7 @@ async def reuse_result(
         source = await lock_execution(transaction.connection, source_id, digest)
         if source is None:
             return False
-        # It has neither a start nor a reason for its end: there was no process.
+        # Without a start and a finish reason: there was no process.
         await update_attempt(transaction, stage, finished_at=sa.func.clock_timestamp())
         await consequences.finish_stage(
             transaction,
@@ -61,7 +61,7 @@ async def reuse_result(
 
 
 async def _about_to_start(transaction: RunTransaction, attempt: AttemptKey) -> sa.Row[Any] | None:
-    """The claimed stage run, unless somebody has asked for its end: then its supervisor sees to that."""
+    """The claimed stage run; None if a stop was requested, which its supervisor carries out."""
     stage = await transaction.stage(attempt.stage_run_id, attempt.number, (Phase.CLAIMED,))
     asked = (
         stage is None
@@ -71,29 +71,31 @@ async def _about_to_start(transaction: RunTransaction, attempt: AttemptKey) -> s
     return None if asked else stage
 
 
-async def note_miss(
+async def record_miss(
     engine: AsyncEngine, notifier: Notifier, attempt: AttemptKey, key: Mapping[str, Any], miss: CacheMiss
 ) -> bool:
-    """The attempt is about to be executed with this key; once it has completed, it can stand in for others."""
+    """Stores the key under which the attempt executes: once it completes, other stage runs can reuse its results."""
     async with run_transaction(engine, notifier, attempt.run_id) as transaction:
         stage = await _about_to_start(transaction, attempt)
         if stage is None:
             return False
-        await _set(transaction, stage, cache_key=digest_of(key), cache_parts=key, cache_miss=miss.as_json())
+        await _update_stage(
+            transaction, stage, cache_key=digest_of(key), cache_parts=key, cache_miss=miss.as_json()
+        )
         return True
 
 
 async def withdraw_key(engine: AsyncEngine, notifier: Notifier, attempt: AttemptKey) -> bool:
-    """Nobody can tell any more what decided about the outputs, so that they never stand in for others."""
+    """Removes the key because the outputs may depend on more than it covers; they are never reused."""
     async with run_transaction(engine, notifier, attempt.run_id) as transaction:
         stage = await transaction.stage(attempt.stage_run_id, attempt.number, ACTIVE_PHASES)
         if stage is None:
             return False
-        await _set(transaction, stage, cache_key=None)
+        await _update_stage(transaction, stage, cache_key=None)
         return True
 
 
-async def _set(transaction: RunTransaction, stage: sa.Row[Any], **values: Any) -> None:
+async def _update_stage(transaction: RunTransaction, stage: sa.Row[Any], **values: Any) -> None:
     await transaction.connection.execute(
         sa.update(stage_runs).where(stage_runs.c.id == stage.id).values(**values)
     )

@@ -34,7 +34,7 @@ async def finish_stage(
     evidence: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> None:
-    """Any phase -> final, and all that follows from it."""
+    """Any phase -> final, with all consequences."""
     message = None if error_message is None else clean_text(error_message)
     completed_at = sa.func.clock_timestamp()
     await transaction.move_stage(
@@ -80,7 +80,7 @@ async def _apply_consequences(transaction: RunTransaction, stage: sa.Row[Any], s
 
 
 async def _ready_dependents(transaction: RunTransaction, stage: sa.Row[Any]) -> None:
-    """One dependency less to wait for; those that wait for no other get ready."""
+    """blocked -> ready for dependents that wait for no other stage."""
     last = stage_runs.c.waiting_for == 1
     statement = (
         sa.update(stage_runs)
@@ -131,7 +131,7 @@ async def _finish_waiting(
     only: Sequence[uuid.UUID] | None = None,
     **values: Any,
 ) -> None:
-    """blocked/ready -> final for all (or ``only`` these) stage runs that have not begun."""
+    """blocked or ready -> final, for all stage runs that have not begun or ``only`` for these."""
     statement = (
         sa.update(stage_runs)
         .where(stage_runs.c.pipeline_run_id == transaction.run.id, stage_runs.c.phase.in_(WAITING))
@@ -167,10 +167,9 @@ async def _finish_waiting(
 async def stop_stages(
     transaction: RunTransaction, reason: FinishReason, cause: str, *, actor: str = ENGINE
 ) -> None:
-    """Ends what has not begun and asks for the end of what runs (its supervisor sees to it).
+    """Ends stage runs that have not begun and requests the stop of active ones, which their workers carry out.
 
-    What has ended well and is being collected goes on, for that it is too late; but it is neither tried again nor
-    waits for room on a disk.
+    An attempt whose process has succeeded is still collected; but it is not tried again and waits for no disk space.
     """
     request: dict[str, Any] = {
         "stop_requested_at": sa.func.now(),

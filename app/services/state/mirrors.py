@@ -1,7 +1,7 @@
 """Pipeline and stage rows show the outcome of the pipeline's latest run, as the seed's columns say.
 
-Whoever mirrors holds the pipeline's row: so the statements below see every newer run that was mirrored before, and
-stage rows, which are only changed under this lock, are locked in no order that matters.
+The caller holds the lock on the pipeline's row. So the statements below see every newer run that was copied before,
+and the order of locks on stage rows does not matter: they change under this lock only.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ _NO_RUN: dict[str, Any] = {**_NOT_BEGUN, "memory_usage": None, "cpu_usage": None
 _NO_STAGE_RUN: dict[str, Any] = {**_NOT_BEGUN, "metrics": None, "logs": None, "output_path": None}
 
 MANY = 100
+_PLAN_FOR_MANY = sa.select(
+    sa.func.set_config("enable_nestloop", "off", True),
+    sa.func.set_config("plan_cache_mode", "force_custom_plan", True),
+)
 
 
 @cache
@@ -66,9 +70,8 @@ async def mirror_stages(connection: AsyncConnection, stage_run_ids: Collection[u
     """Copies stage runs' outcomes to their stages, unless the pipeline has a newer run."""
     if len(stage_run_ids) > MANY:
         # Rows written a moment ago are not in the planner's statistics: it would compare all pairs of them. So would
-        # a plan of this statement that was kept when it had few rows to change.
-        await connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
-        await connection.execute(sa.text("SET LOCAL plan_cache_mode = force_custom_plan"))
+        # a cached plan of this statement from when it had few rows to change.
+        await connection.execute(_PLAN_FOR_MANY)
     await connection.execute(_mirrored_stages(), {"stage_run_ids": list(stage_run_ids)})
 
 
@@ -100,7 +103,7 @@ def _mirrored_stages() -> sa.Update:
 async def mirror_latest_run(
     connection: AsyncConnection, pipeline_id: uuid.UUID, stage_ids: Collection[uuid.UUID]
 ) -> None:
-    """Shows the run which is the latest now, after one with these stages was deleted; without any, all is as new."""
+    """Copies the run that is the newest now, after one with these stages was deleted; without any run, all is reset."""
     await connection.execute(
         sa.update(pipelines).where(pipelines.c.id == pipeline_id).values(status=RunStatus.PENDING, **_NO_RUN)
     )

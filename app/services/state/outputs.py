@@ -1,4 +1,4 @@
-"""Makes what a stage left behind visible: blob, artifact, dataset and model rows in the stage's last transaction."""
+"""Publishes the outputs of an attempt: blob, artifact, dataset and model rows in the attempt's last transaction."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from app.services.state.run_transaction import RunTransaction, worker_actor
 from app.storage.base import StorageUnavailable, StoredBlob
 
 FRESH_SECONDS = 12 * 3600.0
-"""Half of the time for which the janitor leaves a file alone that is stored but not published."""
+"""Half of the time after which the janitor deletes a file that is stored but not published."""
 
 TRAINING_DATASET_NOT_FOUND = "trainingDatasetNotFound"
-"""The key in the metadata of a model whose ``trainingDataset`` is no data set of its stage or its dependencies."""
+"""The key in the metadata of a model whose ``trainingDataset`` is no dataset of its stage or its dependencies."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class StageOutputs:
-    """Everything an attempt left behind; ``stored_at`` is when its first file was put (epoch seconds).
+    """The outputs of an attempt; ``stored_at`` is when its first file was stored (epoch seconds).
 
-    ``metrics`` are the final ones it wrote down, ``last_points`` the last values of those it reported while it ran.
+    ``metrics`` are the final ones of its ``metrics.json``, ``last_points`` the last values of metrics it reported live.
     """
 
     files: Sequence[StoredFile] = ()
@@ -136,7 +136,7 @@ def _artifact_row(
 
 
 def _metadata(file: StoredFile, known_datasets: Mapping[str, uuid.UUID]) -> dict[str, Any]:
-    """What is to be kept with it, and the training data set it names in vain."""
+    """The metadata of the file; if it names a training dataset that does not exist, that name too."""
     wanted = file.model and file.model.training_dataset
     missing = {TRAINING_DATASET_NOT_FOUND: wanted} if wanted and wanted not in known_datasets else {}
     return {**file.metadata, **missing}

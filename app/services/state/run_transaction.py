@@ -71,10 +71,10 @@ STAGE_COLUMNS: list[sa.Column[Any]] = [
 ]
 
 
-_NO_WORK = frozenset(
+_WITHOUT_NEW_WORK = frozenset(
     {EventKind.STAGE_CLAIMED, EventKind.STAGE_STARTED, EventKind.STAGE_COLLECTING, EventKind.ARTIFACT_STORED}
 )
-"""After these, supervisors have nothing to do which the one that drives the attempt does not do anyway."""
+"""Events after which no supervisor but the one that drives the attempt has anything to do."""
 
 
 class RunTransaction:
@@ -90,17 +90,17 @@ class RunTransaction:
 
     @property
     def open_stage_count(self) -> int:
-        """How many stage runs are not final yet, as of this transaction."""
+        """How many stage runs have not ended, as of this transaction."""
         count: int = self.run.open_stage_count
         return count - self._counts.total()
 
     @property
     def topics(self) -> list[str]:
-        """Whom to wake after the commit."""
+        """Topics to notify after the commit."""
         if not self._events:
             return []
         topics = [run_topic(self.run.id)]
-        if any(event["kind"] not in _NO_WORK for event in self._events):
+        if any(event["kind"] not in _WITHOUT_NEW_WORK for event in self._events):
             topics.append(WORK)
         if self._moves_run:
             topics.append(RUNS)
@@ -127,11 +127,11 @@ class RunTransaction:
         return self._run_values.get(column, getattr(self.run, column))
 
     def touch(self, *stage_run_ids: uuid.UUID) -> None:
-        """These stage runs changed, so the rows that mirror them follow when the transaction ends."""
+        """Copies these stage runs to their stages when the transaction ends."""
         self._touched.update(stage_run_ids)
 
     def count_final(self, status: StageStatus) -> None:
-        """One stage run more is final."""
+        """Counts one more stage run that has ended."""
         self._counts[status] += 1
 
     def note_peaks(self, memory_bytes: int | None, cpu_percent: float | None) -> None:
@@ -145,7 +145,7 @@ class RunTransaction:
             self.set_run(max_cpu_usage=sa.func.greatest(runs.max_cpu_usage, cpu_percent))
 
     def move_run(self, to: RunStatus, **values: Any) -> None:
-        """The run's only way from one status to the next."""
+        """Moves the run to another status when the transaction ends."""
         if to not in LEGAL_RUN_MOVES[self.pending("status")]:
             raise AssertionError(f"illegal move of run {self.run.id}: {self.run.status} -> {to}")
         self.set_run(status=to, **values)
@@ -242,16 +242,16 @@ def event_values(
 
 
 def worker_actor(worker_id: uuid.UUID | None) -> str:
-    """How events name a worker; a worker that is forgotten by now has no id any more."""
+    """How events name a worker; None is one whose row is gone."""
     return f"worker {worker_id}" if worker_id else "a worker"
 
 
 async def lock_run(
     connection: AsyncConnection, run_id: uuid.UUID, *, for_deletion: bool = False
 ) -> RunTransaction:
-    """Locks the run's row within a transaction of the caller's, who flushes the change and publishes its topics.
+    """Locks the run's row in the caller's transaction; the caller calls ``flush``, commits and publishes ``topics``.
 
-    Others may still refer to the run, unless it is locked for its deletion.
+    Other rows may still begin to refer to the run, unless the lock is ``for_deletion``.
     """
     statement = sa.select(*_RUN_COLUMNS).where(pipeline_runs.c.id == run_id)
     run = (await connection.execute(statement.with_for_update(key_share=not for_deletion))).one_or_none()
