@@ -66,7 +66,7 @@ class AttemptDriver:
         waits_to_store = False
         while True:
             try:
-                attempt = await self._in_hand(attempt_id)
+                attempt = await self._read_attempt(attempt_id)
                 if attempt is None:
                     await self._abandon(attempt_id)
                 elif waits_to_store and attempt.is_asked_to_stop and not await self._runs(attempt):
@@ -87,8 +87,8 @@ class AttemptDriver:
                     logger.exception("attempt %s: unexpected failure %d", attempt_id, len(failures))
                 await anyio.sleep(STORE_POLL_SECONDS if waits_to_store else RECONNECT_SECONDS)
 
-    async def _in_hand(self, attempt_id: str) -> Attempt | None:
-        """Read again at each restart: a stop may have been requested, and some reports may be stored."""
+    async def _read_attempt(self, attempt_id: str) -> Attempt | None:
+        """The attempt as it is now, None if it is not active. Read at each restart: its row may have changed."""
         async with self._reads.connect() as connection:
             attempt = await active_attempt(connection, attempt_id)
         if attempt is not None:
@@ -190,7 +190,7 @@ class AttemptDriver:
 
     async def _check_current(self, attempt: Attempt) -> None:
         """Called before each step that only a current attempt may take: this process may have been paused for long."""
-        if await self._in_hand(attempt.id) is None:
+        if await self._read_attempt(attempt.id) is None:
             raise _Superseded
 
     async def _follow(self, attempt: Attempt, state: AttemptState, ingest: Ingest) -> AttemptState:
