@@ -1,4 +1,4 @@
-"""Reads the log of an attempt: from its folder while that exists, afterwards from the stored artifact."""
+"""Reads what a stage printed: from its executor until the attempt is collected, then from the stored artifact."""
 
 from __future__ import annotations
 
