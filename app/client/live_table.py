@@ -55,6 +55,7 @@ def progress_table(progress: RunProgress, height: int) -> RenderableType:
 
 
 def status_text(status: RunStatus | StageStatus) -> Text:
+    """A status with its symbol, in its colour."""
     glyph, style = _LOOKS[status.value]
     return Text(f"{glyph} {status.value}", style=style)
 

@@ -76,9 +76,11 @@ class RunProgress:
         return self.status in RUN_FINAL
 
     def running(self) -> list[StageProgress]:
+        """The stages that are RUNNING."""
         return [stage for stage in self.stages.values() if stage.status is StageStatus.RUNNING]
 
     def count(self, *statuses: StageStatus) -> int:
+        """The number of stages with one of the statuses."""
         return sum(stage.status in statuses for stage in self.stages.values())
 
     def apply_event(self, event: Json) -> None:

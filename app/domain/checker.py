@@ -163,6 +163,7 @@ class Checker:
         return choices(value)
 
     def number(self, value: Any, path: Path, *, low: float, high: float) -> float:
+        """A finite number from ``low`` to ``high``."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             self.problem(path, f"must be a number, not {kind_of(value)}")
             return low
@@ -171,6 +172,7 @@ class Checker:
         return float(value)
 
     def whole(self, value: Any, path: Path, *, low: int, high: int) -> int:
+        """A whole number from ``low`` to ``high``."""
         if isinstance(value, bool) or not isinstance(value, int):
             self.problem(path, f"must be a whole number, not {kind_of(value)}")
             return low
@@ -179,6 +181,7 @@ class Checker:
         return value
 
     def flag(self, value: Any, path: Path) -> bool:
+        """True or false."""
         if not isinstance(value, bool):
             self.problem(path, f"must be true or false, not {kind_of(value)}")
             return False
