@@ -19,12 +19,12 @@ _LINES_AROUND = 6
 _DEEPEST_INDENT = 10
 
 _LOOKS = {
-    "PENDING": ("·", "dim"),
-    "RUNNING": ("▶", "cyan"),
-    "COMPLETED": ("✔", "green"),
-    "FAILED": ("✘", "bold red"),
-    "CANCELLED": ("■", "yellow"),
-    "SKIPPED": ("-", "dim"),
+    StageStatus.PENDING: ("·", "dim"),
+    StageStatus.RUNNING: ("▶", "cyan"),
+    StageStatus.COMPLETED: ("✔", "green"),
+    StageStatus.FAILED: ("✘", "bold red"),
+    StageStatus.CANCELLED: ("■", "yellow"),
+    StageStatus.SKIPPED: ("-", "dim"),
 }
 _URGENCY = [StageStatus.RUNNING, StageStatus.FAILED, StageStatus.PENDING]
 
@@ -56,7 +56,7 @@ def progress_table(progress: RunProgress, height: int) -> RenderableType:
 
 def status_text(status: RunStatus | StageStatus) -> Text:
     """A status with its symbol, in its colour."""
-    glyph, style = _LOOKS[status.value]
+    glyph, style = _LOOKS[StageStatus(status)]
     return Text(f"{glyph} {status.value}", style=style)
 
 
