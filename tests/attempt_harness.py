@@ -8,9 +8,11 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from app.domain.specs import StageConfig
 from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState, Executor
 from app.execution.executors.local import LocalExecutor
 from app.runner import files
@@ -34,21 +36,24 @@ class Attempts:
         self.known.append(f"{uuid.uuid4()}.1")
         return self.known[-1]
 
-    def spec(self, *argv: str, **limits: Any) -> AttemptSpec:
-        defaults = {
-            "env": {"PATH": os.environ["PATH"]},
-            "grace_seconds": 5,
-            "log_limit_bytes": LOG_LIMIT_BYTES,
+    def spec(self, *command: str, **options: Any) -> AttemptSpec:
+        """``options``: fields of ``StageConfig`` and of ``AttemptSpec``."""
+        config = {
+            field.name: options.pop(field.name) for field in fields(StageConfig) if field.name in options
         }
-        return AttemptSpec(self.new_id(), argv, **{**defaults, **limits})
+        return AttemptSpec(
+            self.new_id(),
+            StageConfig(command, **{"env": {"PATH": os.environ["PATH"]}, **config}),
+            **{"grace_seconds": 5, "log_limit_bytes": LOG_LIMIT_BYTES, **options},
+        )
 
-    async def prepare(self, *argv: str, **limits: Any) -> AttemptSpec:
-        spec = self.spec(*argv, **limits)
+    async def prepare(self, *command: str, **options: Any) -> AttemptSpec:
+        spec = self.spec(*command, **options)
         await self.executor.prepare(spec, self.store)
         return spec
 
-    async def start(self, *argv: str, **limits: Any) -> str:
-        spec = await self.prepare(*argv, **limits)
+    async def start(self, *command: str, **options: Any) -> str:
+        spec = await self.prepare(*command, **options)
         assert await self.executor.launch(spec) is AttemptState.RUNNING
         return spec.attempt_id
 
@@ -58,8 +63,8 @@ class Attempts:
         assert state is AttemptState.DONE
         return await self.executor.result(attempt_id)
 
-    async def run(self, *argv: str, **limits: Any) -> AttemptResult:
-        return await self.end(await self.start(*argv, **limits))
+    async def run(self, *command: str, **options: Any) -> AttemptResult:
+        return await self.end(await self.start(*command, **options))
 
     async def cancel(self, attempt_id: str) -> AttemptResult:
         await self.executor.cancel(attempt_id)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.reads.attempts import Attempt, inputs_of
-from app.domain.units import BYTES_PER_MB
 from app.execution.environment import stage_variables
 from app.execution.executors.base import AttemptSpec, OutputLimits
 
@@ -27,18 +25,15 @@ async def specify_attempt(reads: AsyncEngine, attempt: Attempt, limits: AttemptL
     """What to run, with which inputs and within which limits."""
     async with reads.connect() as connection:
         inputs = await inputs_of(connection, attempt.depends_on)
-    config, memory_mb = attempt.config, attempt.config.resources.memory_mb
+    config = replace(
+        attempt.config, env=stage_variables(attempt), timeout_seconds=_time_left_seconds(attempt)
+    )
     return AttemptSpec(
         attempt_id=attempt.id,
-        argv=config.command,
-        env=stage_variables(attempt),
-        workdir=Path(config.workdir) if config.workdir else None,
-        params=config.params,
+        config=config,
         inputs=inputs,
-        timeout_seconds=_time_left_seconds(attempt),
         grace_seconds=limits.grace_seconds,
         log_limit_bytes=limits.log_limit_bytes,
-        memory_limit_bytes=memory_mb * BYTES_PER_MB if memory_mb else None,
     )
 
 

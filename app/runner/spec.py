@@ -8,6 +8,10 @@ import os
 
 from app.runner import files
 
+TYPE_CHECKING = False  # importing typing would cost the shim a fifth of its start time
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class Spec:
     """The content of ``spec.json``. A plain class, because importing dataclasses would double the shim's start time."""
@@ -16,10 +20,12 @@ class Spec:
         self.folder = folder
         with open(self.path(files.SPEC), "rb") as file:
             document = json.load(file)
-        self.argv: list[str] = document["argv"]
-        self.env: dict[str, str] = document["env"]
-        self.cwd: str = document["cwd"]
-        self.timeout_seconds: float | None = document["timeoutSeconds"]
+        self.config: dict[str, Any] = document["config"]
+        """The stage's configuration, with the spelling of ``StageRun.spec``."""
+        self.argv: list[str] = self.config["command"]
+        self.env: dict[str, str] = self.config["env"]
+        self.cwd: str = self.config["workdir"]
+        self.timeout_seconds: float | None = self.config["timeoutSeconds"]
         self.grace_seconds: float = document["graceSeconds"]
         self.straggler_grace_seconds: float = document["stragglerGraceSeconds"]
         self.log_limit_bytes: int = document["logLimitBytes"]

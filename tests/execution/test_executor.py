@@ -12,6 +12,7 @@ import pytest
 from attempt_harness import Attempts, none_left
 
 from app.database.reads.attempts import InputFile
+from app.domain.specs import StageConfig
 from app.domain.vocabulary import FinishReason
 from app.execution.executors.base import AttemptOutputs, AttemptSpec, AttemptState, Executor, OutputLimits
 from app.execution.executors.by_name import Executors, UnknownExecutor
@@ -140,7 +141,7 @@ async def test_a_malformed_id_is_refused(
     new_executor: Callable[[], Executor], tmp_path: Path, attempt_id: str
 ) -> None:
     executor, store = new_executor(), LocalStore(tmp_path / "store")
-    spec = AttemptSpec(attempt_id, ["true"], {}, grace_seconds=1, log_limit_bytes=1000)
+    spec = AttemptSpec(attempt_id, StageConfig(("true",)), grace_seconds=1, log_limit_bytes=1000)
     for refused in (
         executor.prepare(spec, store),
         executor.launch(spec),

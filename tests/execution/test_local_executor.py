@@ -27,6 +27,7 @@ PROJECT = Path(__file__).parents[2]
 LAUNCHER = """
     import asyncio, json, sys, time
     from pathlib import Path
+    from app.domain.specs import StageConfig
     from app.execution.executors.base import AttemptSpec
     from app.execution.executors.local import LocalExecutor
 
@@ -37,9 +38,11 @@ LAUNCHER = """
         print("ready", flush=True)
         while not start_signal.exists():
             await asyncio.sleep(0.001)
-        for attempt_id, argv, limits in specs:
-            limits = {"workdir": root, "grace_seconds": 10, "log_limit_bytes": 1 << 20, **limits}
-            await executor.launch(AttemptSpec(attempt_id, argv, {"PATH": "/usr/bin:/bin"}, **limits))
+        for attempt_id, command, options in specs:
+            timeout, grace = options.get("timeout_seconds"), options.get("grace_seconds", 10)
+            env = {"PATH": "/usr/bin:/bin"}
+            config = StageConfig(command, env=env, workdir=str(root), timeout_seconds=timeout)
+            await executor.launch(AttemptSpec(attempt_id, config, grace_seconds=grace, log_limit_bytes=1 << 20))
         print("launched", flush=True)
         await asyncio.sleep(60)
 

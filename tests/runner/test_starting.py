@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from attempt_harness import LocalAttempts
@@ -57,7 +56,7 @@ async def test_a_file_that_is_no_program_is_named_with_the_reason(attempts: Loca
 
 
 async def test_a_missing_working_directory_is_named_with_the_reason(attempts: LocalAttempts) -> None:
-    result = await attempts.run("true", workdir=Path("/no/such/folder"))
+    result = await attempts.run("true", workdir="/no/such/folder")
     assert result.finish_reason is FinishReason.START_FAILED
     assert result.error == "working directory '/no/such/folder': No such file or directory"
 

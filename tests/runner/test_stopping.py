@@ -7,6 +7,7 @@ import sys
 
 from attempt_harness import LocalAttempts
 
+from app.domain.specs import Resources
 from app.domain.vocabulary import FinishReason
 
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(100)"
@@ -105,7 +106,9 @@ async def test_a_stage_that_takes_too_long_is_stopped(attempts: LocalAttempts) -
 async def test_a_stage_that_uses_too_much_memory_is_killed_without_grace(attempts: LocalAttempts) -> None:
     child = f"x = b'x' * 90_000_000; {DEAF}"
     parent = f"import signal, subprocess, sys; signal.signal(15, 1); subprocess.run([sys.executable, '-c', {child!r}])"
-    result = await attempts.run(sys.executable, "-c", parent, memory_limit_bytes=80_000_000, grace_seconds=60)
+    result = await attempts.run(
+        sys.executable, "-c", parent, resources=Resources(memory_mb=76), grace_seconds=60
+    )
     assert (result.finish_reason, result.signal) == (FinishReason.OUT_OF_MEMORY, signal.SIGKILL)
     assert result.peak_memory_bytes > 80_000_000
 

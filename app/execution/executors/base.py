@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
-from pathlib import Path
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Protocol, Self
 
 from app.database.reads.attempts import InputFile
+from app.domain.specs import StageConfig
 from app.domain.vocabulary import FinishReason
 from app.inspection.facts import Inspection
 from app.runner.journal import JournalEvent
@@ -38,20 +38,15 @@ class AttemptSpec:
 
     attempt_id: str
     """``<stage run uuid>.<attempt number>``"""
-    argv: Sequence[str]
-    env: Mapping[str, str]
-    """Variables of the stage. No other variable of the server is passed on."""
+    config: StageConfig
+    """How to run it. No variable of the server but those of ``env`` is passed on; without a ``workdir`` the command
+    starts in an empty folder of the attempt. ``memory_mb`` is the limit of all processes together. It is checked with
+    each sample, so it may be exceeded between two samples."""
     _: KW_ONLY
     grace_seconds: float
     """Seconds between SIGTERM and SIGKILL."""
     log_limit_bytes: int
-    workdir: Path | None = None
-    """Default: an empty folder of the attempt."""
-    params: Mapping[str, Any] = field(default_factory=dict)
     inputs: Sequence[InputFile] = ()
-    timeout_seconds: float | None = None
-    memory_limit_bytes: int | None = None
-    """For all processes together. Checked with each sample, so it may be exceeded between two samples."""
     sample_interval_seconds: float = 1.0
     straggler_grace_seconds: float = 2
     """Seconds between SIGTERM and SIGKILL for processes that outlive a main process that ended by itself."""

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import psutil
 from anyio import to_thread
 
 from app.domain.attempts import METRICS_FILE, AttemptId
+from app.domain.keys import to_json
+from app.domain.units import BYTES_PER_MB
 from app.execution.environment import file_variables, host_variables
 from app.execution.executors.base import AttemptResult, AttemptSpec, AttemptState, OutputLimits
 from app.execution.executors.local_files import make_folders, place_inputs, write_params
@@ -148,26 +151,20 @@ class LocalExecutor:
 
 def _prepare(folder: Path, spec: AttemptSpec) -> None:
     make_folders(folder)
-    write_params(folder, spec.params)
+    write_params(folder, spec.config.params)
 
 
 def _write_spec(folder: Path, spec: AttemptSpec) -> None:
+    config, memory_mb = spec.config, spec.config.resources.memory_mb
+    env = {**host_variables(folder), **config.env, **file_variables(folder), MARKER: spec.attempt_id}
     document = {
         "attemptId": spec.attempt_id,
-        "argv": list(spec.argv),
-        "env": {
-            **host_variables(folder),
-            **spec.env,
-            **file_variables(folder),
-            MARKER: spec.attempt_id,
-        },
-        "cwd": str(spec.workdir or folder / files.WORK),
-        "timeoutSeconds": spec.timeout_seconds,
+        "config": to_json(replace(config, env=env, workdir=config.workdir or str(folder / files.WORK))),
         "graceSeconds": spec.grace_seconds,
         "stragglerGraceSeconds": spec.straggler_grace_seconds,
         "logLimitBytes": spec.log_limit_bytes,
         "sampleIntervalSeconds": spec.sample_interval_seconds,
-        "memoryLimitBytes": spec.memory_limit_bytes,
+        "memoryLimitBytes": memory_mb and memory_mb * BYTES_PER_MB,
         "sitePaths": SITE_PATHS,
     }
     unfinished = folder / f"{files.SPEC}.tmp"
