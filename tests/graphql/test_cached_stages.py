@@ -24,7 +24,7 @@ async def stage_runs(graph: Graph, run_id: object) -> dict[str, Any]:
     return {stage_run.pop("name"): stage_run for stage_run in run["stageRuns"]}
 
 
-async def test_a_hit_names_the_execution_it_came_from(graph: Graph, make: Factory) -> None:
+async def test_a_hit_names_the_execution_it_reuses(graph: Graph, make: Factory) -> None:
     pipeline_id = await make.pipeline()
     stage_id = await make.stage(pipeline_id)
     first, second = await make.run(pipeline_id), await make.run(pipeline_id)
@@ -63,7 +63,7 @@ async def test_the_end_of_a_hit_says_that_no_attempt_decided(graph: Graph, make:
     assert stage_run["attempts"] == [{"attempt": 1, "finishReason": None, "end": None}]
 
 
-async def test_the_event_of_a_hit_names_the_execution_it_came_from(graph: Graph, make: Factory) -> None:
+async def test_the_event_of_a_hit_names_the_execution_it_reuses(graph: Graph, make: Factory) -> None:
     pipeline_id = await make.pipeline()
     stage_id = await make.stage(pipeline_id)
     source = await make.stage_run(await make.run(pipeline_id), stage_id)
@@ -105,7 +105,7 @@ async def test_a_miss_says_what_changed_and_never_the_value_of_a_variable(
     }
 
 
-async def test_a_stage_run_at_work_already_says_why(graph: Graph, make: Factory) -> None:
+async def test_an_active_stage_run_already_says_why(graph: Graph, make: Factory) -> None:
     pipeline_id = await make.pipeline()
     run_id = await make.run(pipeline_id, RunStatus.RUNNING)
     miss = CacheMiss(MissReason.BYPASSED).as_json()
@@ -141,5 +141,5 @@ async def test_a_hundred_cached_stage_runs_cost_as_many_statements_as_two(
     assert counts[0] == counts[1]
 
 
-def test_changes_are_told_in_the_order_of_the_parts() -> None:
+def test_changes_are_listed_in_the_order_of_the_parts() -> None:
     assert [change.part.value for change in key_changes(BEFORE, AFTER)] == ["env", "params", "files"]

@@ -89,7 +89,7 @@ async def test_stages_are_matched_by_name(graph: Graph, make: Factory) -> None:
     ]
 
 
-async def test_only_settings_which_differ_are_told(graph: Graph, make: Factory) -> None:
+async def test_only_settings_that_differ_are_listed(graph: Graph, make: Factory) -> None:
     train, report = (await compare(graph, await make_pair(make)))["stages"]
     assert train["parameters"] == [{"path": ["lr"], "values": [0.1, 0.2]}]
     assert train["settings"] == [{"path": ["command"], "values": [["train"], ["train.py"]]}]
@@ -120,7 +120,7 @@ async def test_resources_have_deltas_where_both_are_known(graph: Graph, make: Fa
     }
 
 
-async def test_data_sets_of_the_same_path_show_changed_columns_and_rows(graph: Graph, make: Factory) -> None:
+async def test_datasets_at_the_same_path_show_changed_columns_and_rows(graph: Graph, make: Factory) -> None:
     [dataset] = (await compare(graph, await make_pair(make)))["stages"][0]["datasets"]
     assert dataset == {
         "relativePath": "datasets/train.csv",
@@ -138,7 +138,7 @@ async def test_data_sets_of_the_same_path_show_changed_columns_and_rows(graph: G
     }
 
 
-async def test_results_which_were_taken_over_count_as_those_of_the_run(graph: Graph, make: Factory) -> None:
+async def test_reused_results_count_as_those_of_the_run(graph: Graph, make: Factory) -> None:
     pipeline_id = await make.pipeline()
     stage_id = await make.stage(pipeline_id)
     first, retry = [await make.run(pipeline_id) for _ in range(2)]
@@ -167,7 +167,7 @@ async def test_two_to_ten_runs_can_be_compared(graph: Graph, number: int) -> Non
     assert refusal["extensions"] == {"code": "BAD_INPUT", "argumentPath": ["ids"]}
 
 
-async def test_each_id_must_be_that_of_another_run(graph: Graph, make: Factory) -> None:
+async def test_each_id_must_name_another_run(graph: Graph, make: Factory) -> None:
     known = str(await make.run(await make.pipeline()))
     for other, code, path in (
         (known, "BAD_INPUT", ["ids"]),

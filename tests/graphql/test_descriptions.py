@@ -1,6 +1,6 @@
 """The descriptions of the graph are its public contract: what they promise is what the graph does.
 
-``promises`` names the descriptions that a test holds. ``KEPT_ELSEWHERE`` names the tests of other files that do so.
+``promises`` names the descriptions that a test of this file checks. ``KEPT_ELSEWHERE`` names the tests of other files.
 """
 
 from __future__ import annotations
@@ -45,9 +45,98 @@ KEPT_ELSEWHERE = [
     (
         "Artifact.sha256",
         "null if they are stored elsewhere",
-        "test_bytes_kept_elsewhere_are_known_by_their_address",
+        "test_bytes_stored_elsewhere_have_an_address_only",
+    ),
+    (
+        "BigInt",
+        "Input may also be a string of digits.",
+        "test_large_sizes_special_numbers_and_times_keep_their_values",
+    ),
+    ("Cause.WAITS_FOR_WORKER", "No worker is alive.", "test_a_waiting_run_says_whether_a_worker_is_alive"),
+    ("DateTime", "so is input without an offset", "test_a_time_without_an_offset_is_in_utc"),
+    (
+        "DatasetComparison.rowCountDeltas",
+        "null where one of the two is not known",
+        "test_datasets_at_the_same_path",
+    ),
+    (
+        "MetricPointBatch.cursor",
+        "resume after this batch",
+        "test_points_resume_after_a_cursor_in_bounded_batches",
+    ),
+    ("MetricValue", '"NaN"', "test_large_sizes_special_numbers_and_times_keep_their_values"),
+    ("Mutation.deleteRun", "while another run reuses results", "test_a_run_whose_results_another_one_reuses"),
+    ("Mutation.registerArtifact", "no input of later stages", "test_registered_artifacts_are_no_inputs"),
+    ("PageInfo.startCursor", "null if the page is empty", "test_an_empty_page_is_a_page"),
+    ("Query.compareRuns(ids)", "Global ids of 2 to 10 runs", "test_two_to_ten_runs_can_be_compared"),
+    ("ResyncRequired", "removed by retention", "test_events_removed_by_retention_are_named"),
+    (
+        "Run.canCancel",
+        "its cancel has not been requested",
+        "test_a_run_says_whether_it_can_be_cancelled_or_retried",
+    ),
+    ("Run.canRetry", "True if it has ended.", "test_a_run_says_whether_it_can_be_cancelled_or_retried"),
+    ("Run.queuePosition", "from 1; null unless it is PENDING", "test_a_run_has_its_position_in_the_queue"),
+    ("RunFilter.tags", "has all of these tags", "test_runs_are_filtered_by_everything_given"),
+    (
+        "RunsChangedBatch.deletedRunIds",
+        "only `pipelineId` applies",
+        "test_of_a_deleted_run_only_the_pipeline",
+    ),
+    (
+        "RunsChangedBatch.otherRunIds",
+        "do not match the filter now",
+        "test_a_run_that_no_longer_matches_is_named",
+    ),
+    ("Schedule.nextRunAt", "null while it is switched off", "test_a_schedule_is_switched_off"),
+    ("Schedule.nextRuns(first)", "from 0 to 20", "test_next_runs_are_bounded"),
+    ("StageEnd.attempt", "null if none did", "test_a_stage_stopped_while_it_waited_for_another_attempt"),
+    ("StageRun.log(maxBytes)", "4 to 1048576", "test_a_log_is_read_in_whole_characters"),
+    (
+        "StageRun.metricPoints",
+        "the last point of each interval",
+        "test_a_long_series_of_a_metric_keeps_its_last",
+    ),
+    (
+        "StageRun.resourceSamples",
+        "highest values of its interval",
+        "test_a_long_series_of_samples_keeps_its_peaks",
+    ),
+    (
+        "Subscription.metricPoints",
+        "It completes when the run has ended",
+        "test_points_arrive_as_they_are_recorded",
+    ),
+    (
+        "Subscription.resourceSamples",
+        "It completes when the run has ended",
+        "test_samples_arrive_as_they_are_taken",
+    ),
+    ("Subscription.runEvents", "each event once and in order", "test_no_event_is_lost_or_repeated"),
+    (
+        "Subscription.runEvents",
+        "It completes when the run has ended",
+        "test_all_events_of_an_ended_run_are_delivered",
+    ),
+    (
+        "Subscription.runsChanged",
+        "begins a few seconds in the past",
+        "test_a_change_just_before_the_stream_begins",
+    ),
+    ("Subscription.stageLog", "begins at offset 0", "test_a_retry_begins_at_offset_0_of_the_next_attempt"),
+    (
+        "Subscription.stageLog",
+        "It completes when the stage run has ended",
+        "test_a_log_is_followed_while_it_grows",
+    ),
+    ("Subscription.systemSamples", "once per second", "test_samples_come_once_per_second_and_are_shared"),
+    (
+        "UpdatePipelineInput.stages",
+        "keeps its id",
+        "test_a_stage_keeps_its_identity_when_the_list_is_replaced",
     ),
 ]
+"""(coordinate, words of its description, how the name of the test begins that holds them)."""
 
 
 def promises(coordinate: str, words: str) -> Callable[[Test], Test]:
@@ -627,3 +716,9 @@ async def test_a_key_starts_one_run_and_its_notes_may_always_change(graph: Graph
 @pytest.mark.parametrize(("coordinate", "words"), sorted(set(PROMISED)))
 def test_each_promise_is_in_its_description(coordinate: str, words: str) -> None:
     assert words in description_of(coordinate)
+
+
+@pytest.mark.parametrize(("coordinate", "words", "test"), KEPT_ELSEWHERE)
+def test_each_promise_that_is_kept_elsewhere_has_its_test(coordinate: str, words: str, test: str) -> None:
+    assert words in description_of(coordinate)
+    assert any(f"def {test}" in path.read_text(encoding="utf-8") for path in HERE.rglob("test_*.py"))

@@ -30,7 +30,7 @@ def broken_graph(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> Graph:
     return graph
 
 
-async def test_an_outage_of_the_database_is_told_as_something_to_try_again(
+async def test_an_outage_of_the_database_has_the_code_unavailable(
     graph: Graph, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     break_database(monkeypatch, graph, ConnectionRefusedError(MESSAGE_WITH_A_SECRET))
@@ -71,7 +71,7 @@ async def test_a_wrong_variable_is_explained_to_the_client_and_not_logged(
     assert "canary" not in caplog.text
 
 
-async def test_a_null_which_an_argument_does_not_take_is_told_of_its_field(graph: Graph) -> None:
+async def test_a_null_that_an_argument_does_not_allow_is_an_error_of_its_field(graph: Graph) -> None:
     query = "query($order: RunOrder = CREATED_AT_ASC) { runs(orderBy: $order) { totalCount } }"
     error = await graph.refusal(query, order=None)
     assert (error["path"], error["extensions"]) == (["runs"], {"code": "BAD_REQUEST"})

@@ -217,7 +217,7 @@ async def make_stage_run(
     return stage_run
 
 
-def test_every_type_which_a_query_can_answer_with_is_walked() -> None:
+def test_every_type_that_a_query_can_return_is_covered() -> None:
     walked = {place.type.name for place in places()}
     types = {name for name, type_ in SCHEMA.type_map.items() if isinstance(type_, g.GraphQLObjectType)}
     not_walked = {name for name in types - walked if not name.startswith("__")}
@@ -238,7 +238,7 @@ async def test_every_field_costs_as_many_statements_of_many_objects_as_of_few(
     assert len(few) > 180
 
 
-async def test_every_field_can_be_asked_for_alone(graph: Graph, make: Factory) -> None:
+async def test_every_field_can_be_queried_alone(graph: Graph, make: Factory) -> None:
     """Only what its resolver says it ``reads`` is then read from the database."""
     ids = Ids()
     await make_families(make, ids, 1)

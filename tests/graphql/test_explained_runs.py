@@ -18,7 +18,7 @@ async def explained(graph: Graph, run_id: object) -> dict[str, Any]:
     return (await graph.data(EXPLAIN, id=str(run_id)))["run"]  # type: ignore[no-any-return]
 
 
-async def test_stage_runs_of_a_running_run_say_why_they_are_where_they_are(
+async def test_stage_runs_of_a_running_run_explain_themselves(
     graph: Graph, make: Factory, statements: list[str]
 ) -> None:
     await make.worker()
@@ -59,7 +59,7 @@ async def test_a_waiting_run_says_whether_a_worker_is_alive(graph: Graph, make: 
     assert explanation["summary"] == "It waits in the queue. RUNNING runs: 1; runs ahead of it: 0."
 
 
-async def test_a_waiting_run_knows_its_place_in_the_queue(graph: Graph, make: Factory) -> None:
+async def test_a_waiting_run_knows_its_position_in_the_queue(graph: Graph, make: Factory) -> None:
     await make.worker()
     pipeline_id, other = await make.pipeline(), await make.pipeline()
     await make.run(other, RunStatus.RUNNING, concurrency_key="gpu")

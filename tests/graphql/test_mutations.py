@@ -78,7 +78,7 @@ async def test_a_pipeline_is_created_with_its_stages(graph: Graph) -> None:
     assert pipeline["stages"][1]["config"] == {"command": ["false"], "params": {"lr": 0.1}}
 
 
-async def test_all_problems_of_a_definition_are_told_at_once_with_their_places(graph: Graph) -> None:
+async def test_all_problems_of_a_definition_are_reported_at_once_with_their_paths(graph: Graph) -> None:
     wrong = {
         "name": "wrong",
         "stages": [
@@ -106,7 +106,7 @@ async def test_all_problems_of_a_definition_are_told_at_once_with_their_places(g
         ({"a\0b": 1}, ["config"]),
     ],
 )
-async def test_values_which_the_database_can_not_hold_are_refused(
+async def test_values_that_the_database_can_not_store_are_refused(
     graph: Graph, config: dict[str, Any], path: list[str]
 ) -> None:
     payload = await perform(graph, CREATE, **{**PENGUINS, "config": config})
@@ -186,7 +186,7 @@ async def test_a_pipeline_with_runs_is_deleted_only_together_with_them(graph: Gr
     assert data == {"pipelines": {"totalCount": 0}, "runs": {"totalCount": 0}}
 
 
-async def test_a_run_is_started_with_what_was_asked_for(graph: Graph) -> None:
+async def test_a_run_is_started_with_the_values_of_the_input(graph: Graph) -> None:
     run = await start(
         graph,
         runConfig={"params": {"seed": 2}},
@@ -208,7 +208,7 @@ async def test_a_run_is_started_with_what_was_asked_for(graph: Graph) -> None:
     }
 
 
-async def test_the_same_idempotency_key_gives_the_same_run(graph: Graph) -> None:
+async def test_the_same_idempotency_key_returns_the_same_run(graph: Graph) -> None:
     pipeline_id = await create(graph)
     runs = [
         (await perform(graph, START, pipelineId=pipeline_id, idempotencyKey="once"))["run"]["id"]
@@ -217,7 +217,7 @@ async def test_the_same_idempotency_key_gives_the_same_run(graph: Graph) -> None
     assert runs[0] == runs[1]
 
 
-async def test_all_that_is_wrong_with_a_start_is_told_at_once(graph: Graph) -> None:
+async def test_all_problems_of_a_start_are_reported_at_once(graph: Graph) -> None:
     payload = await perform(
         graph,
         START,
@@ -243,7 +243,7 @@ async def test_a_run_is_cancelled_with_a_reason(graph: Graph) -> None:
     assert payload["run"]["canCancel"] is False
 
 
-async def test_a_run_which_is_over_can_not_be_cancelled_but_retried(graph: Graph) -> None:
+async def test_a_run_that_has_ended_can_be_retried_and_not_cancelled(graph: Graph) -> None:
     run = await start(graph)
     await perform(graph, CANCEL, runId=run["id"])
     over = (await graph.data("query($id: ID!) { run(id: $id) { status } }", id=run["id"]))["run"]
@@ -255,7 +255,7 @@ async def test_a_run_which_is_over_can_not_be_cancelled_but_retried(graph: Graph
     assert retry["run"]["retryOf"] == {"id": run["id"]}
 
 
-async def test_the_same_idempotency_key_gives_the_same_retry(graph: Graph) -> None:
+async def test_the_same_idempotency_key_returns_the_same_retry(graph: Graph) -> None:
     run_id = (await start(graph))["id"]
     await perform(graph, CANCEL, runId=run_id)
     retries = [
@@ -268,7 +268,7 @@ async def test_the_same_idempotency_key_gives_the_same_retry(graph: Graph) -> No
     assert refused["errors"] == [{"code": "BAD_INPUT", "path": ["idempotencyKey"]}]
 
 
-async def test_a_run_which_is_not_over_can_not_be_retried(graph: Graph) -> None:
+async def test_a_run_that_has_not_ended_can_not_be_retried(graph: Graph) -> None:
     run = await start(graph)
     payload = await perform(graph, RETRY, runId=run["id"])
     assert payload == {"run": None, "errors": [{"code": "NOT_RETRYABLE", "path": ["runId"]}]}
@@ -298,13 +298,13 @@ async def test_an_update_of_a_run_changes_only_what_is_given(graph: Graph) -> No
         ({"notes": "x" * 100_001}, ["notes"]),
     ],
 )
-async def test_labels_of_a_run_have_bounds(graph: Graph, changes: dict[str, Any], path: list[str]) -> None:
+async def test_labels_of_a_run_are_limited(graph: Graph, changes: dict[str, Any], path: list[str]) -> None:
     run_id = (await start(graph, tags=["nightly"]))["id"]
     payload = await perform(graph, UPDATE_RUN, runId=run_id, **changes)
     assert payload == {"run": None, "errors": [{"code": "BAD_INPUT", "path": path}]}
 
 
-async def test_only_a_run_which_is_over_can_be_deleted(graph: Graph) -> None:
+async def test_only_a_run_that_has_ended_can_be_deleted(graph: Graph) -> None:
     run_id = (await start(graph))["id"]
     active = await perform(graph, DELETE_RUN, runId=run_id)
     assert active == {"deletedRunId": None, "errors": [{"code": "NOT_DELETABLE", "path": ["runId"]}]}
@@ -315,7 +315,7 @@ async def test_only_a_run_which_is_over_can_be_deleted(graph: Graph) -> None:
     assert again["errors"] == [{"code": "NOT_FOUND", "path": ["runId"]}]
 
 
-async def test_a_run_whose_outputs_another_one_took_over_stays(graph: Graph, make: Factory) -> None:
+async def test_a_run_whose_results_another_one_reuses_can_not_be_deleted(graph: Graph, make: Factory) -> None:
     pipeline_id = await make.pipeline()
     stage_id = await make.stage(pipeline_id)
     first, second = [await make.run(pipeline_id) for _ in range(2)]

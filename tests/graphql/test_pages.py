@@ -204,7 +204,7 @@ async def test_a_part_of_a_name_finds_pipelines_literally(
     assert [node["name"] for node in data["pipelines"]["nodes"]] == expected
 
 
-async def test_artifacts_are_filtered_by_who_made_them(graph: Graph, make: Factory) -> None:
+async def test_artifacts_are_filtered_by_what_made_them(graph: Graph, make: Factory) -> None:
     pipeline_id = await make.pipeline()
     stage_id = await make.stage(pipeline_id)
     run_id = await make.run(pipeline_id)
@@ -230,7 +230,7 @@ async def test_artifacts_are_filtered_by_who_made_them(graph: Graph, make: Facto
         assert artifacts == [{"name": "Forest"}], given
 
 
-async def test_datasets_and_models_are_filtered_by_what_and_where_they_are(
+async def test_datasets_and_models_are_filtered_by_their_details_and_their_artifact(
     graph: Graph, make: Factory
 ) -> None:
     made = {}
@@ -274,7 +274,7 @@ async def test_datasets_and_models_are_filtered_by_what_and_where_they_are(
         ("artifacts", "pipelineId"),
     ],
 )
-async def test_a_filter_by_something_that_is_no_id_is_refused(graph: Graph, field: str, name: str) -> None:
+async def test_a_filter_by_a_text_that_is_no_id_is_refused(graph: Graph, field: str, name: str) -> None:
     for text in ("x", ""):
         error = await graph.refusal(f'{{ {field}(filter: {{{name}: "{text}"}}) {{ totalCount }} }}')
         assert error["extensions"] == {"code": "NOT_FOUND", "argumentPath": ["filter", name]}
@@ -298,7 +298,7 @@ async def test_a_time_without_an_offset_is_in_utc(graph: Graph, make: Factory) -
 @pytest.mark.parametrize(
     "time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "10000-01-01", "noon", "", 5, True, {}]
 )
-async def test_what_is_no_time_in_utc_is_explained(graph: Graph, time: Any) -> None:
+async def test_a_text_that_is_no_time_in_utc_is_refused_with_an_explanation(graph: Graph, time: Any) -> None:
     expected = (
         "DateTime must be a time in ISO 8601, like 2026-03-29T02:30:00+02:00, in the years 1 to 9999 of UTC."
     )
@@ -321,7 +321,7 @@ async def test_what_is_no_time_in_utc_is_explained(graph: Graph, time: Any) -> N
         ("artifacts", "name: $t", ["name"]),
     ],
 )
-async def test_text_which_the_database_can_not_hold_is_refused(
+async def test_text_that_the_database_can_not_store_is_refused(
     graph: Graph, field: str, condition: str, path: list[str]
 ) -> None:
     query = f"query($t: String!) {{ {field}(filter: {{{condition}}}) {{ totalCount }} }}"

@@ -99,7 +99,7 @@ async def test_a_stage_run_knows_its_dependencies_attempts_and_worker(graph: Gra
     }
 
 
-async def test_a_run_says_what_may_be_done_with_it(graph: Graph, make: Factory) -> None:
+async def test_a_run_says_whether_it_can_be_cancelled_or_retried(graph: Graph, make: Factory) -> None:
     pipeline_id = await make.pipeline()
     for status, values in (
         (RunStatus.RUNNING, {}),
@@ -147,7 +147,7 @@ async def test_a_pipeline_knows_its_newest_run(graph: Graph, make: Factory) -> N
     ]
 
 
-async def test_an_id_may_be_global_or_bare_and_a_wrong_one_gives_null(graph: Graph, make: Factory) -> None:
+async def test_an_id_may_be_global_or_bare_and_a_wrong_one_returns_null(graph: Graph, make: Factory) -> None:
     run_id = await make.run(await make.pipeline())
     query = "query($id: ID!) { run(id: $id) { id } }"
     for node_id in (global_id("Run", run_id), str(run_id)):
@@ -190,7 +190,7 @@ async def test_any_node_is_found_by_its_global_id(graph: Graph, make: Factory) -
     assert (await graph.data("query($id: ID!) { node(id: $id) { id } }", id=ids[2]))["node"] == {"id": ids[2]}
 
 
-async def test_big_sizes_odd_numbers_and_times_arrive_whole(graph: Graph, make: Factory) -> None:
+async def test_large_sizes_special_numbers_and_times_keep_their_values(graph: Graph, make: Factory) -> None:
     pipeline_id = await make.pipeline(config={"text": "日本 🐧", "deep": [1, {"x": None}]})
     stage_id = await make.stage(pipeline_id)
     run_id = await make.run(pipeline_id, started_at=dt.datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=dt.UTC))
@@ -209,7 +209,7 @@ async def test_big_sizes_odd_numbers_and_times_arrive_whole(graph: Graph, make: 
     assert [point["value"] for point in points] == [1.5, "NaN", "Infinity", "-Infinity"]
 
 
-async def test_an_artifact_has_an_address_as_long_as_it_can_be_read(graph: Graph, make: Factory) -> None:
+async def test_an_artifact_has_a_download_url_while_it_can_be_read(graph: Graph, make: Factory) -> None:
     pipeline_id = await make.pipeline()
     stage_id = await make.stage(pipeline_id)
     stage_run_id = await make.stage_run(await make.run(pipeline_id), stage_id)
@@ -259,6 +259,22 @@ async def test_a_long_series_of_a_metric_keeps_its_last_point(graph: Graph, make
     assert data["stageRun"] == {"loss": [{"step": 999}], "accuracy": [{"step": 0}]}
 
 
+async def test_of_two_points_of_one_step_the_later_one_counts(graph: Graph, make: Factory) -> None:
+    pipeline_id = await make.pipeline()
+    run_id = await make.run(pipeline_id)
+    stage_run_id = await make.stage_run(run_id, await make.stage(pipeline_id))
+    for value in (9.0, 1.0, 5.0):
+        # Each call begins at step 0 again.
+        await make.metric(stage_run_id, "loss", [value])
+    query = """query($id: ID!) { stageRun(id: $id) {
+      all: metricPoints { step value } one: metricPoints(maxPoints: 1) { step value } } }"""
+    points = (await graph.data(query, id=global_id("StageRun", stage_run_id)))["stageRun"]
+    assert points["all"] == [{"step": 0, "value": value} for value in (9.0, 1.0, 5.0)], (
+        "in the order reported"
+    )
+    assert points["one"] == [{"step": 0, "value": 5.0}]
+
+
 @pytest.mark.parametrize(
     "argument", ["resourceSamples(maxPoints: 0) { at }", "metricPoints(maxPoints: 2001) { at }"]
 )
@@ -287,7 +303,7 @@ async def test_a_log_is_read_in_whole_characters(
 
 
 @pytest.mark.parametrize("attempt", [-1, 0, 2])
-async def test_the_log_of_an_attempt_which_was_not_made_is_refused(
+async def test_the_log_of_an_attempt_that_does_not_exist_is_refused(
     graph: Graph, make: Factory, attempt: int
 ) -> None:
     query = "query($id: ID!, $attempt: Int) { stageRun(id: $id) { log(attempt: $attempt) { text } } }"
@@ -296,7 +312,7 @@ async def test_the_log_of_an_attempt_which_was_not_made_is_refused(
     assert error["extensions"] == {"code": "BAD_INPUT", "argumentPath": ["attempt"]}
 
 
-async def test_the_events_of_a_run_come_in_pages_and_gaps_are_told(graph: Graph, make: Factory) -> None:
+async def test_the_events_of_a_run_come_in_pages_with_their_gaps(graph: Graph, make: Factory) -> None:
     run_id = await make.run(await make.pipeline(), last_event_seq=5)
     for seq in (3, 4, 5):
         await make.event(run_id, seq, "RUN_QUEUED", payload={"status": "PENDING"})
@@ -342,7 +358,7 @@ async def test_the_system_status_shows_workers_and_waiting_runs(graph: Graph, ma
     }
 
 
-async def test_a_stage_tells_which_artifacts_to_expect(graph: Graph, make: Factory) -> None:
+async def test_a_stage_lists_the_artifacts_to_expect(graph: Graph, make: Factory) -> None:
     await make.stage(await make.pipeline())
     data = await graph.data("{ pipelines { nodes { stages { stageType expectedArtifactTypes } } } }")
     [stage] = data["pipelines"]["nodes"][0]["stages"]

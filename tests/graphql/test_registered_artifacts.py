@@ -144,7 +144,7 @@ async def test_a_file_of_the_import_folder_becomes_a_dataset_that_can_be_downloa
     assert artifact["stageRun"]["artifacts"]["nodes"] == [{"name": "penguins: train"}]
 
 
-async def test_a_large_file_has_its_time(
+async def test_a_large_file_gets_more_time(
     graph: Graph, stage_run: uuid.UUID, imports: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation, "TIMEOUT_SECONDS", 1.0)
@@ -173,7 +173,7 @@ async def test_a_text_is_stored_as_a_file(graph: Graph, stage_run: uuid.UUID) ->
     assert artifact["mediaType"] == "text/plain"
 
 
-async def test_bytes_kept_elsewhere_are_known_by_their_address(graph: Graph, stage_run: uuid.UUID) -> None:
+async def test_bytes_stored_elsewhere_have_an_address_only(graph: Graph, stage_run: uuid.UUID) -> None:
     model = {"algorithm": "transformer", "metrics": {"loss": 0.5}, "trainingConfig": {"layers": 2}}
     artifact = await registered(
         graph,
@@ -211,7 +211,7 @@ async def test_a_model_names_the_dataset_it_was_trained_with(
     assert model["model"]["trainingDataset"] == {"id": dataset_id}
 
 
-async def test_a_run_at_work_tells_of_it_and_a_run_which_is_over_stays_told(
+async def test_an_active_run_gets_an_event_and_an_ended_run_gets_none(
     graph: Graph, make: Factory, engine: AsyncEngine, stage_run: uuid.UUID
 ) -> None:
     at_work = await ended_stage_run(make, RunStatus.RUNNING)
@@ -326,7 +326,7 @@ async def test_an_error_names_the_field(
     assert await refused(graph, stage_run, {"text": "1"}, **more) == where
 
 
-async def test_all_that_is_wrong_with_a_registration_is_told_at_once(
+async def test_all_problems_of_a_registration_are_reported_at_once(
     graph: Graph, stage_run: uuid.UUID
 ) -> None:
     payload = await register(
@@ -367,9 +367,7 @@ async def test_exactly_one_source_is_given(
     assert "Maybe" not in str(result.errors)
 
 
-async def test_more_can_be_said_about_an_artifact_until_it_is_withdrawn(
-    graph: Graph, stage_run: uuid.UUID
-) -> None:
+async def test_an_artifact_is_described_anew_and_withdrawn(graph: Graph, stage_run: uuid.UUID) -> None:
     artifact = await registered(graph, stage_run, {"text": "1"}, description="first")
 
     async def update(**changes: Any) -> Any:

@@ -32,7 +32,7 @@ async def scheduled(graph: Graph, **values: Any) -> dict[str, Any]:
     return payload["schedule"]  # type: ignore[no-any-return]
 
 
-async def test_a_schedule_is_created_and_tells_when_it_will_run(graph: Graph) -> None:
+async def test_a_schedule_is_created_with_its_next_runs(graph: Graph) -> None:
     schedule = await scheduled(graph, runConfig={"params": {"seed": 2}}, tags=["night"])
     assert (schedule["timeZone"], schedule["enabled"], schedule["missedPolicy"]) == ("UTC", True, "RUN_ONCE")
     assert (schedule["runConfig"], schedule["tags"]) == ({"params": {"seed": 2}}, ["night"])
@@ -43,7 +43,7 @@ async def test_a_schedule_is_created_and_tells_when_it_will_run(graph: Graph) ->
     assert (first.hour, first.minute) == (2, 30)
 
 
-async def test_what_is_wrong_is_told_with_the_field_and_a_way_out(graph: Graph) -> None:
+async def test_an_error_names_the_field_and_a_remedy(graph: Graph) -> None:
     payload = await perform(
         graph, CREATE, pipelineId=await create(graph), name="x", cron="30 26 * * *", timeZone="Europe/Berln"
     )
@@ -56,12 +56,12 @@ async def test_what_is_wrong_is_told_with_the_field_and_a_way_out(graph: Graph) 
     assert "Europe/Berlin" in payload["errors"][1]["message"]
 
 
-async def test_a_text_the_database_can_not_hold_is_refused(graph: Graph) -> None:
+async def test_a_text_that_the_database_can_not_store_is_refused(graph: Graph) -> None:
     payload = await perform(graph, CREATE, pipelineId=await create(graph), name="a\0b", cron="0 0 * * *")
     assert [error["path"] for error in payload["errors"]] == [["name"]]
 
 
-async def test_only_what_is_given_changes(graph: Graph) -> None:
+async def test_an_update_changes_only_the_given_fields(graph: Graph) -> None:
     schedule = await scheduled(graph, tags=["night"], environment="staging")
     payload = await perform(
         graph,

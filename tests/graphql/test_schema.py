@@ -60,9 +60,7 @@ def test_everything_has_a_description(schema: Schema) -> None:
 
 
 @pytest.mark.parametrize(("selection", "cls"), READ_TYPES)
-def test_a_type_has_exactly_the_attributes_which_are_read_for_it(
-    selection: Selection, cls: type[Any]
-) -> None:
+def test_a_type_has_exactly_the_attributes_that_are_read_for_it(selection: Selection, cls: type[Any]) -> None:
     attributes = {field.name for field in dataclasses.fields(cls) if field.init}
     assert {attribute_of(name) for name in selection.names} == attributes
 

@@ -47,7 +47,7 @@ async def end_of(graph: Graph, stage_run_id: Any) -> dict[str, Any]:
         (FinishReason.EXITED, 0, 0, None),
     ],
 )
-async def test_the_counters_of_the_kernel_say_how_certain_a_want_of_memory_is(
+async def test_the_counters_of_the_kernel_say_how_certain_a_lack_of_memory_is(
     graph: Graph, make: Factory, reason: FinishReason, host: int, cgroup: int, confidence: str | None
 ) -> None:
     stage_run_id = await ended(make, StageStatus.FAILED, reason, error_message="it died")
@@ -78,9 +78,7 @@ async def test_a_stage_stopped_while_it_waited_for_another_attempt_does_not_blam
     assert attempt["end"]["lastLogLines"] == ["a", "b"]
 
 
-async def test_taken_over_results_and_unfinished_stages_are_told_apart_from_ends(
-    graph: Graph, make: Factory
-) -> None:
+async def test_reused_results_and_unfinished_stages_differ_from_ends(graph: Graph, make: Factory) -> None:
     taken = await ended(make, StageStatus.COMPLETED, FinishReason.EXITED, attempt_number=0)
     end = (await end_of(graph, taken))["end"]
     assert (end["attempt"], end["summary"]) == (None, "The results of an earlier run were reused.")
@@ -96,7 +94,7 @@ async def test_taken_over_results_and_unfinished_stages_are_told_apart_from_ends
     assert await end_of(graph, running) == {"end": None, "attempts": [{"end": None}]}
 
 
-async def test_a_run_tells_its_place_in_the_queue_and_what_decides_about_it(
+async def test_a_run_has_its_position_in_the_queue_and_what_decides_about_it(
     graph: Graph, make: Factory
 ) -> None:
     pipeline_id = await make.pipeline()
@@ -115,7 +113,7 @@ async def test_a_run_tells_its_place_in_the_queue_and_what_decides_about_it(
     assert (await graph.data(QUEUE, id=global_id("Run", over)))["run"]["queuePosition"] is None
 
 
-async def test_a_cancel_keeps_who_asked_and_why(graph: Graph, make: Factory) -> None:
+async def test_a_cancel_stores_its_actor_and_reason(graph: Graph, make: Factory) -> None:
     run_id = await make.run(await make.pipeline(), RunStatus.RUNNING, open_stage_count=1)
     given = {"runId": global_id("Run", run_id), "reason": "too slow", "cancelledBy": "ada"}
     payload = (await graph.data(CANCEL, input=given))["cancelRun"]
@@ -133,7 +131,7 @@ async def test_a_cancel_names_the_stages_it_is_too_late_for(graph: Graph, make: 
     assert "Too late for 'train'" in payload["run"]["explanation"]["summary"]
 
 
-async def test_a_cancel_of_a_run_that_is_over_says_so_as_data(graph: Graph, make: Factory) -> None:
+async def test_a_cancel_of_an_ended_run_is_an_error_as_data(graph: Graph, make: Factory) -> None:
     run_id = await make.run(await make.pipeline(), RunStatus.COMPLETED)
     payload = (await graph.data(CANCEL, input={"runId": global_id("Run", run_id)}))["cancelRun"]
     assert payload == {
@@ -148,7 +146,7 @@ async def test_a_cancel_of_a_run_that_is_over_says_so_as_data(graph: Graph, make
     }
 
 
-async def test_a_name_too_long_for_a_canceller_is_refused(graph: Graph, make: Factory) -> None:
+async def test_a_too_long_name_of_a_canceller_is_refused(graph: Graph, make: Factory) -> None:
     run_id = await make.run(await make.pipeline(), RunStatus.RUNNING, open_stage_count=1)
     given = {"runId": global_id("Run", run_id), "cancelledBy": "x" * 256}
     (error,) = (await graph.data(CANCEL, input=given))["cancelRun"]["errors"]

@@ -108,7 +108,7 @@ async def test_executed_by_graphql_core_a_query_loads_all_columns(
     assert {"error_message", "run_config"} < columns_of(statements[0])
 
 
-async def test_everything_is_read_if_a_field_may_look_at_anything(
+async def test_all_columns_are_read_if_a_field_does_not_name_its_own(
     graph: Graph, make: Factory, statements: list[str]
 ) -> None:
     await make_runs(make, 1)

@@ -45,7 +45,7 @@ async def test_points_arrive_as_they_are_recorded_and_end_with_the_run(
         assert values(await waiting, *await subscriber.rest()) == [1.5]
 
 
-async def test_points_go_on_from_a_cursor_in_bounded_batches(graph: Graph, run: LiveRun) -> None:
+async def test_points_resume_after_a_cursor_in_bounded_batches(graph: Graph, run: LiveRun) -> None:
     await run.add_metrics(*map(float, range(1, BATCH_ROWS + 6)))
     await run.finish()
     first, second = await graph.messages(METRICS, id=str(run.run_id), after="3")

@@ -40,7 +40,7 @@ async def test_samples_arrive_as_they_are_taken_and_end_with_the_run(
         assert memory(await waiting, *await subscriber.rest()) == [4]
 
 
-async def test_samples_go_on_from_a_cursor_in_bounded_batches(graph: Graph, run: LiveRun) -> None:
+async def test_samples_resume_after_a_cursor_in_bounded_batches(graph: Graph, run: LiveRun) -> None:
     await run.add_samples(BATCH_ROWS + 5)
     await run.finish()
     first, second = await graph.messages(SAMPLES, id=str(run.run_id), after="3")

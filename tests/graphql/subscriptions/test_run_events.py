@@ -31,7 +31,7 @@ def numbers(*batches: dict[str, Any]) -> list[int]:
     return [event["seq"] for batch in batches for event in batch["events"]]
 
 
-async def test_a_finished_run_is_told_from_the_start_and_the_stream_completes(
+async def test_all_events_of_an_ended_run_are_delivered_and_the_stream_completes(
     graph: Graph, run: LiveRun
 ) -> None:
     await run.record(EventKind.RUN_QUEUED, EventKind.RUN_STARTED)
@@ -40,7 +40,7 @@ async def test_a_finished_run_is_told_from_the_start_and_the_stream_completes(
     assert batch == {"cursor": "3", "events": [{"seq": 1}, {"seq": 2}, {"seq": 3}]}
 
 
-async def test_from_any_cursor_the_rest_is_told(graph: Graph, run: LiveRun) -> None:
+async def test_after_any_cursor_the_rest_is_delivered(graph: Graph, run: LiveRun) -> None:
     await run.record(*[EventKind.STAGE_READIED] * 9)
     await run.finish()
     for after in range(11):
@@ -48,7 +48,7 @@ async def test_from_any_cursor_the_rest_is_told(graph: Graph, run: LiveRun) -> N
         assert numbers(*batches) == list(range(after + 1, 11))
 
 
-async def test_an_event_arrives_by_its_hint_while_the_run_goes_on(
+async def test_a_notification_delivers_an_event_while_the_run_is_active(
     graph: Graph, run: LiveRun, notifier: PostgresNotifier
 ) -> None:
     async with graph.subscribe(EVENTS, id=str(run.run_id)) as subscriber:
@@ -107,7 +107,7 @@ async def test_no_event_is_lost_or_repeated_while_a_writer_commits_and_readers_c
         assert reader.result() == list(range(1, last + 1))
 
 
-async def test_a_killed_hint_connection_loses_nothing(
+async def test_a_killed_notification_connection_loses_nothing(
     graph: Graph, run: LiveRun, notifier: PostgresNotifier, engine: AsyncEngine
 ) -> None:
     async with graph.subscribe(EVENTS, id=str(run.run_id)) as subscriber:
@@ -124,7 +124,7 @@ async def test_a_killed_hint_connection_loses_nothing(
         assert numbers(await waiting) == [2], "the new connection is a hint; nobody published one"
 
 
-async def test_a_hint_which_never_comes_costs_only_the_poll(
+async def test_a_lost_notification_delays_an_event_until_the_poll(
     schema: Schema, engine: AsyncEngine, database_url: str, logs: LogReader, run: LiveRun
 ) -> None:
     async with PostgresNotifier(database_url, poll_seconds=0.1) as notifier:
@@ -135,7 +135,7 @@ async def test_a_hint_which_never_comes_costs_only_the_poll(
             assert numbers(await waiting) == [1]
 
 
-async def test_subscribers_wait_for_a_database_which_is_away(
+async def test_subscribers_wait_for_an_unavailable_database(
     schema: Schema, database_url: str, logs: LogReader, run: LiveRun
 ) -> None:
     async with (
@@ -168,7 +168,7 @@ async def test_no_connection_is_held_while_subscribers_wait(
         assert all(numbers(batch) == [2] for batch in await asyncio.gather(*waiting))
 
 
-async def test_subscribers_at_the_same_place_share_their_reads(
+async def test_subscribers_at_the_same_position_share_their_reads(
     graph: Graph, run: LiveRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     async with waiting_subscribers(graph, run, 50) as waiting:
@@ -206,7 +206,7 @@ class CheckoutCounter:
         self.count += 1
 
 
-async def test_history_which_retention_removed_is_named_and_the_rest_is_told(
+async def test_events_removed_by_retention_are_named_and_the_rest_is_delivered(
     graph: Graph, run: LiveRun
 ) -> None:
     document = """subscription ($id: ID!, $after: String) { runEvents(runId: $id, after: $after) {
@@ -217,6 +217,8 @@ async def test_history_which_retention_removed_is_named_and_the_rest_is_told(
     (batch,) = await graph.messages(document, id=str(run.run_id), after="2")
     assert batch["resyncRequired"] == {"missedFrom": 3, "missedTo": 4}
     assert numbers(batch) == [5, 6, 7, 8, 9, 10]
+    (batch,) = await graph.messages(document, id=str(run.run_id), after="3")
+    assert batch["resyncRequired"] == {"missedFrom": 4, "missedTo": 4}, "a single lost event is a gap too"
     (batch,) = await graph.messages(document, id=str(run.run_id), after="4")
     assert batch["resyncRequired"] is None
     await run.remove_events_up_to(10)
@@ -237,7 +239,7 @@ async def test_a_cursor_of_another_run_is_a_typed_error(graph: Graph, run: LiveR
 
 
 @pytest.mark.parametrize("run_id", [str(uuid.UUID(int=1)), "no id"])
-async def test_a_run_which_does_not_exist_is_a_typed_error(graph: Graph, run_id: str) -> None:
+async def test_a_run_that_does_not_exist_is_a_typed_error(graph: Graph, run_id: str) -> None:
     error = await graph.error(EVENTS, id=run_id)
     assert (error["code"], error["argumentPath"]) == ("NOT_FOUND", ["runId"])
 
@@ -286,7 +288,7 @@ async def test_every_kind_of_event_has_its_type_with_its_payload(graph: Graph, r
     assert (events[-1]["runStatus"], events[-1]["finishReason"]) == ("FAILED", "TIMED_OUT")
 
 
-async def test_edges_of_each_batch_show_the_rows_as_they_are_then(
+async def test_edges_of_each_batch_show_the_rows_of_that_moment(
     graph: Graph, run: LiveRun, notifier: PostgresNotifier
 ) -> None:
     document = "subscription ($id: ID!) { runEvents(runId: $id) { events { run { notes } } } }"

@@ -60,7 +60,7 @@ async def begun(subscriber: Subscriber) -> asyncio.Task[dict[str, Any]]:
     return waiting
 
 
-async def test_a_new_run_and_its_changes_are_told(
+async def test_a_new_run_and_its_changes_are_delivered(
     graph: Graph, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     async with graph.subscribe(RUNS) as subscriber:
@@ -75,7 +75,7 @@ async def test_a_new_run_and_its_changes_are_told(
         assert (await waiting)["runs"] == [told | {"status": "COMPLETED"}]
 
 
-async def test_what_was_there_long_before_is_not_told(
+async def test_runs_that_changed_long_before_are_not_delivered(
     graph: Graph, run: LiveRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     await let_time_pass(engine)
@@ -111,7 +111,7 @@ async def test_many_changes_of_many_runs_become_few_messages(
     assert len(messages) < 10
 
 
-async def test_a_run_which_no_longer_matches_is_named_so_that_a_list_can_drop_it(
+async def test_a_run_that_no_longer_matches_is_named_so_that_a_list_can_remove_it(
     graph: Graph, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     run = await LiveRun.insert(engine, environment="test")
@@ -130,7 +130,7 @@ async def test_a_run_which_no_longer_matches_is_named_so_that_a_list_can_drop_it
         assert await waiting == {"runs": [], "otherRunIds": [run_gid(run)], "deletedRunIds": []}
 
 
-async def test_a_transaction_which_commits_late_is_not_missed(
+async def test_a_transaction_that_commits_late_is_not_missed(
     graph: Graph, run: LiveRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     """Its ``updated_at`` is older than rows which were read before it became visible."""
@@ -152,7 +152,7 @@ async def test_a_transaction_which_commits_late_is_not_missed(
         assert [run["notes"] for run in (await waiting)["runs"]] == ["late"]
 
 
-async def test_a_change_between_the_answer_of_a_query_and_the_first_read_is_told(
+async def test_a_change_between_the_answer_of_a_query_and_the_first_read_is_delivered(
     graph: Graph, run: LiveRun, engine: AsyncEngine
 ) -> None:
     deleted = await ended_run(engine)
@@ -164,7 +164,18 @@ async def test_a_change_between_the_answer_of_a_query_and_the_first_read_is_told
         assert told["deletedRunIds"] == [run_gid(deleted)]
 
 
-async def test_a_transaction_which_was_open_at_the_first_read_is_not_missed(
+async def test_a_change_just_before_the_stream_begins_is_delivered(
+    graph: Graph, run: LiveRun, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client may have queried its list before the change. Late commits are the subject of another test."""
+    await let_time_pass(engine)
+    monkeypatch.setattr(streams, "_LONGEST_TRANSACTION", dt.timedelta(0))
+    await run.update_run(notes="just before")
+    async with graph.subscribe(RUNS) as subscriber:
+        assert [run["notes"] for run in (await subscriber.next())["runs"]] == ["just before"]
+
+
+async def test_a_transaction_that_was_open_at_the_first_read_is_not_missed(
     graph: Graph,
     run: LiveRun,
     engine: AsyncEngine,
@@ -185,7 +196,7 @@ async def test_a_transaction_which_was_open_at_the_first_read_is_not_missed(
             assert [run["notes"] for run in (await waiting)["runs"]] == ["late"]
 
 
-async def test_a_change_is_told_although_the_first_read_had_to_wait_for_the_database(
+async def test_a_change_is_delivered_although_the_first_read_waited_for_the_database(
     schema: Schema, database_url: str, logs: LogReader, run: LiveRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await let_time_pass(run.engine)
@@ -221,7 +232,7 @@ async def delete_the_pipeline(run: LiveRun, notifier: PostgresNotifier) -> None:
 
 
 @pytest.mark.parametrize("delete", [delete_the_run, delete_the_pipeline])
-async def test_a_deleted_run_is_told_at_once_and_once(
+async def test_a_deleted_run_is_delivered_at_once_and_once(
     graph: Graph,
     engine: AsyncEngine,
     notifier: PostgresNotifier,
@@ -237,7 +248,7 @@ async def test_a_deleted_run_is_told_at_once_and_once(
         assert await waiting == deletion_of(other)
 
 
-async def test_a_run_which_changes_and_is_deleted_is_told_as_deleted_only(
+async def test_a_run_that_changes_and_is_deleted_is_delivered_as_deleted_only(
     graph: Graph, engine: AsyncEngine
 ) -> None:
     run = await ended_run(engine)
@@ -247,7 +258,7 @@ async def test_a_run_which_changes_and_is_deleted_is_told_as_deleted_only(
         assert await subscriber.next() == deletion_of(run)
 
 
-async def test_a_deletion_without_any_hint_costs_only_the_poll(
+async def test_a_deletion_without_a_notification_is_delivered_by_the_poll(
     schema: Schema, engine: AsyncEngine, database_url: str, logs: LogReader
 ) -> None:
     run = await ended_run(engine)
@@ -260,7 +271,9 @@ async def test_a_deletion_without_any_hint_costs_only_the_poll(
         assert await waiting == deletion_of(run)
 
 
-async def test_a_deletion_is_told_after_a_new_hint_connection(graph: Graph, engine: AsyncEngine) -> None:
+async def test_a_deletion_is_delivered_after_a_new_notification_connection(
+    graph: Graph, engine: AsyncEngine
+) -> None:
     run = await ended_run(engine)
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
@@ -274,7 +287,7 @@ async def test_a_deletion_is_told_after_a_new_hint_connection(graph: Graph, engi
         assert await waiting == deletion_of(run), "the new connection is a hint; nobody published one"
 
 
-async def test_a_deletion_which_commits_late_is_not_missed(
+async def test_a_deletion_that_commits_late_is_not_missed(
     graph: Graph, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     run, later = await ended_run(engine), await ended_run(engine)
@@ -306,7 +319,7 @@ async def test_of_a_deleted_run_only_the_pipeline_is_compared_with_the_filter(
         assert await waiting == deletion_of(run)
 
 
-async def test_all_runs_of_a_deleted_pipeline_are_told_in_several_messages(
+async def test_all_runs_of_a_deleted_pipeline_are_delivered_in_several_messages(
     graph: Graph, run: LiveRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
     await run.finish()

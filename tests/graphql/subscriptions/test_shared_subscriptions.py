@@ -161,7 +161,7 @@ async def alone(graph: Graph, query: str, variables: dict[str, Any], name: str |
     ]
 
 
-async def test_an_event_is_executed_once_and_everybody_gets_the_same_text(
+async def test_an_event_is_executed_once_for_all_subscribers(
     served: Served, run: LiveRun, notifier: PostgresNotifier, engine: AsyncEngine
 ) -> None:
     await run.record(*[EventKind.STAGE_READIED] * 6)
@@ -221,7 +221,7 @@ async def test_each_subscriber_gets_what_it_would_get_alone(
     await served.followed_by_nobody()
 
 
-async def test_who_comes_late_is_told_all_and_then_shares(
+async def test_a_late_subscriber_gets_all_events_and_then_shares(
     served: Served, run: LiveRun, notifier: PostgresNotifier
 ) -> None:
     await run.record(*[EventKind.STAGE_READIED] * (BATCH_ROWS + 10))
@@ -236,7 +236,7 @@ async def test_who_comes_late_is_told_all_and_then_shares(
     await served.followed_by_nobody()
 
 
-async def test_who_stops_reading_is_cut_off_and_harms_nobody(
+async def test_a_subscriber_that_stops_reading_is_disconnected_without_harm_to_others(
     served: Served,
     run: LiveRun,
     notifier: PostgresNotifier,
@@ -302,7 +302,7 @@ async def test_one_operation_of_a_socket_ends_without_the_others(
         ("subscription A { __typename } subscription B { __typename }", {}),
     ],
 )
-async def test_a_subscription_which_fails_is_told_as_it_would_be_alone(
+async def test_a_shared_subscription_fails_as_it_would_alone(
     served: Served, graph: Graph, query: str, variables: dict[str, Any]
 ) -> None:
     expected = await alone(graph, query, variables, None)
@@ -318,7 +318,7 @@ async def test_a_subscription_which_fails_is_told_as_it_would_be_alone(
     await served.followed_by_nobody()
 
 
-def test_a_variable_is_left_out_of_the_comparison_only_if_it_says_nothing_but_where_to_begin(
+def test_only_variables_that_say_where_to_begin_are_left_out_of_the_comparison(
     schema: Schema,
 ) -> None:
     def left_out(query: str) -> set[str]:

@@ -69,7 +69,7 @@ async def test_a_log_is_followed_while_it_grows_and_ends_with_the_stage_run(
         assert [piece["final"] for piece in rest] == [*[False] * (len(rest) - 1), True]
 
 
-async def test_growth_is_noticed_without_any_hint(graph: Graph, run: LiveRun, attempts: Path) -> None:
+async def test_growth_is_noticed_without_a_notification(graph: Graph, run: LiveRun, attempts: Path) -> None:
     log = LogFile(attempts, run)
     async with graph.subscribe(LOG, id=str(run.stage_run_id)) as subscriber:
         waiting = asyncio.create_task(subscriber.next())
@@ -104,7 +104,7 @@ async def test_no_character_is_cut_in_two_however_the_bytes_arrive(
     assert pieces[-1]["nextOffset"] == len(data)
 
 
-async def test_half_a_character_at_the_end_is_told_only_when_nothing_follows(
+async def test_half_a_character_at_the_end_is_delivered_only_when_nothing_follows(
     graph: Graph, run: LiveRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     log = LogFile(attempts, run)
@@ -119,7 +119,7 @@ async def test_half_a_character_at_the_end_is_told_only_when_nothing_follows(
         assert await waiting == {"attempt": 1, "offset": 3, "nextOffset": 5, "text": "�", "final": True}
 
 
-async def test_bytes_which_are_no_text_are_replaced(graph: Graph, run: LiveRun, attempts: Path) -> None:
+async def test_bytes_that_are_no_text_are_replaced(graph: Graph, run: LiveRun, attempts: Path) -> None:
     LogFile(attempts, run).write(b"a\xff\0z")
     await run.finish_stage_run()
     (piece,) = await graph.messages(LOG, id=str(run.stage_run_id))
@@ -135,7 +135,7 @@ async def test_a_long_log_comes_in_pieces(graph: Graph, run: LiveRun, attempts: 
     assert max(len(piece["text"]) for piece in pieces) <= 64 * 1024
 
 
-async def test_reading_goes_on_from_an_offset(graph: Graph, run: LiveRun, attempts: Path) -> None:
+async def test_reading_resumes_at_an_offset(graph: Graph, run: LiveRun, attempts: Path) -> None:
     LogFile(attempts, run).write(b"one\ntwo\n")
     await run.finish_stage_run()
     for after, text in ((4, "two\n"), (-4, "two\n"), (8, ""), (99, "")):
@@ -161,7 +161,7 @@ async def test_a_retry_begins_at_offset_0_of_the_next_attempt(
         assert await subscriber.rest() == []
 
 
-async def test_an_earlier_attempt_is_finished_before_the_later_ones(
+async def test_an_earlier_attempt_is_delivered_before_later_ones(
     graph: Graph, run: LiveRun, attempts: Path
 ) -> None:
     for attempt, text in ((1, b"first"), (2, b"second")):
@@ -173,7 +173,7 @@ async def test_an_earlier_attempt_is_finished_before_the_later_ones(
     assert latest["text"] == "second"
 
 
-async def test_a_stage_run_which_has_not_started_is_waited_for(
+async def test_the_stream_waits_for_a_stage_run_that_has_not_started(
     graph: Graph, run: LiveRun, notifier: PostgresNotifier, attempts: Path
 ) -> None:
     await run.update_stage_run(attempt_number=0, phase=Phase.READY, status=StageStatus.PENDING)
@@ -187,21 +187,21 @@ async def test_a_stage_run_which_has_not_started_is_waited_for(
         assert (await waiting)["text"] == "here"
 
 
-async def test_a_stage_which_is_skipped_has_an_empty_log(graph: Graph, run: LiveRun) -> None:
+async def test_a_skipped_stage_has_an_empty_log(graph: Graph, run: LiveRun) -> None:
     await run.update_stage_run(attempt_number=0, phase=Phase.FINAL, status=StageStatus.SKIPPED)
     assert await graph.messages(LOG, id=str(run.stage_run_id)) == [
         {"attempt": 0, "offset": 0, "nextOffset": 0, "text": "", "final": True}
     ]
 
 
-async def test_what_does_not_exist_is_a_typed_error(graph: Graph, run: LiveRun) -> None:
+async def test_a_stage_run_that_does_not_exist_is_a_typed_error(graph: Graph, run: LiveRun) -> None:
     error = await graph.error(LOG, id=str(uuid.uuid4()))
     assert (error["code"], error["argumentPath"]) == ("NOT_FOUND", ["stageRunId"])
     error = await graph.error(LOG, id=str(run.stage_run_id), attempt=2)
     assert (error["code"], error["argumentPath"]) == ("BAD_INPUT", ["attempt"])
 
 
-async def test_reading_goes_on_after_any_cursor_without_gap_or_repeat(
+async def test_reading_resumes_after_any_cursor_without_gap_or_repeat(
     graph: Graph, run: LiveRun, attempts: Path
 ) -> None:
     for attempt in (1, 2):
@@ -216,7 +216,7 @@ async def test_reading_goes_on_after_any_cursor_without_gap_or_repeat(
         assert rest == pieces[number:]
 
 
-async def test_a_cursor_of_before_the_first_attempt_leads_to_the_first_attempt(
+async def test_a_cursor_before_the_first_attempt_leads_to_the_first_attempt(
     graph: Graph, run: LiveRun, attempts: Path
 ) -> None:
     await run.update_stage_run(attempt_number=0, phase=Phase.READY, status=StageStatus.PENDING)
@@ -232,7 +232,7 @@ async def test_a_cursor_of_before_the_first_attempt_leads_to_the_first_attempt(
     assert [piece["text"] for piece in pieces] == ["1", "2"]
 
 
-async def test_a_cursor_of_something_else_is_refused(graph: Graph, run: LiveRun) -> None:
+async def test_a_cursor_of_another_list_is_refused(graph: Graph, run: LiveRun) -> None:
     for cursor in ("2:0", "x", ""):
         error = await graph.error(RESUMED, id=str(run.stage_run_id), after=cursor)
         assert (error["code"], error["argumentPath"]) == ("BAD_INPUT", ["after"])

@@ -108,7 +108,7 @@ async def test_changed_runs(graph: Graph, engine: AsyncEngine, monkeypatch: pyte
     assert len(notes) == len(set(notes)), "nothing was told twice"
 
 
-async def test_every_subscription_moves_its_place(graph: Graph, schema: Schema, run: LiveRun) -> None:
+async def test_every_subscription_moves_its_position(graph: Graph, schema: Schema, run: LiveRun) -> None:
     """Without that its subscribers could not share: here are all there are."""
     fields = set(schema._schema.subscription_type.fields)  # type: ignore[union-attr]
     assert fields == {*NUMBERED, "stageLog", "runsChanged", "systemSamples"}
