@@ -353,17 +353,19 @@ async def test_what_depends_on_a_failed_stage_is_skipped(graph: Graph, by_hand: 
     assert found["stageRuns"][1] == skipped
 
 
-@promises("StageRun.position", "from 0; after those of its dependencies")
+@promises("StageRun.position", "from 0: by the `order` of the stages")
 @promises("Run.stageRuns", "by `position`")
-@promises("StageInput.order", "derived from the dependencies when left out")
+@promises("StageInput.order", "when left out the smallest free one, in the order of `stages`")
 @promises("Pipeline.stages", "by `order`")
-async def test_stages_come_after_those_they_depend_on(graph: Graph, by_hand: ByHand) -> None:
-    run_id = await by_hand.started(stage("report", ["train"]), stage("train", ["load"]), stage("load"))
-    fields = "stageRuns { name position } pipeline { stages { name } }"
+async def test_stages_have_the_order_given_or_that_of_their_list(graph: Graph, by_hand: ByHand) -> None:
+    run_id = await by_hand.started(stage("report", ["train"]), stage("train"), {**stage("load"), "order": 0})
+    fields = "stageRuns { name position } pipeline { stages { name order } }"
     found = await node(graph, "Run", run_id, fields)
-    names = ["load", "train", "report"]
+    names = ["load", "report", "train"]
     assert found["stageRuns"] == [{"name": name, "position": number} for number, name in enumerate(names)]
-    assert [stage["name"] for stage in found["pipeline"]["stages"]] == names
+    assert found["pipeline"]["stages"] == [
+        {"name": name, "order": number} for number, name in enumerate(names)
+    ]
 
 
 # Pipelines show their newest run

@@ -48,7 +48,7 @@ class StageInput:
     stage_type: StageType = strawberry.field(description="The kind of work the stage does.")
     custom_name: str | None = optional("What a stage of the type CUSTOM does.")
     order: int | None = optional(
-        "Position of the stage in lists; derived from the dependencies when left out."
+        "Position of the stage in its pipeline, from 0; when left out the smallest free one, in the order of `stages`."
     )
     dependencies: list[str] | None = optional("Names of the stages that must succeed before it starts.")
     config: JSON | None = optional(

@@ -95,7 +95,9 @@ class Stage(relay.Node):
     status: StageStatus = strawberry.field(
         description="Status of its newest stage run; PENDING if it has none."
     )
-    order: int = strawberry.field(description="Position of the stage in its pipeline, lowest first.")
+    order: int = strawberry.field(
+        description="Position of the stage in its pipeline, from 0; no two stages have the same."
+    )
     config: JSON | None = strawberry.field(
         description="The command and how it is executed, as they were given."
     )

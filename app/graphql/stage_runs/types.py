@@ -72,9 +72,7 @@ class StageRun(relay.Node):
     stop_cause: strawberry.Private[str | None]
     cache_miss: strawberry.Private[JSON | None]
     name: str = strawberry.field(description="Name of the stage when the run was created.")
-    position: int = strawberry.field(
-        description="Position in the run, from 0; after those of its dependencies."
-    )
+    position: int = strawberry.field(description="Position in the run, from 0: by the `order` of the stages.")
     status: StageStatus = strawberry.field(description="Status of the stage run.")
     phase: Phase = strawberry.field(description="What happens to it, in finer steps than `status`.")
     attempt_number: int = strawberry.field(description="Number of its latest attempt; 0 before the first.")
