@@ -11,9 +11,7 @@ from strawberry import relay
 from app.compiled_graphql.reading import reads_only
 from app.errors import DomainError
 from app.graphql.loaders import Loaders
-from app.graphql.shared.connections import (
-    MAX_PAGE,
-)
+from app.graphql.shared.connections import MAX_PAGE
 from app.graphql.shared.ids import split_id
 from app.graphql.shared.info import Info
 from app.graphql.shared.loading import NodeLoader

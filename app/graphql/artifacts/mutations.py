@@ -19,14 +19,15 @@ from app.graphql.shared.info import Info
 from app.graphql.shared.inputs import changes_of, draft_of
 from app.graphql.shared.payloads import INPUT, Payload, mutation, null_on_error
 from app.graphql.shared.storability import storable
-from app.services import artifacts as registration
+from app.services import artifacts
 from app.services.artifacts import Content, Registration
 from app.services.checks import check_all
 
-COPY_SECONDS = 600.0
-
 if TYPE_CHECKING:
     from app.graphql.context import Context
+
+COPY_SECONDS = 600.0
+"""Time for copying a file of the import folder into the store."""
 
 
 @strawberry.type(description="Outcome of registerArtifact.")
@@ -49,10 +50,12 @@ class ArtifactMutation:
         self, info: Info, request: Annotated[RegisterArtifactInput, INPUT]
     ) -> RegisterArtifactPayload:
         context = info.context
-        said = registration_of(request)
-        check_all(partial(registration.check_registration, said), partial(address_of, request))
+        registration = registration_of(request)
+        check_all(partial(artifacts.check_registration, registration), partial(address_of, request))
         content = address_of(request) or await stored_content(context, request)
-        artifact_id = await registration.register_artifact(context.engine, context.notifier, said, content)
+        artifact_id = await artifacts.register_artifact(
+            context.engine, context.notifier, registration, content
+        )
         return RegisterArtifactPayload(
             artifact=await context.fresh_loaders().artifact_by_id.load(artifact_id)
         )
@@ -64,7 +67,7 @@ class ArtifactMutation:
         context = info.context
         artifact_id = required_key(request.artifact_id, "Artifact", "artifactId")
         changes = storable(changes_of(request))
-        await registration.update_artifact(context.engine, artifact_id, changes)
+        await artifacts.update_artifact(context.engine, artifact_id, changes)
         return UpdateArtifactPayload(artifact=await context.fresh_loaders().artifact_by_id.load(artifact_id))
 
 
@@ -112,7 +115,7 @@ def address_of(request: RegisterArtifactInput) -> Content | None:
     if location is None:
         return None
     with about_source("location"):
-        return registration.external_content(location)
+        return artifacts.external_content(location)
 
 
 async def stored_content(context: Context, request: RegisterArtifactInput) -> Content:
@@ -120,8 +123,8 @@ async def stored_content(context: Context, request: RegisterArtifactInput) -> Co
     with about_source(kind):
         if kind == "file":
             context.allow_more_time(COPY_SECONDS)
-            return await registration.stored_file(context.imports, value)
-        return await registration.stored_text(context.imports, value, request.name)
+            return await artifacts.stored_file(context.imports, value)
+        return await artifacts.stored_text(context.imports, value, request.name)
 
 
 @contextlib.contextmanager

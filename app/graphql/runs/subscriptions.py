@@ -15,7 +15,7 @@ from app.graphql.runs.inputs import RunFilter, RunFilterArgument
 from app.graphql.shared.connections import NOT_GIVEN, given, sequence_of
 from app.graphql.shared.ids import global_id, required_key
 from app.graphql.shared.info import Info
-from app.graphql.shared.positions import After, RunId, follow, locating_errors
+from app.graphql.shared.positions import AfterBatch, RunId, follow, locating_errors
 from app.services.streams import ChangedRuns, WantedRuns
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @locating_errors
 async def run_events(
-    info: Info, run_id: RunId, after: After = NOT_GIVEN
+    info: Info, run_id: RunId, after: AfterBatch = NOT_GIVEN
 ) -> AsyncGenerator[RunEventBatch, None]:
     key = required_key(run_id, "Run", "runId")
     stream = partial(info.context.streams.run_events, key)

@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Annotated
 
 import strawberry
 from strawberry import relay
@@ -36,13 +35,9 @@ from app.graphql.shared.explanation import Explanation
 from app.graphql.shared.ids import global_id
 from app.graphql.shared.info import Info
 from app.graphql.shared.links import ArtifactLink, PipelineLink, StageRunLink
+from app.graphql.shared.positions import AfterBatch
 from app.graphql.shared.scalars import BigInt
 from app.services.streams import RowBatch, refuse_ahead
-
-AfterEvent = Annotated[
-    str | None,
-    strawberry.argument(description="Cursor of the last batch received; from the beginning when left out."),
-]
 
 
 @strawberry.type(description="Number of stage runs of a run in each status.")
@@ -172,7 +167,7 @@ class Run(relay.Node):
         description="Its events, oldest first. The subscription `runEvents` resumes from the same cursors."
     )
     async def events(
-        self, info: Info, first: First = DEFAULT_PAGE, after: AfterEvent = NOT_GIVEN
+        self, info: Info, first: First = DEFAULT_PAGE, after: AfterBatch = NOT_GIVEN
     ) -> RunEventBatch:
         seen = sequence_of(given(after))
         refuse_ahead(seen, self.last_event_seq)

@@ -11,7 +11,7 @@ import strawberry
 from graphql import located_error
 
 RunId = Annotated[strawberry.ID, strawberry.argument(description="Global id of the run, or its bare UUID.")]
-After = Annotated[
+AfterBatch = Annotated[
     str | None,
     strawberry.argument(description="Cursor of the last batch received; from the beginning when left out."),
 ]

@@ -12,9 +12,7 @@ from app.database.reads import selections
 from app.database.reads.pages import Window
 from app.database.reads.series import metric_series, sample_peaks
 from app.database.reads.stage_runs import log_tails, stage_run_specs, stored_logs
-from app.database.tables import (
-    stage_runs,
-)
+from app.database.tables import stage_runs
 from app.graphql.shared.loading import ListLoader, LoaderFactory, NodeLoader, PageLoader
 from app.graphql.stage_runs.attempts import StageAttempt
 from app.graphql.stage_runs.series import MetricPoint, ResourceSample

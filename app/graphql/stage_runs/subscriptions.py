@@ -13,7 +13,7 @@ from app.errors import DomainError
 from app.graphql.shared.connections import NOT_GIVEN, given, sequence_of
 from app.graphql.shared.ids import required_key
 from app.graphql.shared.info import Info
-from app.graphql.shared.positions import After, RunId, follow, locating_errors
+from app.graphql.shared.positions import AfterBatch, RunId, follow, locating_errors
 from app.graphql.shared.scalars import BigInt
 from app.graphql.stage_runs.logs import LogChunk, decode_cursor
 from app.graphql.stage_runs.series import MetricPointBatch, ResourceSampleBatch
@@ -51,7 +51,7 @@ FromAttempt = Annotated[
 
 @locating_errors
 async def resource_samples(
-    info: Info, run_id: RunId, after: After = NOT_GIVEN
+    info: Info, run_id: RunId, after: AfterBatch = NOT_GIVEN
 ) -> AsyncGenerator[ResourceSampleBatch, None]:
     key = required_key(run_id, "Run", "runId")
     stream = partial(info.context.streams.resource_samples, key)
@@ -62,7 +62,7 @@ async def resource_samples(
 
 @locating_errors
 async def metric_points(
-    info: Info, run_id: RunId, after: After = NOT_GIVEN
+    info: Info, run_id: RunId, after: AfterBatch = NOT_GIVEN
 ) -> AsyncGenerator[MetricPointBatch, None]:
     key = required_key(run_id, "Run", "runId")
     stream = partial(info.context.streams.metric_points, key)

@@ -6,9 +6,7 @@ from functools import cached_property
 
 from app.database.reads import selections
 from app.database.reads.pages import Window
-from app.database.tables import (
-    webhooks,
-)
+from app.database.tables import webhooks
 from app.graphql.shared.loading import LoaderFactory, NodeLoader, PageLoader
 from app.graphql.webhooks.types import Webhook
 
