@@ -283,7 +283,7 @@ async def test_the_figures_of_a_stage_run_are_those_of_its_last_attempt(
         "logs": "last\n",
         "exitCode": 0,
         "outputData": {"rows": 3},
-        "outputsUrl": f"/stage-runs/{first.id}/outputs",
+        "outputsUrl": f"/stage-runs/{first.id}/outputs.tar",
     }
     peaks = await node(graph, "Run", run_id, "maxMemoryUsage maxCpuUsage")
     assert peaks == {"maxMemoryUsage": 3.0, "maxCpuUsage": 700.0}
@@ -446,7 +446,9 @@ async def test_a_pipeline_is_deleted_with_its_schedules_and_webhooks(
 async def end(engine: AsyncEngine, run_id: uuid.UUID) -> None:
     async with engine.begin() as connection:
         statement = sa.update(pipeline_runs).where(pipeline_runs.c.id == run_id)
-        await connection.execute(statement.values(status=RunStatus.COMPLETED, completed_at=NOON))
+        await connection.execute(
+            statement.values(status=RunStatus.COMPLETED, completed_at=NOON, open_stage_count=0)
+        )
 
 
 @promises("DeleteScheduleInput.scheduleId", "its runs stay")
