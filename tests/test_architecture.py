@@ -22,11 +22,11 @@ def modules() -> list[Path]:
 
 def writes_to(tree: ast.AST) -> set[str]:
     """Tables with a status that a module updates or inserts into."""
-    return {
-        ast.unparse(node.args[0]).rpartition(".")[2]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and node.args and name_of(node.func) in {"update", "insert"}
-    } & TABLES_WITH_STATUS
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    writing = [call for call in calls if name_of(call.func) in {"update", "insert"}]
+    arguments = [call.args[0] for call in writing if call.args]
+    owners = [call.func.value for call in writing if isinstance(call.func, ast.Attribute)]
+    return {ast.unparse(node).rpartition(".")[2] for node in arguments + owners} & TABLES_WITH_STATUS
 
 
 def name_of(function: ast.expr) -> str | None:
@@ -34,10 +34,12 @@ def name_of(function: ast.expr) -> str | None:
 
 
 def written_names(tree: ast.AST) -> Iterator[str]:
-    """Names that could be columns of a row: keys of dictionaries, keywords of ``values`` and ``dict``."""
+    """Names that could be columns: keys of dictionaries, keywords of ``values`` and ``dict``, keys assigned to."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             yield from (key.value for key in node.keys if isinstance(key, ast.Constant))
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            yield from [node.slice.value] if isinstance(node.slice, ast.Constant) else []
         elif isinstance(node, ast.Call) and name_of(node.func) in {"values", "dict"}:
             yield from (keyword.arg for keyword in node.keywords if keyword.arg)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -67,6 +69,8 @@ def test_only_the_door_writes_a_status_or_a_phase() -> None:
         "sa.update(pipeline_runs).values({'status': to})",
         "rows = [{'status': 1}]\nconnection.execute(sa.insert(tables.stage_runs), rows)",
         "text('UPDATE pipelines SET name = 1, status = 2')",
+        "stage_runs.update().values(phase=to)",
+        "values['status'] = to\nsa.update(pipeline_runs).values(**values)",
     ],
 )
 def test_the_rule_of_the_door_sees_every_way_to_write(source: str) -> None:
