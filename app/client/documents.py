@@ -43,7 +43,7 @@ query Run($id: ID!) {
     id status lastEventSeq startedAt completedAt executionTime errorMessage
     pipeline { id name }
     stageRuns {
-      id name position status attemptNumber startedAt executionTime
+      id name position status attemptNumber executionTime attempts { startedAt }
       cpuUsage memoryUsage metrics errorMessage cacheHit
       dependencies { id }
     }

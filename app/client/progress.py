@@ -164,13 +164,18 @@ def _stages(stage_runs: Sequence[Json]) -> dict[str, StageProgress]:
             depth=1 + max(above, default=-1),
             status=StageStatus(stage_run["status"]),
             attempt=stage_run["attemptNumber"],
-            started_at=_time(stage_run["startedAt"]),
+            started_at=_last_start(stage_run["attempts"]),
         )
         _apply_outcome(stage, stage_run)
         if stage_run["errorMessage"]:
             stage.note = stage_run["errorMessage"]
         stages[stage.id] = stage
     return stages
+
+
+def _last_start(attempts: Sequence[Json]) -> dt.datetime | None:
+    """When the latest attempt started; that of the stage run is its first start."""
+    return _time(attempts[-1]["startedAt"]) if attempts else None
 
 
 def _time(text: str | None) -> dt.datetime | None:

@@ -85,6 +85,17 @@ async def test_a_pipeline_of_the_same_name_is_updated(server: Server, pipeline: 
         assert await register(connection, read_pipeline_file(pipeline("again", b="true"))) == first != other
 
 
+async def test_a_run_of_the_command_line_was_started_by_a_person_and_holds_what_its_stages_reported(
+    server: Server, pipeline: PipelineWriter
+) -> None:
+    path = pipeline("manual", a=r'printf "{\042rows\042: 3}" > $MLP_RESULT')
+    report = json.loads(server.mlp("run", path, "--url", server.url, "--json").stdout)
+    query = parse("query($id: ID!) { run(id: $id) { triggerType outputData } }")
+    async with connected(server.url, TOKEN) as connection:
+        run = (await connection.execute(query, id=report["runId"]))["run"]
+    assert run == {"triggerType": "MANUAL", "outputData": {"a": {"rows": 3}}}
+
+
 async def test_of_several_pipelines_of_the_same_name_the_newest_is_used_and_named(
     server: Server, pipeline: PipelineWriter
 ) -> None:
