@@ -67,9 +67,8 @@ class LocalExecutor:
         while (state := await self.state(attempt_id)) is AttemptState.RUNNING:
             pidfd = self._open_shim(attempt_id)  # not in a thread: a cancelled task would leak the descriptor
             if pidfd is None:
-                await anyio.sleep(
-                    POLL_SECONDS
-                )  # the shim is in another PID namespace, or the platform has no pidfds
+                # The shim is in another PID namespace, or the platform has no pidfds.
+                await anyio.sleep(POLL_SECONDS)
                 continue
             try:
                 await anyio.wait_readable(pidfd)
