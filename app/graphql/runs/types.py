@@ -91,8 +91,8 @@ class Run(relay.Node):
         description="What went wrong, for people; null if nothing did."
     )
     output_data: JSON | None = strawberry.field(
-        description="The `outputData` of its stage runs, by the names of the stages; null until it has ended. From "
-        "the stage on with which they take more than 1 MiB together, the value is null: read it from the stage run."
+        description="The `outputData` of its stage runs, by the names of the stages; null until it has ended, and if "
+        "no stage reported any. Values beyond a total of 1 MiB are null here: read them from the stage runs."
     )
     tags: list[str] | None = strawberry.field(description="Labels of the run.")
     notes: str | None = strawberry.field(description="Notes about the run, for people.")
