@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -12,6 +12,7 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_fixed
 
 from app.database import json_codec
 from app.database.urls import driver_arguments, masked, normalised
@@ -125,24 +126,39 @@ async def check_reachable(engine: AsyncEngine, *, wait_seconds: float = 0.0) -> 
     A server that does not answer is tried again for ``wait_seconds``; one that reports that it is starting up or
     shutting down, for a minute.
     """
-    began = asyncio.get_running_loop().time()
-    deadline = began + wait_seconds
-    while True:
-        try:
-            async with engine.connect() as connection:
-                version, encoding, in_recovery = (await connection.execute(_FACTS)).one()
-            break
-        except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
-            cause = _cause(error)
-            if isinstance(cause, asyncpg.CannotConnectNowError):
-                deadline = max(deadline, began + _RESTART_SECONDS)
-            if not _is_temporary(cause) or asyncio.get_running_loop().time() >= deadline:
-                raise StartupError(
-                    f"the database {masked(engine.url)} can't be used: {_remedy(cause)}"
-                ) from None
-        await asyncio.sleep(_RECONNECT_SECONDS)
-    if problem := _unsuitable(version, encoding, in_recovery):
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(lambda error: _is_temporary(_cause(error))),
+        stop=_patience(wait_seconds),
+        wait=wait_fixed(_RECONNECT_SECONDS),
+        reraise=True,
+    )
+    try:
+        facts: tuple[int, str, bool] = await retrying(_read_facts, engine)
+    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        remedy = _remedy(_cause(error))
+        raise StartupError(f"the database {masked(engine.url)} can't be used: {remedy}") from None
+    if problem := _unsuitable(*facts):
         raise StartupError(f"the database {masked(engine.url)} can't be used: {problem}")
+
+
+def _patience(wait_seconds: float) -> Callable[[RetryCallState], bool]:
+    """Ends the retries after this time; a server that says that it starts or stops gets a minute."""
+    limit = wait_seconds
+
+    def is_over(state: RetryCallState) -> bool:
+        nonlocal limit
+        error = None if state.outcome is None else state.outcome.exception()
+        if error is not None and isinstance(_cause(error), asyncpg.CannotConnectNowError):
+            limit = max(limit, _RESTART_SECONDS)
+        return (state.seconds_since_start or 0.0) >= limit
+
+    return is_over
+
+
+async def _read_facts(engine: AsyncEngine) -> tuple[int, str, bool]:
+    async with engine.connect() as connection:
+        version, encoding, in_recovery = (await connection.execute(_FACTS)).one()
+    return version, encoding, in_recovery
 
 
 def _unsuitable(version: int, encoding: str, in_recovery: bool) -> str | None:
