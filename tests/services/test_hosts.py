@@ -170,7 +170,9 @@ async def test_a_stage_whose_hosts_keep_falling_silent_fails_as_lost(by_hand: By
     assert run.status is RunStatus.FAILED
 
 
-async def test_a_stage_on_a_silent_host_is_not_called_cancelled_since_nobody_knows(by_hand: ByHand) -> None:
+async def test_a_stage_on_a_silent_host_is_not_called_cancelled_because_its_end_is_unknown(
+    by_hand: ByHand,
+) -> None:
     run_id = await by_hand.started(stage("a"))
     await by_hand.claimed("a")
     await by_hand.cancel(run_id)
@@ -185,7 +187,7 @@ async def test_a_stage_on_a_silent_host_is_not_called_cancelled_since_nobody_kno
     await by_hand.check(run_id)
 
 
-async def test_work_at_hand_tells_a_host_its_own_attempts(by_hand: ByHand) -> None:
+async def test_pending_work_names_the_attempts_of_the_host_itself(by_hand: ByHand) -> None:
     await by_hand.started(stage("a"))
     row = await by_hand.claimed("a")
     async with by_hand.engine.connect() as connection:

@@ -85,7 +85,7 @@ async def test_a_claim_gives_up_when_a_run_is_locked_for_long_and_lets_others_on
     assert await by_hand.begin() == run_id
 
 
-async def test_a_run_can_be_stopped_while_somebody_refers_to_it(by_hand: ByHand) -> None:
+async def test_a_run_can_be_stopped_while_another_row_begins_to_refer_to_it(by_hand: ByHand) -> None:
     """As a retry does, which then waits for the key of a newer run that is about to cancel this one."""
     run_id = await by_hand.started(stage("a"))
     async with by_hand.engine.begin() as holder:
@@ -96,7 +96,7 @@ async def test_a_run_can_be_stopped_while_somebody_refers_to_it(by_hand: ByHand)
 
 
 async def test_a_change_that_waited_for_long_is_dated_when_it_is_made(by_hand: ByHand) -> None:
-    """Who follows changes looks back for a few seconds only."""
+    """Subscribers of changes look back for a few seconds only."""
     run_id = await by_hand.started(stage("a"))
     async with by_hand.engine.begin() as holder:
         await holder.execute(
