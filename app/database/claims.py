@@ -261,7 +261,7 @@ def _pending_work(lost_after_seconds: float) -> sa.Select[Any]:
     is_active = sa.and_(stages.phase.in_(ACTIVE_PHASES), IS_CURRENT)
     of_host = sa.and_(is_active, stage_attempts.c.host_id == sa.bindparam("host_id"))
     due = sa.and_(stages.phase == Phase.READY, sa.func.coalesce(stages.not_before, now) <= now)
-    attempt_id = sa.func.concat(stages.id, ".", stages.attempt_number)
+    attempt_id = sa.func.concat(stages.id, ".", stages.attempt_number)  # the text of an ``AttemptId``
     return sa.select(
         sa.exists().where(runs.status == RunStatus.PENDING),
         sa.exists().where(is_overdue()),

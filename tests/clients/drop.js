@@ -1,5 +1,5 @@
-// Follows a run with a stock client (graphql-ws itself, urql or apollo) while its socket is cut again and again, in the
-// middle of anything. Prints one JSON line: the numbers of all events as they came, and how many had come at each cut.
+// Follows a run with a stock client (graphql-ws, urql or apollo) whose socket is cut repeatedly, at any moment. Prints one
+// line of JSON: the numbers of all events in order of arrival, and how many had arrived at each cut.
 import { ApolloClient, InMemoryCache, gql } from '@apollo/client';
 import { GraphQLWsLink } from '@apollo/client/link/subscriptions';
 import { Client, subscriptionExchange } from '@urql/core';

@@ -1,5 +1,5 @@
-// Follows the log of a stage with the stock graphql-ws client, whose socket is cut whenever a piece has arrived. Prints one
-// JSON line: the text as it came, and how often the socket was cut.
+// Follows the log of a stage with the stock graphql-ws client, whose socket is cut after each piece. Prints one line of
+// JSON: the text in order of arrival, and how often the socket was cut.
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 import { resuming } from './resuming.js';

@@ -1,4 +1,4 @@
-// Opens GraphiQL as a person would, runs an operation, prints what the page shows; argv: url, query, variables, picture.
+// Opens GraphiQL in a browser, runs an operation, prints what the page shows; argv: url, query, variables, picture.
 import puppeteer from 'puppeteer-core';
 
 const [url, query, variables, wanted, picture] = process.argv.slice(2);

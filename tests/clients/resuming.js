@@ -1,5 +1,5 @@
-// Makes a client of graphql-ws go on where it was after a lost connection: it subscribes again with the variables it
-// was given, so keep `after` in them at the last cursor. For `subscribe`, which urql, Apollo Client and Relay call.
+// Lets a client of graphql-ws resume after a lost connection. The client subscribes again with the variables that it
+// was given: keep `after` in them at the last cursor. For `subscribe`, which urql, Apollo Client and Relay call.
 export const resuming = (client) => ({
   ...client,
   subscribe(payload, sink) {

@@ -1,4 +1,4 @@
-// A program on the generated types: reads a run and its events, changes its notes, and prints what it learned as one
+// A program on the generated types: reads a run and its events, changes its notes, and prints the results as one
 // JSON line. Documents are sent as texts, or with the third argument "hashes" by their hashes.
 import { createClient, type SubscribePayload } from 'graphql-ws';
 // @ts-expect-error - its types are in a package of their own
@@ -40,7 +40,7 @@ function summary(batch: FollowSubscription['runEvents']): string[] {
 
 const sockets = createClient({ url: url.replace('http', 'ws'), webSocketImpl: WebSocket, retryAttempts: 0 });
 const followed: string[] = [];
-// The protocol of websockets knows only texts: the client insists on one.
+// The client requires a text: the websocket protocol has only texts.
 const subscription: SubscribePayload = { query: '', ...request(FollowDocument, { runId: id }) };
 for await (const { data, errors } of sockets.iterate<FollowSubscription>(subscription)) {
   if (errors || !data) throw new Error(JSON.stringify(errors));

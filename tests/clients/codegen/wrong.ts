@@ -1,4 +1,4 @@
-// Three mistakes which the types must catch: a field nobody asked for, a missing variable, a value of a wrong type.
+// Three mistakes that the types must catch: a field that is not selected, a missing variable, a value of a wrong type.
 import type { RunQuery, RunQueryVariables, UpdateMutationVariables } from './generated/graphql.js';
 
 export const notAskedFor = (run: RunQuery) => run.run?.notes;
