@@ -1,4 +1,4 @@
-"""Taking over an earlier execution: one transaction, which loses every race that it has to lose."""
+"""Reuse of an earlier execution's results: one transaction that loses every race it has to lose."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ async def test_a_process_that_runs_is_not_overtaken(cached: Cached) -> None:
     assert not await cached.reuse_result(row)
 
 
-async def test_a_run_somebody_took_over_from_can_not_be_deleted(cached: Cached) -> None:
+async def test_a_run_whose_results_are_reused_can_not_be_deleted(cached: Cached) -> None:
     source = await cached.execute()
     row = await cached.claim()
     await cached.reuse_result(row)
@@ -246,7 +246,7 @@ async def test_a_run_somebody_took_over_from_can_not_be_deleted(cached: Cached) 
     await delete_run(cached.by_hand.engine, cached.by_hand.notifier, source.pipeline_run_id)
 
 
-async def test_a_source_that_was_deleted_meanwhile_is_not_taken_over(cached: Cached) -> None:
+async def test_a_source_that_was_deleted_meanwhile_is_not_reused(cached: Cached) -> None:
     source = await cached.execute()
     row = await cached.claim()
     await delete_run(cached.by_hand.engine, cached.by_hand.notifier, source.pipeline_run_id)
@@ -255,7 +255,7 @@ async def test_a_source_that_was_deleted_meanwhile_is_not_taken_over(cached: Cac
 
 
 async def test_a_source_that_is_being_deleted_is_not_waited_for(cached: Cached) -> None:
-    """Who deletes it may in turn wait for the run that wants it."""
+    """The deletion may in turn wait for the run that wants to reuse it."""
     source = await cached.execute()
     row = await cached.claim()
     async with cached.by_hand.engine.begin() as deleting:
@@ -267,7 +267,7 @@ async def test_a_source_that_is_being_deleted_is_not_waited_for(cached: Cached) 
     assert await cached.reuse_result(row)
 
 
-async def test_a_source_that_is_being_taken_over_outlives_who_wants_to_delete_it(cached: Cached) -> None:
+async def test_a_source_that_is_being_reused_can_not_be_deleted_at_the_same_time(cached: Cached) -> None:
     source = await cached.execute()
     row = await cached.claim()
     engine, notifier = cached.by_hand.engine, cached.by_hand.notifier

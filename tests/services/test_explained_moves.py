@@ -156,7 +156,7 @@ async def test_a_stage_stopped_because_another_failed_names_that_one(by_hand: By
     assert rows["side"].error_message == cause
 
 
-async def test_a_cancel_that_came_too_late_is_told_by_the_run_and_by_its_stage(by_hand: ByHand) -> None:
+async def test_a_cancel_that_came_too_late_is_recorded_by_the_run_and_by_its_stage(by_hand: ByHand) -> None:
     run_id = await cancelled_too_late(by_hand)
     causes = {event.kind: event.payload["cause"] for event in await by_hand.events(run_id)}
     assert causes[EventKind.RUN_FINISHED].endswith("the cancel came too late to stop any of them")

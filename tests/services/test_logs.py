@@ -24,7 +24,7 @@ TEXT = b"epoch 1\nepoch 2\n"
 
 @pytest.fixture(scope="module")
 async def database_url(postgres_url: str, migrated_template: str) -> AsyncIterator[str]:
-    """One for all tests here: each looks at the run which it made."""
+    """One for all tests here: each looks at the run that it made."""
     async with shared_database(postgres_url, migrated_template) as url:
         yield url
 
@@ -72,7 +72,7 @@ async def test_a_live_log_is_read_in_pieces_and_never_final(
     assert rest == LogSlice(attempt=1, offset=10, next_offset=len(TEXT), data=TEXT[10:], final=False)
 
 
-async def test_a_log_is_final_with_its_last_byte_once_the_attempt_is_over(
+async def test_a_log_is_final_with_its_last_byte_once_the_attempt_has_ended(
     reader: LogReader, run: LiveRun, live_log: Path
 ) -> None:
     await run.finish_stage_run()
@@ -81,7 +81,7 @@ async def test_a_log_is_final_with_its_last_byte_once_the_attempt_is_over(
     assert (await reader.read(run.stage_run_id, len(TEXT), 10)).final
 
 
-async def test_an_attempt_which_failed_is_over_while_the_stage_run_waits_for_the_next(
+async def test_an_attempt_that_failed_has_ended_while_the_stage_run_waits_for_the_next(
     reader: LogReader, run: LiveRun, live_log: Path
 ) -> None:
     await run.update_stage_run(phase=Phase.READY, status=StageStatus.PENDING)
@@ -131,7 +131,7 @@ async def test_what_is_known_of_a_log_spares_the_statements(
     assert await reader.read_known(silent, None, 100) == LogSlice(1, 0, 0, b"", final=True)
 
 
-async def test_an_output_which_is_called_like_the_log_is_not_the_log(
+async def test_an_output_that_is_called_like_the_log_is_not_the_log(
     reader: LogReader, store: LocalStore, run: LiveRun, tmp_path: Path
 ) -> None:
     path = tmp_path / "to be stored"
@@ -150,7 +150,7 @@ async def test_each_attempt_has_its_own_stored_log(
     assert (await reader.read(run.stage_run_id, None, 100)).data == b"second"
 
 
-async def test_an_attempt_which_was_not_made_has_no_log(reader: LogReader, run: LiveRun) -> None:
+async def test_an_unknown_attempt_has_no_log(reader: LogReader, run: LiveRun) -> None:
     for attempt in (0, 2):
         with pytest.raises(DomainError, match=f"there is no attempt {attempt};"):
             await reader.read(run.stage_run_id, None, 100, attempt=attempt)

@@ -144,7 +144,7 @@ async def test_a_model_may_be_trained_on_a_data_set_of_a_dependency(by_hand: ByH
     assert [row.artifact_metadata for row in await by_hand.rows(sa.select(artifacts))] == [None, None]
 
 
-async def test_a_data_set_which_a_model_names_in_vain_stands_in_its_metadata(by_hand: ByHand) -> None:
+async def test_a_dataset_that_a_model_names_but_does_not_exist_is_in_its_metadata(by_hand: ByHand) -> None:
     model = output("m.bin", model=ModelFacts(training_dataset="gone/d.csv"))
     model = dataclasses.replace(model, metadata={"depth": 4})
     await left_by(by_hand, model, output("other.csv", dataset=DatasetFacts()))

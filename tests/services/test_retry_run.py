@@ -227,7 +227,7 @@ async def test_retries_with_one_key_are_one_run_even_if_the_pipeline_allows_one_
     assert refusal.value.path == ("runId",)
 
 
-async def test_a_key_which_was_used_for_something_else_is_a_conflict(by_hand: ByHand) -> None:
+async def test_a_key_that_was_used_for_something_else_is_a_conflict(by_hand: ByHand) -> None:
     pipeline_id = await by_hand.pipeline(stage("a"))
     first, second = [await by_hand.queue(pipeline_id, idempotency_key=key) for key in "ab"]
     for run_id in (first, second):
@@ -250,7 +250,7 @@ async def test_a_key_that_cannot_be_stored_retries_nothing(by_hand: ByHand, key:
     assert refusal.value.path == ("idempotencyKey",)
 
 
-async def test_a_definition_that_is_no_longer_understood_is_told_of_the_run(by_hand: ByHand) -> None:
+async def test_problems_of_a_definition_that_is_no_longer_valid_are_those_of_the_run(by_hand: ByHand) -> None:
     old = await failed_line(by_hand)
     await by_hand.execute(sa.update(pipeline_runs).values(definition={}))
     with pytest.raises(InvalidInput) as refusal:

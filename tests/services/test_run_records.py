@@ -30,7 +30,7 @@ async def test_a_deleted_run_leaves_no_row_behind(by_hand: ByHand) -> None:
         assert await by_hand.rows(sa.select(metadata.tables[name])) == [], name
 
 
-async def test_the_pipeline_shows_the_run_which_is_the_latest_after_a_deletion(by_hand: ByHand) -> None:
+async def test_the_pipeline_shows_the_run_that_is_the_latest_after_a_deletion(by_hand: ByHand) -> None:
     pipeline_id = await by_hand.pipeline(stage("a"), stage("b", ["a"]))
     good = await by_hand.queue(pipeline_id)
     await by_hand.begin()
@@ -82,7 +82,7 @@ async def test_a_retry_and_a_deletion_at_once_never_leave_a_retry_without_its_in
 
 @pytest.mark.parametrize("doomed", ["run", "pipeline"])
 @pytest.mark.parametrize("from_failed", [True, False])
-async def test_a_retry_of_a_run_which_is_being_deleted_does_not_find_it(
+async def test_a_retry_of_a_run_that_is_being_deleted_does_not_find_it(
     by_hand: ByHand, doomed: str, from_failed: bool
 ) -> None:
     run_id = await by_hand.started(stage("a"), stage("b", ["a"]))

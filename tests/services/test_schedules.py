@@ -115,7 +115,7 @@ async def test_what_does_not_exist_is_not_found(by_hand: ByHand) -> None:
         await delete_schedule(by_hand.engine, unknown)
 
 
-async def test_a_due_moment_becomes_a_run_which_says_where_it_comes_from(by_hand: ByHand) -> None:
+async def test_a_due_moment_becomes_a_run_that_says_where_it_comes_from(by_hand: ByHand) -> None:
     more = {"runConfig": {"params": {"seed": 7}}, "tags": ["night"]}
     schedule_id = await schedule(by_hand, YEARLY, **more)
     moment = await overdue(by_hand, schedule_id, 0)
@@ -147,7 +147,7 @@ def test_missed_moments_are_made_up_for_as_the_policy_says(
     assert [moment.strftime("%H:%M") for moment in found] == expected
 
 
-async def test_all_runs_which_were_missed_are_queued_in_their_order(by_hand: ByHand) -> None:
+async def test_all_runs_that_were_missed_are_queued_in_their_order(by_hand: ByHand) -> None:
     schedule_id = await schedule(by_hand, EVERY_MINUTE, missedPolicy="RUN_ALL")
     await overdue(by_hand, schedule_id, 500_000)
     assert len(await fire_all(by_hand)) == 10
@@ -169,7 +169,7 @@ async def test_many_schedulers_at_once_start_one_run_per_moment(by_hand: ByHand)
         await overdue(by_hand, schedule_id, 0)
     due = await firing.due_schedules(by_hand.engine)
     assert len(due) == 5
-    # Eight schedulers which have all seen the same rows.
+    # Eight schedulers that have all seen the same rows.
     fired = await asyncio.gather(
         *(firing.fire(by_hand.engine, by_hand.notifier, one, None) for one in list(due) * 8)
     )

@@ -170,7 +170,7 @@ async def test_a_reason_that_cannot_be_stored_cancels_nothing(by_hand: ByHand, r
     assert (await by_hand.run(run_id)).cancel_requested_at is None
 
 
-async def test_the_history_tells_who_cancelled_and_why(by_hand: ByHand) -> None:
+async def test_the_events_say_who_cancelled_and_why(by_hand: ByHand) -> None:
     run_id = await by_hand.queue(await by_hand.pipeline(stage("a")))
     await cancel_run(by_hand.engine, by_hand.notifier, run_id, "too slow", actor="ada")
     (event,) = [event for event in await by_hand.events(run_id) if event.kind == "RUN_CANCEL_REQUESTED"]

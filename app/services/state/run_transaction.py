@@ -9,7 +9,7 @@ Every transaction acquires its locks in this order, so transactions can't deadlo
 5. the row of the pipeline;
 6. rows of its stages, or of its schedules.
 
-Two exceptions use FOR KEY SHARE, which waits for a FOR UPDATE only: a new run locks its pipeline first, and
+Two exceptions use FOR KEY SHARE, which waits for a FOR UPDATE only: a new run holds its pipeline first, and
 ``database.reads.cache.lock_execution`` locks a stage run of another run, but skips a row that is being deleted.
 """
 

@@ -1,4 +1,4 @@
-"""The one door for status changes: who comes late or second changes nothing, and every change has its event."""
+"""Moves of runs and stage runs: a late or second report changes nothing, and every move has its event."""
 
 from __future__ import annotations
 
