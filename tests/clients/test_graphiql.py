@@ -19,6 +19,7 @@ NESTED = (
     "{ runs(first: 1) { nodes { status stageRuns { name status artifacts(first: 5) { nodes { name } } } } } }"
 )
 FOLLOW = "subscription ($runId: ID!) { runEvents(runId: $runId) { events { seq kind } } }"
+RETRY = "mutation ($input: RetryRunInput!) { retryRun(input: $input) { run { triggerType } } }"
 SAMPLES = (
     "subscription ($runId: ID!) { resourceSamples(runId: $runId) { samples { memoryMb processCount } } }"
 )
@@ -62,3 +63,13 @@ async def test_the_page_answers_a_nested_query_and_follows_a_run(
     nested = await explore(server, node_folder, chromium, NESTED, "note.txt")
     assert events["problems"] == samples["problems"] == nested["problems"] == []
     assert "COMPLETED" in nested["shown"]
+
+
+async def test_a_run_that_a_person_starts_on_the_page_is_manual(
+    server: RunningServer, node_folder: Path, chromium: str
+) -> None:
+    run_id = await start(server, ["true"])
+    await explore(server, node_folder, chromium, FOLLOW, "RUN_FINISHED", runId=run_id)
+    again = {"runId": run_id, "fromFailed": False}
+    retried = await explore(server, node_folder, chromium, RETRY, "triggerType", input=again)
+    assert "MANUAL" in retried["shown"]
