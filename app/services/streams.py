@@ -10,8 +10,8 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -28,7 +28,6 @@ from tenacity import (
 
 from app.database.engine import without_transactions
 from app.database.outages import is_outage
-from app.database.reads.pages import Conditions
 from app.database.reads.streams import (
     Row,
     Rows,
@@ -36,7 +35,6 @@ from app.database.reads.streams import (
     events_after,
     matches_by_run,
     metrics_after,
-    run_changes_since,
     run_tail,
     samples_after,
     stage_run_tail,
@@ -48,6 +46,7 @@ from app.notifications.coalesced_reads import CoalescedReads
 from app.notifications.mailboxes import Mailbox
 from app.notifications.postgres import PostgresNotifier
 from app.notifications.topics import RUNS, log_topic, metrics_topic, run_topic, samples_topic
+from app.services.changed_runs import ChangedRuns, Changes, WantedRuns, changes_since
 from app.services.logs import LogCursor, LogReader, LogSlice, refuse_unknown_attempt
 
 BATCH_ROWS = 500
@@ -55,7 +54,6 @@ LOG_CHUNK_BYTES = 64 * 1024
 _LOG_POLL_SECONDS = 0.5
 _RUNS_PER_BATCH = 100
 _RUNS_INTERVAL_SECONDS = 0.25
-_LONGEST_TRANSACTION = dt.timedelta(seconds=10)
 # A client that subscribes and then queries a list may get the list before the first read of the stream, which waits for
 # a core and a connection. Changes committed between the two are reported because the stream begins before both.
 _BEGINS_BEFORE = dt.timedelta(seconds=5)
@@ -88,44 +86,6 @@ class _Position:
     rows: Rows
     last_seq: int
     is_final: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Changes:
-    """The last change of each run that was reported, from a little before the last read up to this one."""
-
-    read_at: dt.datetime
-    by_run: Mapping[UUID, Row]
-
-    def and_also(self, changes: Sequence[Row]) -> Changes:
-        return replace(self, by_run={**self.by_run, **{change.run_id: change for change in changes}})
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class WantedRuns:
-    """The runs that a subscriber follows: those that are ``matching``.
-
-    ``candidates`` are the conditions among them whose result never changes for a run; other runs are not reported at
-    all. Of a deleted run only its pipeline is known; ``pipeline_id`` None means any.
-    """
-
-    matching: Conditions = ()
-    candidates: Conditions = ()
-    pipeline_id: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedRuns:
-    """Ids of runs that changed: those that match the filter now, ``others`` that may have matched before, and runs
-    that were deleted and may have matched.
-
-    ``cursor`` is where the next read continues.
-    """
-
-    matching: list[UUID]
-    others: list[UUID]
-    deleted: list[UUID]
-    cursor: Changes
 
 
 class Streams:
@@ -186,7 +146,7 @@ class Streams:
             while True:
                 await mailbox.wait(self._notifier.poll_seconds)
                 window = await self._ask(
-                    ("runs", reported.read_at), partial(_changes_since, last_read_at=reported.read_at)
+                    ("runs", reported.read_at), partial(changes_since, last_read_at=reported.read_at)
                 )
                 fresh = [
                     change
@@ -300,13 +260,6 @@ def _batch(cursor: int, position: _Position) -> RowBatch:
     first, last = (rows[0].seq, rows[-1].seq) if rows else (position.last_seq + 1, position.last_seq)
     missed = (cursor + 1, first - 1) if first > cursor + 1 else None
     return RowBatch(last, rows, missed)
-
-
-async def _changes_since(connection: AsyncConnection, last_read_at: dt.datetime) -> Changes:
-    # ``updated_at`` is from shortly before the commit: a transaction may have committed since the last read.
-    read_at = await database_clock(connection)
-    rows = await run_changes_since(connection, last_read_at - _LONGEST_TRANSACTION)
-    return Changes(read_at, {row.run_id: row for row in rows})
 
 
 async def _patiently(read: Callable[[], Awaitable[_Answer]]) -> _Answer:

@@ -24,7 +24,8 @@ from app.execution.leftovers import Leftovers
 from app.execution.paths import WorkerHome
 from app.notifications.postgres import PostgresNotifier
 from app.services.pipelines import create_pipeline, update_pipeline
-from app.services.runs import StartRun, retry_run, start_run
+from app.services.retries import retry_run
+from app.services.runs import StartRun, start_run
 from app.services.state import claims
 from tests.execution.conftest import Engine, stage
 from tests.execution.faulty_disk import OneFault

@@ -47,8 +47,9 @@ from app.execution.janitor import Janitor, RetentionDays
 from app.execution.leftovers import BLOB_GRACE, Leftovers
 from app.execution.paths import WorkerHome
 from app.notifications.postgres import PostgresNotifier
+from app.services.changed_runs import WantedRuns
 from app.services.logs import LogReader
-from app.services.streams import Streams, WantedRuns
+from app.services.streams import Streams
 from app.storage.base import StoredBlob
 from app.storage.local import LocalStore
 from tests.execution.conftest import Engine, python, stage

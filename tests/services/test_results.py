@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.domain.vocabulary import RunStatus
-from app.services.runs import retry_run
+from app.services.retries import retry_run
 from app.services.state import results
 from tests.moved_runs import ByHand, stage
 

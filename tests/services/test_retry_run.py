@@ -14,7 +14,7 @@ from app.domain.artifacts import DatasetFacts, ModelFacts
 from app.domain.vocabulary import FinishReason, Phase, RunStatus
 from app.errors import Conflict, DomainError, ErrorCode, InvalidInput, NotFound
 from app.services.pipelines import delete_pipeline, update_pipeline
-from app.services.runs import retry_run
+from app.services.retries import retry_run
 from tests.moved_runs import EXIT_3, ByHand, draft, output, stage
 
 LINE = (stage("load"), stage("train", ["load"]), stage("report", ["train", "load"]))

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from app.database.tables import artifacts, metadata, pipeline_runs, pipelines, run_events, stage_runs
 from app.domain.vocabulary import RunStatus, StageStatus
 from app.errors import DomainError, ErrorCode, NotFound
+from app.services.retries import retry_run
 from app.services.run_records import delete_run, update_run
-from app.services.runs import retry_run
 from tests.moved_runs import ByHand, output, stage, waiters
 
 OF_A_RUN = ("pipeline_runs", "stage_runs", "stage_attempts", "artifacts", "run_events")

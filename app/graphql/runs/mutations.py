@@ -19,7 +19,7 @@ from app.graphql.shared.info import Info
 from app.graphql.shared.inputs import changes_of, draft_of
 from app.graphql.shared.payloads import INPUT, Payload, mutation, null_on_error
 from app.graphql.shared.storability import storable
-from app.services import run_records, runs
+from app.services import retries, run_records, runs
 
 if TYPE_CHECKING:
     from app.graphql.context import Context
@@ -87,7 +87,7 @@ class RunMutation:
     async def retry_run(self, info: Info, request: Annotated[RetryRunInput, INPUT]) -> RetryRunPayload:
         run_id = required_key(request.run_id, "Run", "runId")
         key = storable(draft_of(request)).get("idempotencyKey")
-        new_run_id = await runs.retry_run(
+        new_run_id = await retries.retry_run(
             info.context.engine,
             info.context.notifier,
             run_id,

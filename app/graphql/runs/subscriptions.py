@@ -16,7 +16,7 @@ from app.graphql.shared.connections import NOT_GIVEN, given, sequence_of
 from app.graphql.shared.ids import global_id, required_key
 from app.graphql.shared.info import Info
 from app.graphql.shared.positions import AfterBatch, RunId, follow, locating_errors
-from app.services.streams import ChangedRuns, WantedRuns
+from app.services.changed_runs import ChangedRuns, WantedRuns
 
 if TYPE_CHECKING:
     from app.graphql.loaders import Loaders
