@@ -15,5 +15,5 @@ module               moves
 
 All of these but ``new_runs`` make their moves through a ``run_transaction``, which locks the run, compares each row
 with the move's start, and writes the move with its event. ``mirrors`` copies the newest run's statuses to its pipeline
-and stages. ``attempt_records`` and ``outputs`` write the rows of attempts and artifacts that belong to a move.
+and stages. ``attempt_records``, ``outputs`` and ``results`` write the attempts, artifacts and results of a move.
 """
