@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import uuid
+from pathlib import Path
 
 import pytest
 
 from app.database.columns import new_id
 from app.domain.vocabulary import ArtifactStatus, ArtifactType, RunStatus, StageStatus, StorageType
-from app.graphql.shared.context import ContextFactory
 from app.graphql.shared.ids import global_id
 from tests.factories import NOON, Factory
 from tests.graphql.conftest import Graph
@@ -286,11 +286,9 @@ async def test_a_number_of_points_out_of_bounds_is_refused(
     assert error["extensions"] == {"code": "BAD_INPUT", "argumentPath": ["maxPoints"]}
 
 
-async def test_a_log_is_read_in_whole_characters(
-    graph: Graph, make: Factory, contexts: ContextFactory
-) -> None:
+async def test_a_log_is_read_in_whole_characters(graph: Graph, make: Factory, tmp_path: Path) -> None:
     stage_run_id = await stage_run_of(make)
-    folder = contexts.logs._attempts_root / f"{stage_run_id}.1"
+    folder = tmp_path / "attempts" / f"{stage_run_id}.1"
     folder.mkdir(parents=True)
     (folder / "output.log").write_bytes("héllo 🐧\n".encode())
     query = """query($id: ID!, $after: BigInt) { stageRun(id: $id) {
