@@ -79,13 +79,13 @@ class Graph:
         return await self.schema.execute(query, variable_values=variables, context_value=self.contexts())
 
     async def data(self, query: str, **variables: Any) -> Any:
-        """The data of an operation which must not fail."""
+        """The data of an operation that must not fail."""
         result = await self.result(query, **variables)
         assert result.errors is None, result.errors
         return result.data
 
     async def refusal(self, query: str, **variables: Any) -> Any:
-        """The only error of an operation which must fail, as a client sees it."""
+        """The only error of an operation that must fail, as a client sees it."""
         result = await self.result(query, **variables)
         assert result.errors is not None
         assert len(result.errors) == 1, result.errors
@@ -116,7 +116,7 @@ def browser_page(request: Request) -> Response:
 
 @pytest.fixture
 async def server(schema: Schema, contexts: ContextFactory) -> AsyncIterator[str]:
-    """``127.0.0.1:<port>`` of a server of this process which asks for no token."""
+    """``127.0.0.1:<port>`` of a server of this process that asks for no token."""
     async with serving(GraphQLView(schema, contexts, page=browser_page)) as address:
         yield address
 

@@ -54,7 +54,7 @@ any_json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
-# Of the settings which a stage takes; a command is never made up, since the server executes it.
+# Some settings of a stage; a command is never generated, because the server executes it.
 settings = st.fixed_dictionaries(
     {},
     optional={
@@ -76,7 +76,7 @@ json_values = settings.filter(lambda value: "command" not in str(value.get("stag
 
 
 class Generator:
-    """Operations on one schema; ``ids`` are those of nodes which exist."""
+    """Operations on one schema; ``ids`` are those of existing nodes."""
 
     def __init__(self, schema: g.GraphQLSchema, ids: Sequence[str]) -> None:
         self.schema = schema

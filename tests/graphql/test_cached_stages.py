@@ -70,8 +70,8 @@ async def test_the_event_of_a_hit_names_the_execution_it_reuses(graph: Graph, ma
     run_id = await make.run(pipeline_id, last_event_seq=2)
     stage_run_id = await make.stage_run(run_id, stage_id)
     for seq, payload in enumerate(({"reusedFromId": str(source)}, {}), 1):
-        told = {"stage_run_id": stage_run_id, "payload": {"status": "COMPLETED", **payload}}
-        await make.event(run_id, seq, "STAGE_FINISHED", **told)
+        row = {"stage_run_id": stage_run_id, "payload": {"status": "COMPLETED", **payload}}
+        await make.event(run_id, seq, "STAGE_FINISHED", **row)
     query = """query($id: ID!) { run(id: $id) { events { events {
       ... on StageFinished { cacheHit reusedFromId } } } } }"""
     events = (await graph.data(query, id=str(run_id)))["run"]["events"]["events"]

@@ -25,7 +25,7 @@ def break_database(monkeypatch: pytest.MonkeyPatch, graph: Graph, error: Excepti
 
 @pytest.fixture
 def broken_graph(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> Graph:
-    """A graph whose database connections fail as nobody expects, with a secret in the message."""
+    """A graph whose database connections fail unexpectedly, with a secret in the message."""
     break_database(monkeypatch, graph, RuntimeError(MESSAGE_WITH_A_SECRET))
     return graph
 

@@ -42,8 +42,8 @@ class Ids:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A type, and the text around a selection which reaches objects of it."""
+class PathTo:
+    """A type, and the text around a selection that reaches its objects."""
 
     type: g.GraphQLObjectType
     before: str
@@ -56,42 +56,42 @@ class Place:
         return f"query ($ids: [ID!]!) {document}" if "$ids" in document else document
 
 
-def places() -> Iterator[Place]:
-    """One place for each type that a query can reach: below nodes if possible, so that there are many of it."""
+def paths() -> Iterator[PathTo]:
+    """One path for each type that a query can reach: below nodes if possible, so that there are many objects."""
     assert SCHEMA.query_type is not None
     seen: set[str] = set()
     for group in (nodes_by_id(), other_roots(SCHEMA.query_type.fields)):
         found = deque(group)
         while found:
-            place = found.popleft()
-            if place.type.name not in seen:
-                seen.add(place.type.name)
-                yield place
-                found.extend(places_below(place))
+            path = found.popleft()
+            if path.type.name not in seen:
+                seen.add(path.type.name)
+                yield path
+                found.extend(paths_below(path))
 
 
-def places_below(place: Place) -> Iterator[Place]:
-    for name, below in place.type.fields.items():
+def paths_below(path: PathTo) -> Iterator[PathTo]:
+    for name, below in path.type.fields.items():
         for type_ in object_types(below.type):
-            yield Place(
-                type_, f"{place.before} {{ {name} {{ ... on {type_.name}", f"}} }} {place.after}", place.root
+            yield PathTo(
+                type_, f"{path.before} {{ {name} {{ ... on {type_.name}", f"}} }} {path.after}", path.root
             )
 
 
-def nodes_by_id() -> Iterator[Place]:
+def nodes_by_id() -> Iterator[PathTo]:
     """Stage runs first: they have the fullest explanations and ends."""
     node = SCHEMA.get_type("Node")
     assert isinstance(node, g.GraphQLInterfaceType)
     for type_ in sorted(SCHEMA.get_possible_types(node), key=lambda type_: type_.name != "StageRun"):
-        yield Place(type_, f"nodes(ids: $ids) {{ ... on {type_.name}", "}", type_.name)
+        yield PathTo(type_, f"nodes(ids: $ids) {{ ... on {type_.name}", "}", type_.name)
 
 
-def other_roots(roots: Mapping[str, g.GraphQLField]) -> Iterator[Place]:
+def other_roots(roots: Mapping[str, g.GraphQLField]) -> Iterator[PathTo]:
     for name, root in roots.items():
         arguments = "(ids: $ids)" if name == "compareRuns" else ""
         for type_ in object_types(root.type):
             if arguments or not required(root):
-                yield Place(type_, f"{name}{arguments} {{ ... on {type_.name}", "}", "Run")
+                yield PathTo(type_, f"{name}{arguments} {{ ... on {type_.name}", "}", "Run")
 
 
 def object_types(type_: g.GraphQLOutputType) -> list[g.GraphQLObjectType]:
@@ -125,20 +125,20 @@ def selections(type_: g.GraphQLObjectType) -> Iterator[tuple[str, str]]:
 
 
 async def count_statements(
-    graph: Graph, ids: Ids, statements: list[str], wanted: list[Place]
+    graph: Graph, ids: Ids, statements: list[str], wanted: list[PathTo]
 ) -> dict[str, int]:
-    """How many statements each selection of each place takes, of everything there is."""
+    """The number of statements that each selection at each path takes, with all nodes."""
     counts = {}
-    for place in wanted:
-        keys = ids.of[place.root]
-        for name, selection in selections(place.type):
-            query = place.query(selection)
+    for path in wanted:
+        keys = ids.of[path.root]
+        for name, selection in selections(path.type):
+            query = path.query(selection)
             some = keys[:COMPARED] if "compareRuns" in query else keys
             statements.clear()
             data = await graph.data(query, ids=some)
             if name == "leaves":
-                assert f"'__typename': '{place.type.name}'" in str(data), f"nothing of this type: {query}"
-            counts[f"{place.type.name}.{name}"] = len(statements)
+                assert f"'__typename': '{path.type.name}'" in str(data), f"nothing of this type: {query}"
+            counts[f"{path.type.name}.{name}"] = len(statements)
     return counts
 
 
@@ -180,7 +180,7 @@ async def make_events(make: Factory, run: uuid.UUID, stage_run: uuid.UUID) -> No
 async def make_stage_run(
     make: Factory, ids: Ids, run: uuid.UUID, stage: uuid.UUID, *, name: str, **values: Any
 ) -> uuid.UUID:
-    """One that ran out of memory after it was told to stop, and left a dataset and a model."""
+    """One that ran out of memory after it was asked to stop, and left a dataset and a model."""
     ended = {"finish_reason": "OUT_OF_MEMORY", "stop_requested_at": NOON, "stop_reason": "CANCELLED"}
     cache_miss = changed_since({"command": ["a"]}, {"command": ["b"]}).as_json()
     params = {"params": {"lr": uuid.uuid4().hex}}
@@ -218,17 +218,17 @@ async def make_stage_run(
 
 
 def test_every_type_that_a_query_can_return_is_covered() -> None:
-    walked = {place.type.name for place in places()}
+    walked = {path.type.name for path in paths()}
     types = {name for name, type_ in SCHEMA.type_map.items() if isinstance(type_, g.GraphQLObjectType)}
     not_walked = {name for name in types - walked if not name.startswith("__")}
     assert [name for name in not_walked if not re.fullmatch(NOT_OF_QUERIES, name)] == []
-    assert not [place for place in places() for name, of in place.type.fields.items() if required(of)]
+    assert not [path for path in paths() for name, of in path.type.fields.items() if required(of)]
 
 
 async def test_every_field_costs_as_many_statements_of_many_objects_as_of_few(
     graph: Graph, make: Factory, statements: list[str]
 ) -> None:
-    ids, wanted = Ids(), list(places())
+    ids, wanted = Ids(), list(paths())
     counts = []
     for families in (FEW, MANY - FEW):
         await make_families(make, ids, families)
@@ -242,8 +242,8 @@ async def test_every_field_can_be_queried_alone(graph: Graph, make: Factory) -> 
     """Only what its resolver says it ``reads`` is then read from the database."""
     ids = Ids()
     await make_families(make, ids, 1)
-    for place in places():
-        for name, field_ in place.type.fields.items():
+    for path in paths():
+        for name, field_ in path.type.fields.items():
             if not required(field_):
                 below = "" if g.is_leaf_type(g.get_named_type(field_.type)) else "{ __typename }"
-                await graph.data(place.query(f"{name} {below}"), ids=ids.of[place.root])
+                await graph.data(path.query(f"{name} {below}"), ids=ids.of[path.root])

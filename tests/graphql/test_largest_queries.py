@@ -1,4 +1,4 @@
-"""The largest queries which the limits allow cost as many statements of much data as of little."""
+"""The largest queries that the limits allow cost the same number of statements for much data as for little."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def is_legal(schema: Schema, query: str) -> bool:
 async def test_the_largest_queries_cost_a_statement_for_each_of_their_fields_at_most(
     graph: Graph, make: Factory, statements: list[str]
 ) -> None:
-    """Whatever the data. Levels which ask for the same kind of thing share one if they ask at the same moment."""
+    """Independent of the data. Levels that load the same kind of thing at the same moment share a statement."""
     chosen = random.Random("any order will do")
     queries = [largest(graph.schema, root, chosen) for root in ROOTS]
     for more in (1, 20):

@@ -246,8 +246,8 @@ async def test_a_run_is_cancelled_with_a_reason(graph: Graph) -> None:
 async def test_a_run_that_has_ended_can_be_retried_and_not_cancelled(graph: Graph) -> None:
     run = await start(graph)
     await perform(graph, CANCEL, runId=run["id"])
-    over = (await graph.data("query($id: ID!) { run(id: $id) { status } }", id=run["id"]))["run"]
-    assert over["status"] == RunStatus.CANCELLED
+    ended = (await graph.data("query($id: ID!) { run(id: $id) { status } }", id=run["id"]))["run"]
+    assert ended["status"] == RunStatus.CANCELLED
     again = await perform(graph, CANCEL, runId=run["id"])
     assert again["errors"] == [{"code": "NOT_CANCELLABLE", "path": ["runId"]}]
     retry = await perform(graph, RETRY, runId=run["id"], fromFailed=False)

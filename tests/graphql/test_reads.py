@@ -1,4 +1,4 @@
-"""What queries answer, over a real database."""
+"""Answers of queries, over a real database."""
 
 from __future__ import annotations
 

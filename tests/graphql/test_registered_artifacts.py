@@ -1,4 +1,4 @@
-"""Artifacts which no stage left behind: registered by clients, from a folder, a text, or an address."""
+"""Artifacts that clients register: from a file of the import folder, a text, or an address."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ mutation ($input: UpdateArtifactInput!) {
 }
 """
 
-NOBODY = str(uuid.UUID(int=1))
-"""An id which nothing has."""
+NOTHING = str(uuid.UUID(int=1))
+"""The id of nothing."""
 
 
 @pytest.fixture
@@ -305,7 +305,7 @@ async def test_an_address_must_be_plain(graph: Graph, stage_run: uuid.UUID, loca
 @pytest.mark.parametrize(
     ("more", "where"),
     [
-        ({"stageRunId": NOBODY}, ("NOT_FOUND", "stageRunId")),
+        ({"stageRunId": NOTHING}, ("NOT_FOUND", "stageRunId")),
         ({"stageRunId": "?"}, ("NOT_FOUND", "stageRunId")),
         ({"name": " "}, ("BAD_INPUT", "name")),
         ({"name": "n" * 256}, ("BAD_INPUT", "name")),
@@ -316,7 +316,7 @@ async def test_an_address_must_be_plain(graph: Graph, stage_run: uuid.UUID, loca
         ({"dataset": {"schema": {"a": 1}}}, ("BAD_INPUT", "dataset.schema")),
         ({"model": {"metrics": 1}}, ("BAD_INPUT", "model.metrics")),
         ({"model": {"algorithm": "a" * 101}}, ("BAD_INPUT", "model.algorithm")),
-        ({"model": {"trainingDatasetId": NOBODY}}, ("NOT_FOUND", "model.trainingDatasetId")),
+        ({"model": {"trainingDatasetId": NOTHING}}, ("NOT_FOUND", "model.trainingDatasetId")),
     ],
     ids=str,
 )
@@ -385,7 +385,7 @@ async def test_an_artifact_is_described_anew_and_withdrawn(graph: Graph, stage_r
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
-        ({"artifactId": NOBODY}, ("NOT_FOUND", ["artifactId"])),
+        ({"artifactId": NOTHING}, ("NOT_FOUND", ["artifactId"])),
         ({"artifactId": "x"}, ("NOT_FOUND", ["artifactId"])),
         ({"artifactMetadata": 1}, ("BAD_INPUT", ["artifactMetadata"])),
         ({"description": "d" * 10_001}, ("BAD_INPUT", ["description"])),

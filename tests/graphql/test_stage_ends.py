@@ -1,4 +1,4 @@
-"""``end`` of stage runs and attempts, and what the graph tells about queues and cancels, from rows made by hand."""
+"""``end`` of stage runs and attempts, queues and cancels, from rows made by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CANCEL = """mutation($input: CancelRunInput!) { cancelRun(input: $input) {
 
 
 async def ended(make: Factory, status: StageStatus, reason: FinishReason, **values: Any) -> Any:
-    """A stage run that is over."""
+    """A stage run that has ended."""
     pipeline_id = await make.pipeline()
     run_id = await make.run(pipeline_id)
     stage_id = await make.stage(pipeline_id)
@@ -102,7 +102,7 @@ async def test_a_run_has_its_position_in_the_queue_and_what_decides_about_it(
     deadline = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     values = {"priority": -3, "concurrency_key": "gpu", "queue_deadline_at": deadline}
     waiting = await make.run(pipeline_id, RunStatus.PENDING, **values)
-    over = await make.run(pipeline_id)
+    ended_run = await make.run(pipeline_id)
     assert (await graph.data(QUEUE, id=global_id("Run", waiting)))["run"] == {
         "priority": -3,
         "concurrencyKey": "gpu",
@@ -110,7 +110,7 @@ async def test_a_run_has_its_position_in_the_queue_and_what_decides_about_it(
         "queuePosition": 2,
         "cancelActor": None,
     }
-    assert (await graph.data(QUEUE, id=global_id("Run", over)))["run"]["queuePosition"] is None
+    assert (await graph.data(QUEUE, id=global_id("Run", ended_run)))["run"]["queuePosition"] is None
 
 
 async def test_a_cancel_stores_its_actor_and_reason(graph: Graph, make: Factory) -> None:

@@ -1,4 +1,4 @@
-"""Webhooks in the graph: the secret is told once."""
+"""Webhooks in the graph: the secret is shown once."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from app.storage.local import LocalStore
 
 @pytest.fixture(scope="session")
 async def database_url(postgres_url: str, migrated_template: str) -> AsyncIterator[str]:
-    """One for all tests here: each looks at the run which it made."""
+    """One for all tests here: each looks at its own run."""
     async with shared_database(postgres_url, migrated_template) as url:
         yield url
 

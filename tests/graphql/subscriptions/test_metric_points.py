@@ -1,4 +1,4 @@
-"""``metricPoints``: training curves as they grow, until the run is over."""
+"""``metricPoints``: training curves as they grow, until the run has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every stream goes on from the place where another execution of it was, in whatever way it began."""
+"""Every stream resumes at the position of another execution, in whatever way that began."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ NUMBERED = {
 
 
 async def taken(
-    graph: Graph, query: str, variables: dict[str, Any], place: Position, count: int
+    graph: Graph, query: str, variables: dict[str, Any], position: Position, count: int
 ) -> list[Any]:
-    """At most so many messages from a place on, which moves along."""
-    stream = await graph.schema.subscribe(query, variables, graph.contexts(), root_value=place)
+    """At most ``count`` messages after a position, which moves along."""
+    stream = await graph.schema.subscribe(query, variables, graph.contexts(), root_value=position)
     messages: list[Any] = []
     async with asyncio.timeout(PATIENCE_SECONDS), aclosing(stream) as results:
         async for result in results:
@@ -41,15 +41,15 @@ async def taken(
 
 
 async def in_parts(graph: Graph, query: str, variables: dict[str, Any], count: int) -> list[Any]:
-    """All messages, taken so many at a time, each time from a copy of the place where the last one ended."""
+    """All messages, ``count`` at a time, each time after a copy of the last position."""
     messages: list[Any] = []
     cursor = None
     while True:
-        place = Position(cursor)
-        messages += (part := await taken(graph, query, variables, place, count))
+        position = Position(cursor)
+        messages += (part := await taken(graph, query, variables, position, count))
         if len(part) < count:
             return messages
-        cursor = place.cursor
+        cursor = position.cursor
 
 
 @pytest.mark.parametrize("field", NUMBERED)
@@ -94,24 +94,24 @@ async def test_changed_runs(graph: Graph, engine: AsyncEngine, monkeypatch: pyte
     query = "subscription { runsChanged { runs { notes } } }"
     runs = [await LiveRun.insert(engine) for _ in range(6)]
     await let_time_pass(engine)
-    place = Position()
+    position = Position()
     for number, run in enumerate(runs):
         await run.update_run(notes=str(number))
-    told = [await taken(graph, query, {}, place, 1)]
+    delivered = [await taken(graph, query, {}, position, 1)]
     for number in range(6, 8):
         await runs[0].update_run(notes=str(number))
-        told.append(await taken(graph, query, {}, place, 1))
-    while len(told) < 5 and told[-1][0]["runsChanged"]["runs"][-1]["notes"] != "7":
-        told.append(await taken(graph, query, {}, place, 1))
-    notes = [run["notes"] for [message] in told for run in message["runsChanged"]["runs"]]
+        delivered.append(await taken(graph, query, {}, position, 1))
+    while len(delivered) < 5 and delivered[-1][0]["runsChanged"]["runs"][-1]["notes"] != "7":
+        delivered.append(await taken(graph, query, {}, position, 1))
+    notes = [run["notes"] for [message] in delivered for run in message["runsChanged"]["runs"]]
     assert sorted(set(notes) - {"0", "6"}) == ["1", "2", "3", "4", "5", "7"]
-    assert len(notes) == len(set(notes)), "nothing was told twice"
+    assert len(notes) == len(set(notes)), "no change is delivered twice"
 
 
 async def test_every_subscription_moves_its_position(graph: Graph, schema: Schema, run: LiveRun) -> None:
     """Without that its subscribers could not share: here are all there are."""
     fields = set(schema._schema.subscription_type.fields)  # type: ignore[union-attr]
     assert fields == {*NUMBERED, "stageLog", "runsChanged", "systemSamples"}
-    place = Position()
-    await taken(graph, "subscription { systemSamples { at } }", {}, place, 1)
-    assert place.cursor is not None
+    position = Position()
+    await taken(graph, "subscription { systemSamples { at } }", {}, position, 1)
+    assert position.cursor is not None

@@ -1,4 +1,4 @@
-"""``resourceSamples``: what the processes of a run used, until it is over."""
+"""``resourceSamples``: the resource use of the processes of a run, until it has ended."""
 
 from __future__ import annotations
 

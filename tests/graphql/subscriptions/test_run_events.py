@@ -1,4 +1,4 @@
-"""``runEvents``: each event once and in order, from any cursor, whatever happens to the hints."""
+"""``runEvents``: each event once and in order, from any cursor, whatever happens to the notifications."""
 
 from __future__ import annotations
 
@@ -121,7 +121,9 @@ async def test_a_killed_notification_connection_loses_nothing(
         async with engine.begin() as connection:
             await connection.execute(kill)
         await run.record(EventKind.RUN_STARTED)
-        assert numbers(await waiting) == [2], "the new connection is a hint; nobody published one"
+        assert numbers(await waiting) == [2], (
+            "the new connection counts as a notification; none was published"
+        )
 
 
 async def test_a_lost_notification_delays_an_event_until_the_poll(
@@ -150,7 +152,7 @@ async def test_subscribers_wait_for_an_unavailable_database(
             waiting = asyncio.create_task(subscriber.next())
             await proxy.close()
             await run.record(EventKind.RUN_STARTED)
-            # Long enough for a poll which finds no database.
+            # Long enough for a poll that finds no database.
             await asyncio.sleep(0.3)
             assert not waiting.done()
             await proxy.reopen()
@@ -183,14 +185,14 @@ async def test_subscribers_at_the_same_position_share_their_reads(
 async def waiting_subscribers(
     graph: Graph, run: LiveRun, count: int
 ) -> AsyncIterator[list[asyncio.Task[dict[str, Any]]]]:
-    """That many subscribers of a run which have its first event and wait for the next."""
+    """``count`` subscribers of a run that have its first event and wait for the next."""
     await run.record(EventKind.RUN_QUEUED)
     async with contextlib.AsyncExitStack() as stack:
         streams = [graph.subscribe(EVENTS, id=str(run.run_id)) for _ in range(count)]
         subscribers = [await stack.enter_async_context(stream) for stream in streams]
         await asyncio.gather(*(subscriber.next() for subscriber in subscribers))
         waiting = [asyncio.create_task(subscriber.next()) for subscriber in subscribers]
-        # Nobody can see a task wait: this is long enough for the reads which come before.
+        # There is no signal for a waiting task: this is long enough for the reads before it.
         await asyncio.sleep(0.2)
         yield waiting
 
@@ -303,11 +305,9 @@ async def test_edges_of_each_batch_show_the_rows_of_that_moment(
 async def test_an_error_of_the_stream_names_the_field_as_that_of_a_query_does(
     graph: Graph, run: LiveRun
 ) -> None:
-    aliased = (
-        "subscription ($id: ID!, $after: String) {\n  told: runEvents(runId: $id, after: $after) { cursor } }"
-    )
-    in_a_fragment = """subscription ($id: ID!, $after: String) { ...Told }
-      fragment Told on Subscription { told: runEvents(runId: $id, after: $after) { cursor } }"""
+    aliased = "subscription ($id: ID!, $after: String) {\n  aliased: runEvents(runId: $id, after: $after) { cursor } }"
+    in_a_fragment = """subscription ($id: ID!, $after: String) { ...Some }
+      fragment Some on Subscription { aliased: runEvents(runId: $id, after: $after) { cursor } }"""
     for document, column in ((aliased, 3), (in_a_fragment, 39)):
         for variables in (
             {"id": "x"},
@@ -315,5 +315,5 @@ async def test_an_error_of_the_stream_names_the_field_as_that_of_a_query_does(
             {"id": str(run.run_id), "after": "9"},
         ):
             error = await graph.error(document, **variables)
-            assert (error["path"], error["locations"]) == (["told"], [{"line": 2, "column": column}])
+            assert (error["path"], error["locations"]) == (["aliased"], [{"line": 2, "column": column}])
             assert error["code"] in ("NOT_FOUND", "BAD_INPUT")

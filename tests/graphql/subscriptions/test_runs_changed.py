@@ -36,7 +36,7 @@ async def quiet_past(engine: AsyncEngine) -> None:
 
 
 async def ended_run(engine: AsyncEngine) -> LiveRun:
-    """A run which ended long ago."""
+    """A run that ended long ago."""
     run = await LiveRun.insert(engine)
     await run.finish()
     await let_time_pass(engine)
@@ -48,14 +48,14 @@ def run_gid(run: LiveRun) -> str:
 
 
 def deletion_of(*runs: LiveRun) -> dict[str, Any]:
-    """The message which tells that these runs are gone, and nothing else."""
+    """The message that these runs are deleted, and nothing else."""
     return {"runs": [], "otherRunIds": [], "deletedRunIds": [run_gid(run) for run in runs]}
 
 
 async def begun(subscriber: Subscriber) -> asyncio.Task[dict[str, Any]]:
     """The next message of a subscriber; changes from now on are in it."""
     waiting = asyncio.create_task(subscriber.next())
-    # Nobody can see a task wait: this is long enough for the read with which it begins.
+    # There is no signal for a waiting task: this is long enough for its first read.
     await asyncio.sleep(0.3)
     return waiting
 
@@ -67,12 +67,12 @@ async def test_a_new_run_and_its_changes_are_delivered(
         waiting = await begun(subscriber)
         run = await LiveRun.insert(engine)
         notifier.publish("runs")
-        told = {"id": run_gid(run), "status": "RUNNING", "notes": None}
-        assert await waiting == {"runs": [told], "otherRunIds": [], "deletedRunIds": []}
+        delivered = {"id": run_gid(run), "status": "RUNNING", "notes": None}
+        assert await waiting == {"runs": [delivered], "otherRunIds": [], "deletedRunIds": []}
         waiting = asyncio.create_task(subscriber.next())
         await run.finish()
         notifier.publish("runs")
-        assert (await waiting)["runs"] == [told | {"status": "COMPLETED"}]
+        assert (await waiting)["runs"] == [delivered | {"status": "COMPLETED"}]
 
 
 async def test_runs_that_changed_long_before_are_not_delivered(
@@ -133,7 +133,7 @@ async def test_a_run_that_no_longer_matches_is_named_so_that_a_list_can_remove_i
 async def test_a_transaction_that_commits_late_is_not_missed(
     graph: Graph, run: LiveRun, engine: AsyncEngine, notifier: PostgresNotifier
 ) -> None:
-    """Its ``updated_at`` is older than rows which were read before it became visible."""
+    """Its ``updated_at`` is older than rows that were read before it became visible."""
     later = await LiveRun.insert(engine)
     await let_time_pass(engine)
     async with graph.subscribe(RUNS) as subscriber:
@@ -159,9 +159,9 @@ async def test_a_change_between_the_answer_of_a_query_and_the_first_read_is_deli
     async with graph.subscribe(RUNS) as subscriber:
         await run.update_run(notes="after the query")
         await delete_by_hand(deleted)
-        told = await subscriber.next()
-        assert [run["notes"] for run in told["runs"]] == ["after the query"]
-        assert told["deletedRunIds"] == [run_gid(deleted)]
+        delivered = await subscriber.next()
+        assert [run["notes"] for run in delivered["runs"]] == ["after the query"]
+        assert delivered["deletedRunIds"] == [run_gid(deleted)]
 
 
 async def test_a_change_just_before_the_stream_begins_is_delivered(
@@ -182,7 +182,7 @@ async def test_a_transaction_that_was_open_at_the_first_read_is_not_missed(
     notifier: PostgresNotifier,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It began before all that the stream goes back for those who query a list."""
+    """It began before the moment at which the stream begins."""
     await let_time_pass(engine)
     monkeypatch.setattr(streams, "_BEGINS_BEFORE", dt.timedelta(0))
     async with engine.connect() as slow:
@@ -284,7 +284,9 @@ async def test_a_deletion_is_delivered_after_a_new_notification_connection(
         )
         async with engine.begin() as connection:
             await connection.execute(kill)
-        assert await waiting == deletion_of(run), "the new connection is a hint; nobody published one"
+        assert await waiting == deletion_of(run), (
+            "the new connection counts as a notification; none was published"
+        )
 
 
 async def test_a_deletion_that_commits_late_is_not_missed(
@@ -331,15 +333,15 @@ async def test_all_runs_of_a_deleted_pipeline_are_delivered_in_several_messages(
     async with engine.begin() as connection:
         await connection.execute(sa.insert(pipeline_runs).values(completed_at=sa.func.now()), rows)
     await let_time_pass(engine)
-    told: list[str] = []
+    delivered: list[str] = []
     async with graph.subscribe(RUNS) as subscriber:
         waiting = await begun(subscriber)
         await delete_the_pipeline(run, notifier)
-        told += (await waiting)["deletedRunIds"]
-        assert len(told) < len(run_ids)
-        while len(told) < len(run_ids):
-            told += (await subscriber.next())["deletedRunIds"]
-    assert sorted(told) == sorted(global_id("Run", run_id) for run_id in run_ids)
+        delivered += (await waiting)["deletedRunIds"]
+        assert len(delivered) < len(run_ids)
+        while len(delivered) < len(run_ids):
+            delivered += (await subscriber.next())["deletedRunIds"]
+    assert sorted(delivered) == sorted(global_id("Run", run_id) for run_id in run_ids)
 
 
 async def test_a_filter_with_a_wrong_id_is_a_typed_error(graph: Graph) -> None:

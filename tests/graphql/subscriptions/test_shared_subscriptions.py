@@ -149,7 +149,7 @@ def events_of(payloads: list[Any]) -> list[Any]:
 
 
 async def alone(graph: Graph, query: str, variables: dict[str, Any], name: str | None) -> list[Any]:
-    """The payloads of a subscription which nobody else has."""
+    """The payloads of a subscription without other subscribers."""
     stream = await graph.schema.subscribe(
         query, variables, context_value=graph.contexts(), operation_name=name
     )

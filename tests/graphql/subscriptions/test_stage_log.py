@@ -42,7 +42,7 @@ def attempts(tmp_path: Path) -> Path:
 
 
 def joined(pieces: list[dict[str, Any]]) -> str:
-    """The text of pieces which must follow each other without gap."""
+    """The text of pieces that must follow each other without a gap."""
     for piece, following in itertools.pairwise(pieces):
         assert following["offset"] == piece["nextOffset"]
     return "".join(piece["text"] for piece in pieces)

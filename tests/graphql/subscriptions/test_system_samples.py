@@ -1,4 +1,4 @@
-"""``systemSamples``: the host, once per second, the same for everybody."""
+"""``systemSamples``: the host, once per second, the same for all subscribers."""
 
 from __future__ import annotations
 
