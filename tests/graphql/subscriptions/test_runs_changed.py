@@ -21,7 +21,7 @@ from app.database.tables import pipeline_runs
 from app.graphql.schema import Schema
 from app.graphql.shared.ids import global_id
 from app.notifications.postgres import PostgresNotifier
-from app.services import streams
+from app.services import changed_runs, streams
 from app.services.logs import LogReader
 from app.services.pipelines import delete_pipeline
 from app.services.run_records import delete_run
@@ -169,7 +169,7 @@ async def test_a_change_just_before_the_stream_begins_is_delivered(
 ) -> None:
     """The client may have queried its list before the change. Late commits are the subject of another test."""
     await let_time_pass(engine)
-    monkeypatch.setattr(streams, "_LONGEST_TRANSACTION", dt.timedelta(0))
+    monkeypatch.setattr(changed_runs, "_LONGEST_TRANSACTION", dt.timedelta(0))
     await run.update_run(notes="just before")
     async with graph.subscribe(RUNS) as subscriber:
         assert [run["notes"] for run in (await subscriber.next())["runs"]] == ["just before"]
@@ -200,8 +200,8 @@ async def test_a_change_is_delivered_although_the_first_read_waited_for_the_data
     schema: Schema, database_url: str, logs: LogReader, run: LiveRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await let_time_pass(run.engine)
-    for name in ("_BEGINS_BEFORE", "_LONGEST_TRANSACTION"):
-        monkeypatch.setattr(streams, name, dt.timedelta(seconds=0.1))
+    monkeypatch.setattr(streams, "_BEGINS_BEFORE", dt.timedelta(seconds=0.1))
+    monkeypatch.setattr(changed_runs, "_LONGEST_TRANSACTION", dt.timedelta(seconds=0.1))
     async with (
         PostgresProxy(database_url) as proxy,
         PostgresNotifier(proxy.url, poll_seconds=0.05) as notifier,
