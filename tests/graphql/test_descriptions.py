@@ -492,6 +492,8 @@ async def test_the_runs_of_a_deleted_schedule_or_webhook_stay(graph: Graph, make
 async def test_a_schedule_forgets_a_deleted_run(graph: Graph, make: Factory, engine: AsyncEngine) -> None:
     pipeline_id = await make.pipeline()
     run_id = await make.run(pipeline_id)
+    # Another run, which the schedule did not start.
+    await make.run(pipeline_id)
     schedule_id = await make.schedule(pipeline_id)
     assert await node(graph, "Schedule", schedule_id, "lastRun { id }") == {"lastRun": None}
     async with engine.begin() as connection:
