@@ -125,7 +125,7 @@ def run_step(title: str, program: Any, arguments: tuple[str, ...], folder: Path)
 
 
 def replace_folder(target: Path, content: Path) -> None:
-    """Put a copy of ``content`` in the place of ``target``; nobody ever sees half of it."""
+    """Replace ``target`` by a copy of ``content`` in one step, so that no process sees half of it."""
     staging = target.with_name(f".{target.name}-{os.getpid()}")
     retired = target.with_name(f".{target.name}-{os.getpid()}-old")
     try:
