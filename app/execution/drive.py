@@ -199,8 +199,8 @@ class AttemptDriver:
             pause = _until_next_ingest() if ingest.has_started else START_POLL_SECONDS
             with anyio.move_on_after(pause):
                 state = await self._executor(attempt).wait(attempt.id)
-        if state is not AttemptState.NEW:
-            await ingest.catch_up(to_the_end=True)
+        # Also if it looks NEW: the journal knows better if the stage has replaced its lock.
+        await ingest.catch_up(to_the_end=state is not AttemptState.NEW)
         return state
 
     async def _conclude(self, attempt: Attempt, state: AttemptState, metrics: MetricReader) -> None:

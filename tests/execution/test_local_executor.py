@@ -299,6 +299,20 @@ async def test_a_lost_attempt_is_never_started_again(attempts: LocalAttempts, tm
     await eventually(lambda: not living_processes(spec.attempt_id))
 
 
+async def test_an_attempt_that_replaced_its_lock_is_not_started_beside_itself(
+    attempts: LocalAttempts, tmp_path: Path
+) -> None:
+    starts = tmp_path / "starts"
+    command = f"echo started >> {starts}; rm ../lock; : > ../lock; echo replaced >> {starts}; exec sleep 100"
+    spec = await attempts.prepare("sh", "-c", command)
+    await attempts.executor.launch(spec)
+    await eventually(lambda: starts.exists() and "replaced" in starts.read_text())
+    assert await attempts.executor.state(spec.attempt_id) is AttemptState.LOST
+    assert await attempts.executor.launch(spec) is AttemptState.LOST
+    assert starts.read_text().count("started") == 1
+    await attempts.executor.sweep(spec.attempt_id)
+
+
 async def test_ended_shims_do_not_stay_as_zombies(attempts: LocalAttempts) -> None:
     before = set(psutil.Process().children())
     for attempt_id in [await attempts.start("true") for _ in range(3)]:

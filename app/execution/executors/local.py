@@ -203,7 +203,9 @@ def _state_of_free(lock: int, folder: Path) -> AttemptState:
     """Call it after the lock was seen free: then no result can appear any more."""
     if (folder / files.RESULT).exists():
         return AttemptState.DONE
-    return AttemptState.LOST if os.fstat(lock).st_size else AttemptState.NEW
+    # A shim holds its lock as long as it lives. If ours lives and the lock is free, the stage has replaced the file.
+    is_replaced = _SHIMS.has_ended(folder) is False
+    return AttemptState.LOST if is_replaced or os.fstat(lock).st_size else AttemptState.NEW
 
 
 def _cancel(folder: Path) -> None:
