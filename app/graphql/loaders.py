@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.graphql.artifacts.loaders import ArtifactLoaders
+from app.graphql.lineage.loaders import LineageLoaders
 from app.graphql.pipelines.loaders import PipelineLoaders
 from app.graphql.runs.loaders import RunLoaders
 from app.graphql.schedules.loaders import ScheduleLoaders
@@ -16,6 +17,7 @@ class Loaders(
     RunLoaders,
     StageRunLoaders,
     ArtifactLoaders,
+    LineageLoaders,
     ScheduleLoaders,
     WebhookLoaders,
     SystemLoaders,

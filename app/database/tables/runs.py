@@ -136,6 +136,7 @@ stage_runs = sa.Table(
         postgresql_where=sa.text(f"phase IN {one_of(ACTIVE_PHASES)}"),
     ),
     sa.Index(None, "reused_from_id"),
+    sa.Index("ix_stage_runs_depends_on", "depends_on", postgresql_using="gin"),
     sa.Index(
         "ix_stage_runs_cache_key",
         "stage_id",

@@ -11,6 +11,14 @@ from strawberry.scalars import JSON
 
 from app.compiled_graphql.batching import unawaited
 from app.compiled_graphql.reading import reads_only
+from app.graphql.lineage.types import (
+    DEFAULT_DEPTH,
+    DEFAULT_NODES,
+    DepthArgument,
+    DirectionArgument,
+    Lineage,
+    NodesArgument,
+)
 from app.graphql.shared.connections import NESTED_PAGE, NOT_GIVEN, After, Connection, First, window_of
 from app.graphql.shared.enums import ArtifactStatus, ArtifactType, StorageType
 from app.graphql.shared.ids import global_id
@@ -99,6 +107,18 @@ class Artifact(relay.Node):
         readable = self.status is ArtifactStatus.READY and self.is_active and self.sha256 is not None
         return f"/artifacts/{self.id}/content" if readable else None
 
+    @strawberry.field(
+        description="What the artifact was made from and what was made of it.", metadata=reads_only()
+    )
+    def lineage(
+        self,
+        info: Info,
+        direction: DirectionArgument,
+        depth: DepthArgument = DEFAULT_DEPTH,
+        first: NodesArgument = DEFAULT_NODES,
+    ) -> Lineage:
+        return unawaited(info.context.loaders.lineage_by_artifact(direction, depth, first).load(self.id))
+
 
 @strawberry.type(description="The details of an artifact that is a dataset.")
 class Dataset(relay.Node):
@@ -127,6 +147,20 @@ class Dataset(relay.Node):
     ) -> Connection[Model]:
         window = window_of(first, after, default=NESTED_PAGE)
         return unawaited(info.context.loaders.models_by_dataset(window).load(self.id))
+
+    @strawberry.field(
+        description="What the dataset was made from and what was made of it.", metadata=reads_only()
+    )
+    def lineage(
+        self,
+        info: Info,
+        direction: DirectionArgument,
+        depth: DepthArgument = DEFAULT_DEPTH,
+        first: NodesArgument = DEFAULT_NODES,
+    ) -> Lineage:
+        return unawaited(
+            info.context.loaders.lineage_by_artifact(direction, depth, first).load(self.artifact_key)
+        )
 
 
 @strawberry.type(description="The details of an artifact that is a model.")
@@ -166,3 +200,17 @@ class Model(relay.Node):
         if self.training_dataset_key is None:
             return None
         return unawaited(info.context.loaders.dataset_by_id.load(self.training_dataset_key))
+
+    @strawberry.field(
+        description="What the model was made from and what was made of it.", metadata=reads_only()
+    )
+    def lineage(
+        self,
+        info: Info,
+        direction: DirectionArgument,
+        depth: DepthArgument = DEFAULT_DEPTH,
+        first: NodesArgument = DEFAULT_NODES,
+    ) -> Lineage:
+        return unawaited(
+            info.context.loaders.lineage_by_artifact(direction, depth, first).load(self.artifact_key)
+        )

@@ -45,7 +45,7 @@ class Reader:
             return selection
         return narrowed(selection, self.attributes.get(cls, frozenset()))
 
-    async def rows(self, statement: sa.Select[Any], parameters: Mapping[str, Any] | None = None) -> Rows:
+    async def rows(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         async with self._slots, self._engine.connect() as connection:
             self.statements += 1
             try:
@@ -58,7 +58,7 @@ class Reader:
             return rows
 
     async def pairs(
-        self, statement: sa.Select[Any], parameters: Mapping[str, Any] | None = None
+        self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None
     ) -> dict[Any, Any]:
         """A mapping from the first to the second of two columns."""
         return dict(await self.rows(statement, parameters))
