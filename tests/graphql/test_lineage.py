@@ -244,3 +244,22 @@ async def test_a_wide_graph_costs_what_is_shown_of_it(graph: Graph, make: Factor
     found = await lineage(graph, "Artifact", story.artifacts["model"], "direction: DOWNSTREAM, first: 50")
     assert len(found["nodes"]) == 50
     assert found["isTruncated"]
+
+
+async def test_artifacts_of_the_same_content_are_found_across_runs(
+    graph: Graph, make: Factory, story: Story, statements: list[str]
+) -> None:
+    split = (story.stage_runs["split"], story.stages["split"])
+    digest, other_digest = await make.blob(b"same"), await make.blob(b"other")
+    for name, sha256 in (("first", digest), ("second", digest), ("alone", other_digest)):
+        await make.artifact(*split, name, sha256=sha256)
+    statements.clear()
+    data = await graph.data(
+        "{ artifacts(first: 3) { nodes { name sameContent { totalCount nodes { name } } } } }"
+    )
+    assert {node["name"]: node["sameContent"] for node in data["artifacts"]["nodes"]} == {
+        "first": {"totalCount": 1, "nodes": [{"name": "second"}]},
+        "second": {"totalCount": 1, "nodes": [{"name": "first"}]},
+        "alone": {"totalCount": 0, "nodes": []},
+    }
+    assert len(statements) == 3, "the artifacts, their twins and the counts of those"

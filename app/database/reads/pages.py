@@ -31,6 +31,12 @@ BY_NAME_REVERSED = Order(("name", "id"), descending=True)
 ARTIFACTS_OF_RUNS = artifacts.join(stage_runs, artifacts.c.stage_run_id == stage_runs.c.id)
 """Artifacts with the run that made them, in the column ``stage_runs.pipeline_run_id``."""
 
+TWIN = artifacts.alias("twin")
+ARTIFACTS_WITH_TWINS = artifacts.join(
+    TWIN, sa.and_(TWIN.c.sha256 == artifacts.c.sha256, TWIN.c.id != artifacts.c.id)
+)
+"""Artifacts with each other artifact of the same content, in the column ``TWIN.c.id``."""
+
 
 @dataclass(frozen=True)
 class Window:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from app.compiled_graphql.batching import DataLoader
 from app.database.reads import selections
-from app.database.reads.pages import ARTIFACTS_OF_RUNS, Window
+from app.database.reads.pages import ARTIFACTS_OF_RUNS, ARTIFACTS_WITH_TWINS, TWIN, Window
 from app.database.reads.selections import KEYS
 from app.database.reads.stage_runs import datasets_by_stage_run
 from app.database.tables import (
@@ -52,6 +52,13 @@ class ArtifactLoaders(LoaderFactory):
             window,
             ("artifacts of runs", window),
             source=ARTIFACTS_OF_RUNS,
+        )
+
+    def artifacts_by_content_of(self, window: Window) -> PageLoader[Artifact]:
+        """The other artifacts with the same bytes as each key."""
+        name = ("artifacts of the same content", window)
+        return self._page(
+            Artifact, selections.ARTIFACTS, TWIN.c.id, window, name, source=ARTIFACTS_WITH_TWINS
         )
 
     def artifacts_by_stage_run(self, window: Window) -> PageLoader[Artifact]:

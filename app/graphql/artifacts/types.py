@@ -108,6 +108,15 @@ class Artifact(relay.Node):
         return f"/artifacts/{self.id}/content" if readable else None
 
     @strawberry.field(
+        description="Other artifacts with the same bytes, of any run, newest first.", metadata=reads_only()
+    )
+    def same_content(
+        self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
+    ) -> Connection[Artifact]:
+        window = window_of(first, after, default=NESTED_PAGE)
+        return unawaited(info.context.loaders.artifacts_by_content_of(window).load(self.id))
+
+    @strawberry.field(
         description="What the artifact was made from and what was made of it.", metadata=reads_only()
     )
     def lineage(
