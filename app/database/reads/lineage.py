@@ -28,10 +28,13 @@ class Start(enum.Enum):
 
 
 class Side(enum.Enum):
-    """Which way the walk goes from the stage run ``walk.id``; each is a query of the stage runs one step further."""
+    """Which way the walk goes from the stage run ``walk.id``; each is a query of the stage runs one step further.
+
+    They are looked up one by one: the planner would rather hash the whole table, because it expects a walk to be long.
+    """
 
     UPSTREAM = """
-        SELECT needed.id
+        SELECT (SELECT COALESCE(source.reused_from_id, source.id) FROM stage_runs AS source WHERE source.id = needed.id)
         FROM stage_runs AS reader
         CROSS JOIN LATERAL unnest(reader.depends_on) AS needed (id)
         WHERE reader.id = walk.id
@@ -43,11 +46,11 @@ class Side(enum.Enum):
         JOIN artifacts AS training ON training.id = datasets.artifact_id
         WHERE made.stage_run_id = walk.id AND (walk.depth > 0 OR made.id = starts.key OR NOT {is_artifact})"""
     DOWNSTREAM = """
-        SELECT reader.id
+        SELECT COALESCE(reader.reused_from_id, reader.id)
         FROM stage_runs AS reader
         WHERE reader.depends_on @> ARRAY[walk.id] AND reader.status = 'COMPLETED'
         UNION
-        SELECT reader.id
+        SELECT COALESCE(reader.reused_from_id, reader.id)
         FROM stage_runs AS reused
         JOIN stage_runs AS reader ON reader.depends_on @> ARRAY[reused.id] AND reader.status = 'COMPLETED'
         WHERE reused.reused_from_id = walk.id
@@ -67,12 +70,11 @@ CROSS JOIN LATERAL (
     WITH RECURSIVE walk (id, depth) AS (
         SELECT COALESCE(reused_from_id, id), 0 FROM stage_runs WHERE id = ({start})
         UNION
-        SELECT COALESCE(met.reused_from_id, met.id), walk.depth + 1
+        SELECT further.id, walk.depth + 1
         FROM walk
         CROSS JOIN LATERAL ({step}
         ) AS further (id)
-        JOIN stage_runs AS met ON met.id = further.id
-        WHERE walk.depth < :depth AND COALESCE(met.reused_from_id, met.id) <> walk.id
+        WHERE walk.depth < :depth AND further.id <> walk.id
     ),
     walked AS MATERIALIZED (SELECT id, depth FROM walk LIMIT :walked),
     steps AS (SELECT id, min(depth) AS depth FROM walked GROUP BY id ORDER BY depth, id LIMIT :steps)
