@@ -35,6 +35,7 @@ COMMANDS = {
     "demo": _Command("app.cli.demo", "demo", "Start a server and run an example on it."),
     "run": _Command("app.cli.running", "run", "Run the pipeline of a YAML file."),
     "watch": _Command("app.cli.watching", "watch", "Follow a run to its end."),
+    "lineage": _Command("app.cli.lineage", "lineage", "Show what a model was made from."),
     "migrate": _Command("app.cli.migrating", "migrate", "Bring the database up to date."),
     "export-schema": _Command("app.cli.schema", "export_schema", "Write the GraphQL schema to a file."),
 }

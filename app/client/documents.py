@@ -117,3 +117,28 @@ query RunArtifacts($id: ID!, $after: String) {
   }
 }
 """)
+
+EXISTING = parse("""
+query Existing($ids: [ID!]!) { nodes(ids: $ids) { id } }
+""")
+
+LINEAGE = parse("""
+query Lineage($id: ID!, $direction: LineageDirection!, $depth: Int!) {
+  node(id: $id) {
+    id
+    ... on Artifact { lineage(direction: $direction, depth: $depth, first: 500) { ...Tree } }
+    ... on StageRun { lineage(direction: $direction, depth: $depth, first: 500) { ...Tree } }
+    ... on Dataset { artifactId lineage(direction: $direction, depth: $depth, first: 500) { ...Tree } }
+    ... on Model { artifactId lineage(direction: $direction, depth: $depth, first: 500) { ...Tree } }
+  }
+}
+fragment Tree on Lineage {
+  isTruncated
+  edges { from to }
+  nodes {
+    nodeId
+    artifact { name artifactType relativePath }
+    stageRun { name run { id pipeline { name } } }
+  }
+}
+""")
