@@ -17,6 +17,7 @@ from app.graphql.lineage.types import (
     DepthArgument,
     DirectionArgument,
     Lineage,
+    LineageDirection,
     NodesArgument,
 )
 from app.graphql.shared.connections import NESTED_PAGE, NOT_GIVEN, After, Connection, First, window_of
@@ -122,7 +123,7 @@ class Artifact(relay.Node):
     def lineage(
         self,
         info: Info,
-        direction: DirectionArgument,
+        direction: DirectionArgument = LineageDirection.UPSTREAM,
         depth: DepthArgument = DEFAULT_DEPTH,
         first: NodesArgument = DEFAULT_NODES,
     ) -> Lineage:
@@ -163,7 +164,7 @@ class Dataset(relay.Node):
     def lineage(
         self,
         info: Info,
-        direction: DirectionArgument,
+        direction: DirectionArgument = LineageDirection.UPSTREAM,
         depth: DepthArgument = DEFAULT_DEPTH,
         first: NodesArgument = DEFAULT_NODES,
     ) -> Lineage:
@@ -216,7 +217,7 @@ class Model(relay.Node):
     def lineage(
         self,
         info: Info,
-        direction: DirectionArgument,
+        direction: DirectionArgument = LineageDirection.UPSTREAM,
         depth: DepthArgument = DEFAULT_DEPTH,
         first: NodesArgument = DEFAULT_NODES,
     ) -> Lineage:

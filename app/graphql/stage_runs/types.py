@@ -23,6 +23,7 @@ from app.graphql.lineage.types import (
     DepthArgument,
     DirectionArgument,
     Lineage,
+    LineageDirection,
     NodesArgument,
 )
 from app.graphql.shared.connections import NESTED_PAGE, NOT_GIVEN, After, Connection, First, given, window_of
@@ -273,7 +274,7 @@ class StageRun(relay.Node):
     def lineage(
         self,
         info: Info,
-        direction: DirectionArgument,
+        direction: DirectionArgument = LineageDirection.UPSTREAM,
         depth: DepthArgument = DEFAULT_DEPTH,
         first: NodesArgument = DEFAULT_NODES,
     ) -> Lineage:
