@@ -99,6 +99,16 @@ class StorageType(enum.StrEnum):
     AZURE = "AZURE"
 
 
+class AliasMoveKind(enum.StrEnum):
+    """What an entry in the history of a registered model did to an alias."""
+
+    SET = "SET"
+    MOVED_BACK = "MOVED_BACK"
+    REMOVED = "REMOVED"
+    PROTECTED = "PROTECTED"
+    UNPROTECTED = "UNPROTECTED"
+
+
 class ExecutorType(enum.StrEnum):
     """What executes the attempts of a stage."""
 

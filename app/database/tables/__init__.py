@@ -15,6 +15,7 @@ from app.database.tables.artifacts import artifacts, blobs, datasets, models
 from app.database.tables.attempts import metric_points, resource_samples, run_events, stage_attempts, workers
 from app.database.tables.metadata import metadata
 from app.database.tables.pipelines import pipeline_stages, pipelines, schedules, webhooks
+from app.database.tables.registry import model_alias_moves, model_aliases, model_versions, registered_models
 from app.database.tables.runs import deleted_runs, pipeline_runs, stage_runs
 from app.database.triggers import DELETED_RUNS_RECORD, STATUS_GUARD
 
@@ -25,10 +26,14 @@ __all__ = [
     "deleted_runs",
     "metadata",
     "metric_points",
+    "model_alias_moves",
+    "model_aliases",
+    "model_versions",
     "models",
     "pipeline_runs",
     "pipeline_stages",
     "pipelines",
+    "registered_models",
     "resource_samples",
     "run_events",
     "schedules",
