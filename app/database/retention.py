@@ -20,6 +20,8 @@ from app.database.tables import (
     blobs,
     deleted_runs,
     metric_points,
+    model_versions,
+    models,
     pipeline_runs,
     pipeline_stages,
     resource_samples,
@@ -101,14 +103,26 @@ async def ended_runs(
 async def expired_runs(
     connection: AsyncConnection, after: Age, until: dt.datetime, limit: int
 ) -> Sequence[Age]:
-    """The same without runs whose results a later run reuses: they are retained as long as that run."""
+    """The same without runs whose results a later run reuses, or with a model that is a registered version.
+
+    They are retained as long as that run or version.
+    """
     own, later = stage_runs.alias("own"), stage_runs.alias("later")
     reused = sa.exists().where(
         own.c.pipeline_run_id == pipeline_runs.c.id,
         later.c.reused_from_id == own.c.id,
         later.c.pipeline_run_id != own.c.pipeline_run_id,
     )
-    return await _ages(connection, _ended(after, until).where(~reused), limit)
+    of_run = stage_runs.alias("of_run")
+    registered = sa.exists(
+        sa.select(sa.literal(1))
+        .select_from(of_run)
+        .join(artifacts, artifacts.c.stage_run_id == of_run.c.id)
+        .join(models, models.c.artifact_id == artifacts.c.id)
+        .join(model_versions, model_versions.c.model_id == models.c.id)
+        .where(of_run.c.pipeline_run_id == pipeline_runs.c.id)
+    )
+    return await _ages(connection, _ended(after, until).where(~reused, ~registered), limit)
 
 
 def _ended(after: Age, until: dt.datetime) -> sa.Select[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -65,7 +65,8 @@ class ModelFacts:
     """What a model is and how it was trained; ``None`` means unknown.
 
     ``training_dataset`` is a path in the outputs of the same stage (``datasets/train.csv``) or, after the name of a
-    dependency, in the outputs of that dependency (``split/datasets/train.csv``).
+    dependency, in the outputs of that dependency (``split/datasets/train.csv``). ``register`` is the name of the
+    registered model that gets it as a new version, and ``aliases`` are set to that version.
     """
 
     model_type: str | None = None
@@ -75,6 +76,8 @@ class ModelFacts:
     training_dataset: str | None = None
     training_config: Mapping[str, Any] | None = None
     metrics: Mapping[str, Any] | None = None
+    register: str | None = None
+    aliases: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from app.domain.specs import PipelineSpec, StageSpec
 from app.errors import DomainError, ErrorCode, NotFound
 from app.notifications.notifier import Notifier
 from app.notifications.topics import RUNS
+from app.services.registry.deletions import refuse_registered
 
 
 async def create_pipeline(engine: AsyncEngine, draft: Mapping[str, Any]) -> uuid.UUID:
@@ -48,7 +49,10 @@ async def update_pipeline(engine: AsyncEngine, pipeline_id: uuid.UUID, changes: 
 async def delete_pipeline(
     engine: AsyncEngine, notifier: Notifier, pipeline_id: uuid.UUID, *, delete_runs: bool = False
 ) -> None:
-    """Removes a pipeline; its runs go with it only if asked, and never while one of them is active."""
+    """Removes a pipeline; its runs go with it only if asked.
+
+    ``PIPELINE_IN_USE`` while a run of it is active, or has a model that is a version of a registered model.
+    """
     async with engine.begin() as connection:
         if delete_runs:
             await _lock_ended_runs(connection, pipeline_id)
@@ -63,6 +67,8 @@ async def delete_pipeline(
             raise _in_use(f"{active_runs} of its runs are active; cancel them first")
         if runs and not delete_runs:
             raise _in_use(f"it has {runs} runs; pass deleteRuns: true to delete them and their artifacts too")
+        of_pipeline = pipeline_runs.c.pipeline_id == pipeline_id
+        await refuse_registered(connection, of_pipeline, "pipelineId", ErrorCode.PIPELINE_IN_USE)
         await connection.execute(sa.delete(pipelines).where(pipelines.c.id == pipeline_id))
     notifier.publish(RUNS)
 

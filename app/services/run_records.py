@@ -16,6 +16,7 @@ from app.errors import DomainError, ErrorCode
 from app.notifications.notifier import Notifier
 from app.notifications.topics import RUNS, run_topic
 from app.services.checks import check_all, check_tags, check_text
+from app.services.registry.deletions import refuse_registered
 from app.services.runs import NOTES_LIMIT
 from app.services.state.mirrors import lock_pipeline, mirror_latest_run
 from app.services.state.run_transaction import lock_run, run_transaction
@@ -38,7 +39,8 @@ async def update_run(
 async def delete_run(engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID) -> None:
     """Removes an ended run with its stage runs, events, logs and artifacts.
 
-    ``NOT_DELETABLE`` while the run is active, and as long as another run reuses results of its stages.
+    ``NOT_DELETABLE`` while the run is active, as long as another run reuses results of its stages, and as long as one of
+    its models is a version of a registered model.
     """
     async with engine.begin() as connection:
         run = (await lock_run(connection, run_id, for_deletion=True)).run
@@ -46,6 +48,7 @@ async def delete_run(engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID)
             raise _not_deletable(f"the run is still {run.status}; cancel it first")
         stages = await _locked_stages(connection, run_id)
         await _refuse_reused(connection, run_id, [stage.id for stage in stages])
+        await refuse_registered(connection, pipeline_runs.c.id == run_id, "runId", ErrorCode.NOT_DELETABLE)
         await lock_pipeline(connection, run.pipeline_id)
         await connection.execute(sa.delete(pipeline_runs).where(pipeline_runs.c.id == run_id))
         await mirror_latest_run(connection, run.pipeline_id, [stage.stage_id for stage in stages])

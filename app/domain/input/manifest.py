@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from app.domain.artifacts import DatasetFacts, Manifest, ManifestEntry, ModelFacts
 from app.domain.attempts import MANIFEST_FILE
 from app.domain.checker import Checker, Path, kind_of, no_text
+from app.domain.registry import ALIASES_LIMIT, alias_problem, name_problem
 from app.domain.text import read_json_object
 from app.domain.units import BYTES_PER_MB
 from app.domain.vocabulary import ArtifactType
@@ -27,6 +28,8 @@ MODEL_KEYS = (
     "trainingDataset",
     "trainingConfig",
     "metrics",
+    "register",
+    "aliases",
 )
 _OLD_MODEL_FORMAT = "format"
 
@@ -117,7 +120,33 @@ def _model(checker: Checker, value: Any, path: Path) -> ModelFacts | None:
         training_dataset=_text(checker, raw, path, "trainingDataset", limit=1100),
         training_config=_object(checker, raw, path, "trainingConfig"),
         metrics=_object(checker, raw, path, "metrics"),
+        register=_word(checker, raw.get("register"), (*path, "register"), name_problem),
+        aliases=_aliases(checker, raw, path),
     )
+
+
+def _word(checker: Checker, value: Any, path: Path, problem_of: Callable[[str], str | None]) -> str | None:
+    if value is None:
+        return None
+    problem = problem_of(value) if isinstance(value, str) else no_text(value)
+    if problem is not None:
+        checker.problem(path, problem)
+        return None
+    return str(value)
+
+
+def _aliases(checker: Checker, raw: Mapping[str, Any], path: Path) -> Sequence[str] | None:
+    """The aliases of a model that is to be registered."""
+    values, where = raw.get("aliases"), (*path, "aliases")
+    if values is None:
+        return None
+    if raw.get("register") is None:
+        checker.problem(where, "needs register, the name of the registered model")
+    if not isinstance(values, list) or len(values) > ALIASES_LIMIT:
+        checker.problem(where, f"must be a list of at most {ALIASES_LIMIT} aliases")
+        return None
+    words = [_word(checker, value, (*where, str(index)), alias_problem) for index, value in enumerate(values)]
+    return [word for word in words if word is not None]
 
 
 def _text(checker: Checker, raw: Mapping[str, Any], path: Path, key: str, limit: int = 255) -> str | None:

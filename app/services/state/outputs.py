@@ -19,6 +19,7 @@ from app.domain.events import EventKind
 from app.domain.specs import readable_config
 from app.domain.text import clean_json, clean_text
 from app.domain.vocabulary import ArtifactStatus, ArtifactType
+from app.services.registry.stage_models import StageRegistration, register_models
 from app.services.state.run_transaction import RunTransaction, worker_actor
 from app.storage.base import StorageUnavailable, StoredBlob
 
@@ -83,6 +84,7 @@ async def publish_outputs(transaction: RunTransaction, stage: sa.Row[Any], outpu
     await transaction.connection.execute(sa.insert(artifacts), rows)
     await _insert_datasets(transaction, outputs.files, ids, own)
     await _insert_models(transaction, stage, outputs, ids, known)
+    await _register_models(transaction, outputs.files, ids)
     for file in outputs.files:
         transaction.record(
             EventKind.ARTIFACT_STORED,
@@ -179,6 +181,19 @@ async def _insert_models(
     ]
     if rows:
         await transaction.connection.execute(sa.insert(models), rows)
+
+
+async def _register_models(
+    transaction: RunTransaction, files: Sequence[StoredFile], ids: Mapping[tuple[bool, str], uuid.UUID]
+) -> None:
+    """Registers the models whose stage asks for it."""
+    registrations = [
+        StageRegistration(ids[file.key], file.model.register, file.model.aliases or ())
+        for file in files
+        if file.model is not None and file.model.register is not None
+    ]
+    if registrations:
+        await register_models(transaction.connection, registrations, actor=f"run {transaction.run.id}")
 
 
 def dataset_row(artifact_id: uuid.UUID, facts: DatasetFacts) -> dict[str, Any]:

@@ -6,8 +6,9 @@ Every transaction acquires its locks in this order, so transactions can't deadlo
 2. rows of runs, ordered by id;
 3. rows of their stage runs and attempts;
 4. rows of blobs, ordered by digest;
-5. the row of the pipeline;
-6. rows of its stages, or of its schedules.
+5. rows of registered models, ordered by name;
+6. the row of the pipeline;
+7. rows of its stages, or of its schedules.
 
 Two exceptions use FOR KEY SHARE, which waits for a FOR UPDATE only: a new run holds its pipeline first, and
 ``database.reads.cache.lock_execution`` locks a stage run of another run, but skips a row that is being deleted.
