@@ -12,7 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.columns import new_id
 from app.database.engine import create_engine
-from app.database.tables import blobs, pipelines, workers
+from app.database.tables import (
+    blobs,
+    model_alias_moves,
+    model_aliases,
+    model_versions,
+    pipelines,
+    registered_models,
+    workers,
+)
 from app.notifications.postgres import PostgresNotifier
 from tests.moved_runs import ByHand
 from tests.registered_workers import register_worker
@@ -41,7 +49,8 @@ async def reused_notifier(reused_database_url: str) -> AsyncIterator[PostgresNot
 async def by_hand(reused_engine: AsyncEngine, reused_notifier: PostgresNotifier) -> ByHand:
     """A worker of its own on a database without any other row."""
     async with reused_engine.begin() as connection:
-        for table in (pipelines, workers, blobs):
+        registry = (model_aliases, model_alias_moves, model_versions, registered_models)
+        for table in (*registry, pipelines, workers, blobs):
             await connection.execute(sa.delete(table))
     host_id = new_id()
     worker_id = await register_worker(reused_engine, host_id, slots=4, cpus=100)
