@@ -27,10 +27,14 @@ from app.database.tables import (
     datasets,
     metadata,
     metric_points,
+    model_alias_moves,
+    model_aliases,
+    model_versions,
     models,
     pipeline_runs,
     pipeline_stages,
     pipelines,
+    registered_models,
     resource_samples,
     run_events,
     schedules,
@@ -156,6 +160,26 @@ class Factory:
             "model_format": "joblib",
         }
         return await self._insert_with_id(models, artifact_id=artifact_id, **{**defaults, **values})
+
+    async def registered_model(self, name: str, **values: Any) -> uuid.UUID:
+        return await self._insert_with_id(registered_models, name=name, **values)
+
+    async def model_version(
+        self, registered_model_id: uuid.UUID, version: int, model_id: uuid.UUID, **values: Any
+    ) -> uuid.UUID:
+        row = {"registered_model_id": registered_model_id, "version": version, "model_id": model_id}
+        return await self._insert_with_id(model_versions, **row, **values)
+
+    async def model_alias(
+        self, registered_model_id: uuid.UUID, alias: str, version_id: uuid.UUID, **values: Any
+    ) -> None:
+        row = {"registered_model_id": registered_model_id, "alias": alias, "version_id": version_id}
+        await self._insert(model_aliases, **{**row, "is_protected": False, **values})
+
+    async def alias_move(self, registered_model_id: uuid.UUID, seq: int, **values: Any) -> uuid.UUID:
+        defaults = {"alias": "champion", "kind": "SET", "to_version": 1, "is_protected": False}
+        row = {"registered_model_id": registered_model_id, "seq": seq, **defaults, **values}
+        return await self._insert_with_id(model_alias_moves, **row)
 
     async def worker(self, **values: Any) -> uuid.UUID:
         defaults = {

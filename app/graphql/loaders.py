@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.graphql.artifacts.loaders import ArtifactLoaders
 from app.graphql.lineage.loaders import LineageLoaders
 from app.graphql.pipelines.loaders import PipelineLoaders
+from app.graphql.registry.loaders import RegistryLoaders
 from app.graphql.runs.loaders import RunLoaders
 from app.graphql.schedules.loaders import ScheduleLoaders
 from app.graphql.stage_runs.loaders import StageRunLoaders
@@ -18,6 +19,7 @@ class Loaders(
     StageRunLoaders,
     ArtifactLoaders,
     LineageLoaders,
+    RegistryLoaders,
     ScheduleLoaders,
     WebhookLoaders,
     SystemLoaders,

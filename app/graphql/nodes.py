@@ -51,6 +51,8 @@ async def any_node(loaders: Loaders, node_id: str) -> relay.Node | None:
         "Artifact": loaders.artifact_by_id,
         "Dataset": loaders.dataset_by_id,
         "Model": loaders.model_by_id,
+        "RegisteredModel": loaders.registered_model_by_id,
+        "ModelVersion": loaders.model_version_by_id,
         "Worker": loaders.worker_by_id,
         "Schedule": loaders.schedule_by_id,
         "Webhook": loaders.webhook_by_id,

@@ -11,6 +11,8 @@ from app.graphql.artifacts.queries import ArtifactQuery
 from app.graphql.nodes import NodeQuery
 from app.graphql.pipelines.mutations import PipelineMutation
 from app.graphql.pipelines.queries import PipelineQuery
+from app.graphql.registry.mutations import RegistryMutation
+from app.graphql.registry.queries import RegistryQuery
 from app.graphql.runs.events import EVENT_TYPES
 from app.graphql.runs.mutations import RunMutation
 from app.graphql.runs.queries import RunQuery
@@ -32,6 +34,7 @@ class Query(
     RunQuery,
     StageRunQuery,
     ArtifactQuery,
+    RegistryQuery,
     ScheduleQuery,
     WebhookQuery,
     SystemQuery,
@@ -41,7 +44,9 @@ class Query(
 
 
 @strawberry.type(description="All changes. Expected errors are in `errors` of the payload.")
-class Mutation(PipelineMutation, RunMutation, ArtifactMutation, ScheduleMutation, WebhookMutation):
+class Mutation(
+    PipelineMutation, RunMutation, ArtifactMutation, RegistryMutation, ScheduleMutation, WebhookMutation
+):
     pass
 
 

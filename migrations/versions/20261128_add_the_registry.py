@@ -116,9 +116,7 @@ def _create_model_alias_moves() -> None:
         ),
     )
     columns = ["registered_model_id", "alias", "seq"]
-    op.create_index(
-        op.f("ix_model_alias_moves_registered_model_id_alias_seq"), "model_alias_moves", columns
-    )
+    op.create_index(op.f("ix_model_alias_moves_registered_model_id_alias_seq"), "model_alias_moves", columns)
 
 
 def _reference(table: str, column: str, target: str) -> sa.ForeignKeyConstraint:

@@ -22,6 +22,7 @@ from app.database.reads import selections
 from app.database.reads.selections import Selection
 from app.graphql.artifacts.types import Artifact, Dataset, Model
 from app.graphql.pipelines.types import Pipeline, Stage
+from app.graphql.registry.types import ModelAlias, ModelAliasMove, ModelVersion, RegisteredModel
 from app.graphql.runs.types import Run
 from app.graphql.schedules.types import Schedule
 from app.graphql.schema import Schema, printed_schema
@@ -41,6 +42,10 @@ READ_TYPES: list[tuple[Selection, type[Any]]] = [
     (selections.ARTIFACTS, Artifact),
     (selections.DATASETS, Dataset),
     (selections.MODELS, Model),
+    (selections.REGISTERED_MODELS, RegisteredModel),
+    (selections.MODEL_VERSIONS, ModelVersion),
+    (selections.MODEL_ALIASES, ModelAlias),
+    (selections.MODEL_ALIAS_MOVES, ModelAliasMove),
     (selections.WORKERS, Worker),
     (selections.ATTEMPTS, StageAttempt),
     (selections.SAMPLES, ResourceSample),

@@ -16,10 +16,14 @@ Conditions = tuple[sa.ColumnElement[bool], ...]
 
 @dataclass(frozen=True)
 class Order:
-    """The columns a page is sorted by; the last one is unique, so that a position is exact."""
+    """The columns a page is sorted by; the last one is unique, so that a position is exact.
+
+    ``is_numbered``: the columns before the last one hold whole numbers, not texts.
+    """
 
     columns: tuple[str, ...]
     descending: bool
+    is_numbered: bool = False
 
 
 NEWEST_FIRST = Order(("id",), descending=True)
@@ -27,6 +31,8 @@ OLDEST_FIRST = Order(("id",), descending=False)
 BY_NUMBER = Order(("seq",), descending=False)
 BY_NAME = Order(("name", "id"), descending=False)
 BY_NAME_REVERSED = Order(("name", "id"), descending=True)
+HIGHEST_VERSION_FIRST = Order(("version", "id"), descending=True, is_numbered=True)
+LATEST_MOVE_FIRST = Order(("seq", "id"), descending=True, is_numbered=True)
 
 ARTIFACTS_OF_RUNS = artifacts.join(stage_runs, artifacts.c.stage_run_id == stage_runs.c.id)
 """Artifacts with the run that made them, in the column ``stage_runs.pipeline_run_id``."""
@@ -47,7 +53,7 @@ class Window:
     position: tuple[Any, ...] | None = None
     backward: bool = False
 
-    def apply(self, statement: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
+    def apply(self, statement: sa.Select[Any], table: sa.FromClause) -> sa.Select[Any]:
         """Order and limit ``statement``, to one row more than ``limit``: it shows whether there is a next page."""
         columns = [table.c[name] for name in self.order.columns]
         descends = self.order.descending != self.backward
@@ -62,7 +68,7 @@ def page(selection: Selection, window: Window, conditions: Conditions = ()) -> s
     return window.apply(sa.select(*selection.columns).where(*conditions), selection.table)
 
 
-def count(table: sa.Table, conditions: Conditions = ()) -> sa.Select[Any]:
+def count(table: sa.FromClause, conditions: Conditions = ()) -> sa.Select[Any]:
     return sa.select(sa.func.count()).select_from(table).where(*conditions)
 
 

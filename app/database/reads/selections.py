@@ -18,10 +18,14 @@ from app.database.tables import (
     artifacts,
     datasets,
     metric_points,
+    model_alias_moves,
+    model_aliases,
+    model_versions,
     models,
     pipeline_runs,
     pipeline_stages,
     pipelines,
+    registered_models,
     resource_samples,
     run_events,
     schedules,
@@ -41,7 +45,7 @@ KEYS = "keys"
 class Selection:
     """The columns of a table that a statement reads."""
 
-    table: sa.Table
+    table: sa.FromClause
     names: tuple[str, ...]
 
     @property
@@ -59,7 +63,7 @@ class Selection:
         return Selection(self.table, self.names + missing) if missing else self
 
 
-def all_columns(table: sa.Table, *, but: Sequence[str] = ()) -> Selection:
+def all_columns(table: sa.FromClause, *, but: Sequence[str] = ()) -> Selection:
     """Every column of ``table`` except ``but``, which are large, secret or internal."""
     return Selection(table, tuple(column.name for column in table.columns if column.name not in but))
 
@@ -90,6 +94,14 @@ WORKERS = all_columns(workers)
 SCHEDULES = all_columns(schedules)
 WEBHOOKS = all_columns(webhooks, but=("secret",))
 ATTEMPTS = all_columns(stage_attempts, but=("log_tail", "journal_offset", "metrics_offset"))
+REGISTERED_MODELS = all_columns(registered_models, but=("last_version", "last_move_seq"))
+MODEL_VERSIONS = all_columns(model_versions)
+MODEL_ALIASES = all_columns(
+    sa.select(model_aliases, model_versions.c.version)
+    .join(model_versions, model_versions.c.id == model_aliases.c.version_id)
+    .subquery("aliases")
+)
+MODEL_ALIAS_MOVES = all_columns(model_alias_moves)
 EVENTS = Selection(run_events, ("seq", "kind", "stage_run_id", "payload", "at"))
 SAMPLES = Selection(
     resource_samples,

@@ -24,7 +24,7 @@ from app.graphql.shared.connections import NESTED_PAGE, NOT_GIVEN, After, Connec
 from app.graphql.shared.enums import ArtifactStatus, ArtifactType, StorageType
 from app.graphql.shared.ids import global_id
 from app.graphql.shared.info import Info
-from app.graphql.shared.links import RunLink, StageLink, StageRunLink
+from app.graphql.shared.links import ModelVersionLink, RunLink, StageLink, StageRunLink
 from app.graphql.shared.scalars import BigInt
 
 
@@ -210,6 +210,13 @@ class Model(relay.Node):
         if self.training_dataset_key is None:
             return None
         return unawaited(info.context.loaders.dataset_by_id.load(self.training_dataset_key))
+
+    @strawberry.field(
+        description="The versions that refer to it, one for each name it is registered under, oldest first.",
+        metadata=reads_only(),
+    )
+    def versions(self, info: Info) -> list[ModelVersionLink]:
+        return unawaited(info.context.loaders.versions_by_model.load(self.id))
 
     @strawberry.field(
         description="What the model was made from and what was made of it.", metadata=reads_only()

@@ -23,6 +23,7 @@ NESTED_PAGE = 10
 _CURSOR_VERSION = 1
 _CACHED_WINDOWS = 512
 _LONGEST_SEQUENCE = 18
+_LONGEST_NUMBER = 9
 
 T = TypeVar("T")
 NOT_GIVEN: Any = strawberry.UNSET
@@ -164,6 +165,8 @@ def decode_cursor(order: Order, cursor: str, argument: str) -> tuple[Any, ...]:
         *leading, key = position
         if len(position) != len(order.columns) or not all(is_text(part) for part in leading):
             raise ValueError(position)
+        if order.is_numbered:
+            leading = [number_of(part) for part in leading]
         return (*leading, uuid.UUID(key))
     except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError):
         raise DomainError("This is not a cursor of this list.", path=[argument]) from None
@@ -176,6 +179,13 @@ def sequence_of(cursor: str | None, argument: str = "after") -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _LONGEST_SEQUENCE):
         raise DomainError("This is not a cursor of this list.", path=[argument])
     return int(cursor)
+
+
+def number_of(text: str) -> int:
+    """A number that fits into a column of whole numbers; raises ``ValueError`` for any other text."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER):
+        raise ValueError(text)
+    return int(text)
 
 
 def is_text(part: object) -> bool:

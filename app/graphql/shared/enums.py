@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import strawberry
 
 from app.domain.vocabulary import (
+    AliasMoveKind,
     ArtifactStatus,
     ArtifactType,
     FinishReason,
@@ -25,6 +26,7 @@ from app.domain.vocabulary import (
 from app.errors import ErrorCode
 
 __all__ = [
+    "AliasMoveKind",
     "ArtifactStatus",
     "ArtifactType",
     "ErrorCode",
@@ -109,6 +111,17 @@ describe(
     },
 )
 describe(
+    AliasMoveKind,
+    "What happened to an alias.",
+    {
+        "SET": "It was created, or pointed to another version.",
+        "MOVED_BACK": "It was moved back to a version that it pointed to before.",
+        "REMOVED": "It was removed.",
+        "PROTECTED": "It was protected.",
+        "UNPROTECTED": "Its protection was ended.",
+    },
+)
+describe(
     MissedPolicy,
     "What a schedule does about runs that came due while no server could start them.",
     {
@@ -186,8 +199,9 @@ describe(
         "NOT_CANCELLABLE": "The run has already ended.",
         "NOT_RETRYABLE": "The run has not ended, all of its stages succeeded, or the pipeline no longer has its "
         "stages.",
-        "NOT_DELETABLE": "The run has not ended, or a later run reuses results of it.",
-        "PIPELINE_IN_USE": "The pipeline has runs.",
+        "NOT_DELETABLE": "The run has not ended, a later run reuses results of it, or one of its models is registered; "
+        "or an alias points to the version.",
+        "PIPELINE_IN_USE": "The pipeline has runs, or one of the models of its runs is registered.",
         "INSUFFICIENT_STORAGE": "The artifact store has no room left.",
         "UNAVAILABLE": "The database or the artifact store does not answer; try again later.",
     },
