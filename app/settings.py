@@ -221,7 +221,7 @@ class Settings(BaseSettings):
         default=None,
         alias="MLP_RUN_RETENTION_DAYS",
         description="Days after its end (or the last edit of its notes or tags) until a run is deleted with its "
-        "artifacts. Unset: never.",
+        "artifacts; runs with registered models stay. Unset: never.",
     )
     sample_retention_days: _Days = Field(
         default=30,

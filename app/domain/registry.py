@@ -10,6 +10,7 @@ from app.domain.vocabulary import AliasMoveKind
 
 NAME_LIMIT = 200
 ALIAS_LIMIT = 100
+LARGEST_VERSION = 2**31 - 1
 ALIASES_LIMIT = 20
 """How many aliases one output of a stage may set."""
 

@@ -1,4 +1,8 @@
-"""``GET /artifacts/{id}/content``: the bytes of an artifact, which a browser saves or shows but never executes."""
+"""The bytes of an artifact, which a browser saves or shows but never executes.
+
+``GET /artifacts/{id}/content``, and for the versions of registered models ``GET /models/{name}/{version}/content`` and
+``GET /models/{name}@{alias}/content``.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import mimetypes
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
+from uuid import UUID
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,8 +22,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Send
 
-from app.database.reads.downloads import downloadable_artifact
+from app.database.reads.downloads import downloadable_artifact, version_of_alias, version_of_number
 from app.database.reads.streams import Row
+from app.domain.registry import LARGEST_VERSION, alias_problem, name_problem
 from app.storage.base import ArtifactStore, BlobNotFound, StorageError
 from app.telemetry import bind_log_ids
 
@@ -25,6 +32,7 @@ _SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "text/plain", "application/
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _UNSAFE_IN_QUOTES = re.compile(r"[^ !#-\[\]-~]|[%/]")
+VERSION_HEADER = "X-Model-Version"
 SAFETY_HEADERS = {
     "Cache-Control": "private, no-cache",
     "Content-Security-Policy": "sandbox; default-src 'none'",
@@ -49,15 +57,42 @@ class Downloads:
         self._store = store
 
     def routes(self) -> list[Route]:
-        return [Route("/artifacts/{artifact_id:uuid}/content", self.content, name="artifact_content")]
+        return [
+            Route("/artifacts/{artifact_id:uuid}/content", self.content, name="artifact_content"),
+            Route("/models/{name}@{alias}/content", self.content_of_alias, name="alias_content"),
+            Route("/models/{name}/{version:int}/content", self.content_of_version, name="version_content"),
+        ]
 
     async def content(self, request: Request) -> Response:
+        return await self._content(request, request.path_params["artifact_id"], {})
+
+    async def content_of_alias(self, request: Request) -> Response:
+        name, alias = request.path_params["name"], request.path_params["alias"]
+        if name_problem(name) or alias_problem(alias):
+            raise _no_version()
+        return await self._content_of_version(request, version_of_alias(name, alias))
+
+    async def content_of_version(self, request: Request) -> Response:
+        name, version = request.path_params["name"], request.path_params["version"]
+        if name_problem(name) or version > LARGEST_VERSION:
+            raise _no_version()
+        return await self._content_of_version(request, version_of_number(name, version))
+
+    async def _content_of_version(self, request: Request, statement: sa.Select[Any]) -> Response:
+        """The bytes of a version; the response says which one it is, because an alias may move at any time."""
         async with self._engine.connect() as connection:
-            artifact = await downloadable_artifact(connection, request.path_params["artifact_id"])
+            found = (await connection.execute(statement)).one_or_none()
+        if found is None:
+            raise _no_version()
+        return await self._content(request, found.artifact_id, {VERSION_HEADER: str(found.version)})
+
+    async def _content(self, request: Request, artifact_id: UUID, more: dict[str, str]) -> Response:
+        async with self._engine.connect() as connection:
+            artifact = await downloadable_artifact(connection, artifact_id)
         if artifact is None:
             raise HTTPException(404, "There is no such artifact, or its bytes are not stored.")
         bind_log_ids(run_id=artifact.run_id, stage_run_id=artifact.stage_run_id)
-        headers = _headers(artifact)
+        headers = _headers(artifact) | more
         if _is_known(request.headers.get("if-none-match", ""), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         size: int = artifact.file_size
@@ -88,6 +123,10 @@ class Downloads:
         except StorageError as error:
             raise HTTPException(503, error.message) from error
         return ChunkResponse(_with_first(first, chunks), status, headers)
+
+
+def _no_version() -> HTTPException:
+    return HTTPException(404, "There is no such registered model, version or alias.")
 
 
 class ChunkResponse(StreamingResponse):

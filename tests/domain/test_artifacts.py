@@ -85,6 +85,8 @@ def test_a_full_manifest_is_read() -> None:
                             "trainingDataset": "split/datasets/train.csv",
                             "trainingConfig": {"maxDepth": 4},
                             "metrics": {"accuracy": 0.97},
+                            "register": "churn",
+                            "aliases": ["candidate", "eu.candidate"],
                         },
                     },
                     {
@@ -115,6 +117,8 @@ def test_a_full_manifest_is_read() -> None:
             training_dataset="split/datasets/train.csv",
             training_config={"maxDepth": 4},
             metrics={"accuracy": 0.97},
+            register="churn",
+            aliases=["candidate", "eu.candidate"],
         ),
     )
     assert manifest.entries["datasets/train.csv"].dataset == DatasetFacts(
@@ -198,3 +202,23 @@ def test_all_problems_are_reported_at_once_up_to_a_limit() -> None:
 def test_what_is_no_manifest_is_refused(text: str | bytes, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         parse_manifest(text, [])
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ({"register": "a/b"}, "register"),
+        ({"register": 7}, "register"),
+        ({"aliases": ["candidate"]}, "aliases"),
+        ({"register": "churn", "aliases": "candidate"}, "aliases"),
+        ({"register": "churn", "aliases": ["a"] * 21}, "aliases"),
+        ({"register": "churn", "aliases": ["candidate", "v3"]}, "aliases.1"),
+        ({"register": "churn", "aliases": [None, "a\0b"]}, "aliases.1"),
+    ],
+)
+def test_a_name_that_a_model_cannot_be_registered_under_is_refused(model: dict[str, Any], path: str) -> None:
+    text = json.dumps({"artifacts": [{"path": "m.bin", "model": model}]})
+    with pytest.raises(InvalidInput) as refusal:
+        parse_manifest(text, ["m.bin"])
+    wanted = ("artifacts", "0", "model", *path.split("."))
+    assert [problem.path for problem in refusal.value.problems] == [wanted]

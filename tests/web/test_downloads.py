@@ -14,11 +14,13 @@ from shared_database import shared_database
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from web_server import client_of
+from yarl import URL
 
 from app.database.engine import create_engine
 from app.domain.vocabulary import ArtifactStatus
 from app.storage.local import LocalStore
 from app.web.downloads import Downloads
+from tests.factories import Factory
 from tests.stored_files import put_file
 
 CONTENT = bytes(range(256)) * 10
@@ -229,3 +231,38 @@ async def test_a_download_of_damaged_bytes_is_never_complete(
     with pytest.raises(aiohttp.ClientPayloadError):
         async with client.get(path) as response:
             await response.read()
+
+
+@pytest.fixture
+async def churn(engine: AsyncEngine, put: Put) -> str:
+    """The name of a registered model with two versions; the alias champion points to the second one."""
+    make, name = Factory(engine), f"churn-{uuid.uuid4()}"
+    registered = await make.registered_model(name)
+    for version in (1, 2):
+        address = await put(b"bytes of version %d" % version, f"{version}.bin")
+        model_id = await make.model(uuid.UUID(address.split("/")[2]))
+        version_id = await make.model_version(registered, version, model_id)
+    await make.model_alias(registered, "champion", version_id)
+    return name
+
+
+async def test_a_version_is_delivered_at_the_address_of_its_number_and_of_its_alias(
+    client: aiohttp.ClientSession, churn: str
+) -> None:
+    for address, version in (("/1", 1), ("/2", 2), ("@champion", 2)):
+        async with client.get(f"/models/{churn}{address}/content") as response:
+            assert response.status == 200
+            assert await response.read() == b"bytes of version %d" % version
+            assert response.headers["X-Model-Version"] == str(version)
+            etag = response.headers["ETag"]
+        async with client.get(f"/models/{churn}{address}/content", headers={"Range": "bytes=-1"}) as part:
+            assert (part.status, await part.read()) == (206, str(version).encode())
+        async with client.get(f"/models/{churn}{address}/content", headers={"If-None-Match": etag}) as known:
+            assert (known.status, known.headers["X-Model-Version"]) == (304, str(version))
+
+
+async def test_an_unknown_version_or_alias_is_not_found(client: aiohttp.ClientSession, churn: str) -> None:
+    for address in ("/3", "@other", "@champion%00", f"/{2**70}", "x/1", "%00/1", "@a@champion", "@%2F"):
+        async with client.get(URL(f"/models/{churn}{address}/content", encoded=True)) as response:
+            assert response.status == 404, address
+            assert churn not in await response.text()

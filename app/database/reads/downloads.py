@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.reads.streams import Row
-from app.database.tables import artifacts, stage_runs
+from app.database.tables import (
+    artifacts,
+    model_aliases,
+    model_versions,
+    models,
+    registered_models,
+    stage_runs,
+)
 from app.domain.vocabulary import ArtifactStatus
 
 _HAS_BYTES = (
@@ -36,6 +44,28 @@ async def downloadable_artifact(connection: AsyncConnection, artifact_id: UUID) 
         .where(found.id == artifact_id, *_HAS_BYTES)
     )
     return (await connection.execute(statement)).one_or_none()
+
+
+def version_of_alias(name: str, alias: str) -> sa.Select[Any]:
+    """(artifact_id, version) of the version of a registered model that an alias points to."""
+    pointing = sa.and_(model_aliases.c.version_id == model_versions.c.id, model_aliases.c.alias == alias)
+    return _version_of(name).join(model_aliases, pointing)
+
+
+def version_of_number(name: str, version: int) -> sa.Select[Any]:
+    """(artifact_id, version) of a version of a registered model."""
+    return _version_of(name).where(model_versions.c.version == version)
+
+
+def _version_of(name: str) -> sa.Select[Any]:
+    named = registered_models.c.id == model_versions.c.registered_model_id
+    return (
+        sa.select(models.c.artifact_id, model_versions.c.version)
+        .select_from(model_versions)
+        .join(registered_models, named)
+        .join(models, models.c.id == model_versions.c.model_id)
+        .where(registered_models.c.name == name)
+    )
 
 
 async def downloadable_outputs(
