@@ -39,8 +39,8 @@ async def update_run(
 async def delete_run(engine: AsyncEngine, notifier: Notifier, run_id: uuid.UUID) -> None:
     """Removes an ended run with its stage runs, events, logs and artifacts.
 
-    ``NOT_DELETABLE`` while the run is active, as long as another run reuses results of its stages, and as long as one of
-    its models is a version of a registered model.
+    ``NOT_DELETABLE`` while the run is active, as long as another run reuses results of its stages, and as long as one
+    of its models is a version of a registered model.
     """
     async with engine.begin() as connection:
         run = (await lock_run(connection, run_id, for_deletion=True)).run
