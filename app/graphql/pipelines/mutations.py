@@ -55,7 +55,10 @@ class PipelineMutation:
             pipeline=await info.context.fresh_loaders().pipeline_by_id.load(pipeline_id)
         )
 
-    @mutation("Delete a pipeline with its schedules and webhooks. It must have no active runs.")
+    @mutation(
+        "Delete a pipeline with its schedules and webhooks. It must have no active runs, and none with a model that is "
+        "a version of a registered model."
+    )
     async def delete_pipeline(
         self, info: Info, request: Annotated[DeletePipelineInput, INPUT]
     ) -> DeletePipelinePayload:

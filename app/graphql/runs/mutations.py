@@ -107,7 +107,7 @@ class RunMutation:
 
     @mutation(
         "Delete a run that has ended, with its logs, events and artifacts. It can't be deleted while another run "
-        "reuses results of its stages."
+        "reuses results of its stages, or while one of its models is a version of a registered model."
     )
     async def delete_run(self, info: Info, request: Annotated[DeleteRunInput, INPUT]) -> DeleteRunPayload:
         context = info.context
