@@ -56,8 +56,8 @@ class PipelineMutation:
         )
 
     @mutation(
-        "Delete a pipeline with its schedules and webhooks. It must have no active runs, and none with a model that is "
-        "a version of a registered model."
+        "Delete a pipeline with its schedules and webhooks. It must have no active runs. It can't be deleted "
+        "while a model of one of its runs is a version of a registered model."
     )
     async def delete_pipeline(
         self, info: Info, request: Annotated[DeletePipelineInput, INPUT]
