@@ -38,7 +38,7 @@ from app.services.registry.aliases import (
 )
 from app.services.registry.versions import NewVersion, delete_version, register_version
 from app.services.run_records import delete_run
-from tests.execution.conftest import Engine
+from tests.execution.conftest import Engine, python, stage
 from tests.execution.test_janitor import Site, days_ago
 from tests.factories import Factory
 
@@ -256,3 +256,46 @@ async def test_retention_removes_a_run_only_after_its_version(site: Site) -> Non
     await registry.delete_version("churn", 1)
     assert (await site.janitor(runs=30).clean_database())["runs"] == 1
     assert (await site.janitor().clean_files())["blobs"] == 1
+
+
+async def test_each_run_of_a_stage_registers_its_model_and_moves_the_alias(site: Site, idle: Engine) -> None:
+    train = """
+import json, os, pathlib
+out = pathlib.Path(os.environ["MLP_OUTPUT_DIR"])
+(out / "model.bin").write_text(os.environ["MLP_RUN_ID"])
+model = {"register": "churn", "aliases": ["candidate"], "metrics": {"accuracy": 0.97}}
+(out / "artifacts.json").write_text(json.dumps({"artifacts": [{"path": "model.bin", "model": model}]}))
+"""
+    registry = Registry(site)
+    async with idle.supervised():
+        for version in (1, 2):
+            run_id = await idle.start(stage("train", python(train)))
+            assert (await idle.finished(run_id)).error_message is None
+            [(model_id, created_by)] = await registry.rows(
+                sa.select(model_versions.c.model_id, model_versions.c.created_by).where(
+                    model_versions.c.version == version
+                )
+            )
+            assert created_by == f"run {run_id}"
+            registry.versions["churn", version] = model_id
+            registry.content_of[model_id] = str(run_id).encode()
+            await registry.check()
+            aliases = (await registry.aliases())["churn"]
+            assert aliases == {"candidate": AliasState(version, is_protected=False)}
+    metrics = await registry.rows(sa.select(models.c.metrics))
+    assert [row.metrics for row in metrics] == [{"accuracy": 0.97}] * 2
+
+
+async def test_a_name_that_cannot_be_registered_refuses_the_outputs(site: Site, idle: Engine) -> None:
+    train = """
+import json, os, pathlib
+out = pathlib.Path(os.environ["MLP_OUTPUT_DIR"])
+(out / "model.bin").write_text("model")
+model = {"register": "churn/eu"}
+(out / "artifacts.json").write_text(json.dumps({"artifacts": [{"path": "model.bin", "model": model}]}))
+"""
+    async with idle.supervised():
+        run_id = await idle.start(stage("train", python(train)))
+        message = (await idle.finished(run_id)).error_message
+    assert "artifacts.0.model.register" in message
+    assert await site.count(registered_models) == 0
