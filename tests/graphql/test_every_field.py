@@ -74,10 +74,7 @@ def paths_below(path: PathTo) -> Iterator[PathTo]:
     for name, below in path.type.fields.items():
         for type_ in object_types(below.type):
             yield PathTo(
-                type_,
-                f"{path.before} {{ {call(name, below)} {{ ... on {type_.name}",
-                f"}} }} {path.after}",
-                path.root,
+                type_, f"{path.before} {{ {name} {{ ... on {type_.name}", f"}} }} {path.after}", path.root
             )
 
 
@@ -108,11 +105,6 @@ def required(field_: g.GraphQLField) -> list[str]:
     return [name for name, argument in field_.args.items() if g.is_required_argument(argument)]
 
 
-def call(name: str, field_: g.GraphQLField) -> str:
-    """The name of a field, with its required argument if it is a lineage."""
-    return f"{name}(direction: BOTH)" if required(field_) == ["direction"] else name
-
-
 def leaves(type_: g.GraphQLObjectType) -> list[str]:
     return [
         name
@@ -129,7 +121,7 @@ def selections(type_: g.GraphQLObjectType) -> Iterator[tuple[str, str]]:
             below = "".join(
                 f" ... on {to.name} {{ {' '.join(leaves(to))} }}" for to in object_types(field_.type)
             )
-            yield name, f"{call(name, field_)} {{ __typename {below} }}"
+            yield name, f"{name} {{ __typename }}" if not below else f"{name} {{ __typename {below} }}"
 
 
 async def count_statements(
@@ -240,12 +232,7 @@ def test_every_type_that_a_query_can_return_is_covered() -> None:
     types = {name for name, type_ in SCHEMA.type_map.items() if isinstance(type_, g.GraphQLObjectType)}
     not_walked = {name for name in types - walked if not name.startswith("__")}
     assert [name for name in not_walked if not re.fullmatch(NOT_OF_QUERIES, name)] == []
-    assert not [
-        path
-        for path in paths()
-        for name, of in path.type.fields.items()
-        if required(of) and name == call(name, of)
-    ]
+    assert not [path for path in paths() for name, of in path.type.fields.items() if required(of)]
 
 
 async def test_every_field_costs_as_many_statements_of_many_objects_as_of_few(
@@ -267,6 +254,6 @@ async def test_every_field_can_be_queried_alone(graph: Graph, make: Factory) -> 
     await make_families(make, ids, 1)
     for path in paths():
         for name, field_ in path.type.fields.items():
-            if not required(field_) or name != call(name, field_):
+            if not required(field_):
                 below = "" if g.is_leaf_type(g.get_named_type(field_.type)) else "{ __typename }"
-                await graph.data(path.query(f"{call(name, field_)} {below}"), ids=ids.of[path.root])
+                await graph.data(path.query(f"{name} {below}"), ids=ids.of[path.root])
