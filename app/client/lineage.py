@@ -60,33 +60,38 @@ def _ids(name: str) -> Iterator[str]:
 
 
 def tree_of(lineage: Lineage) -> Tree:
-    """The lineage with the start at the root. A node that several others lead to is unfolded at the first of them."""
-    root = Tree(_label(lineage.nodes[lineage.start]))
-    shown = {lineage.start}
-    waiting = [(root, lineage.start)]
-    for branch, node_id in waiting:
-        for other in lineage.neighbours.get(node_id, ()):
-            label = _label(lineage.nodes[other])
-            if other in shown:
-                branch.add(f"{label} [dim](above)[/dim]" if lineage.neighbours.get(other) else label)
-            else:
-                shown.add(other)
-                waiting.append((branch.add(label), other))
+    """The lineage with the start at the root. A node that several others lead to is unfolded where it is met first."""
+    root = Tree(_label(lineage.nodes[lineage.start], run_id=None))
+    _unfold(root, lineage.start, lineage, {lineage.start}, run_id=None)
     if lineage.is_truncated:
         root.add("[dim]more is not shown: ask with a smaller --depth, or in the graph[/dim]")
     return root
 
 
-def _label(node: Mapping[str, Any]) -> str:
+def _unfold(branch: Tree, node_id: str, lineage: Lineage, shown: set[str], run_id: str | None) -> None:
+    """Adds what lies next to a node. ``run_id`` is the run shown last on the way to it, and not shown again."""
+    for other in lineage.neighbours.get(node_id, ()):
+        node = lineage.nodes[other]
+        label = _label(node, run_id)
+        if other in shown:
+            branch.add(f"{label} [dim](above)[/dim]" if lineage.neighbours.get(other) else label)
+            continue
+        shown.add(other)
+        stage_run = node["stageRun"]
+        _unfold(branch.add(label), other, lineage, shown, stage_run["run"]["id"] if stage_run else run_id)
+
+
+def _label(node: Mapping[str, Any], run_id: str | None) -> str:
     artifact, stage_run = node["artifact"], node["stageRun"]
     if artifact is not None:
         name, path = artifact["name"], artifact["relativePath"]
         details = artifact["artifactType"].lower() + ("" if path == name else f", {path}")
         return f"[bold]{_plain(name)}[/bold] ({_plain(details)})"
-    if stage_run is not None:
-        run = stage_run["run"]
-        return f"stage {_plain(stage_run['name'])} of {_plain(run['pipeline']['name'])}, run {run['id']}"
-    return "deleted meanwhile"
+    if stage_run is None:
+        return "deleted meanwhile"
+    run = stage_run["run"]
+    place = "" if run["id"] == run_id else f" of {_plain(run['pipeline']['name'])}, run {run['id']}"
+    return f"stage {_plain(stage_run['name'])}{place}"
 
 
 def _plain(text: str) -> str:

@@ -46,9 +46,9 @@ def test_a_model_shows_what_it_was_made_from_and_a_dataset_what_was_made_of_it(
     assert lines == [
         "churn [v1] (model, models/churn.bin)",
         "├── stage train of lineage",
-        "│   └── datasets/train.csv (dataset) (above)",
-        "└── datasets/train.csv (dataset)",
-        "    └── stage split of lineage",
+        "│   └── datasets/train.csv (dataset)",
+        "│       └── stage split",
+        "└── datasets/train.csv (dataset) (above)",
     ]
     ahead = server.mlp("lineage", model["trainingDataset"]["artifact"]["id"], "--downstream", PORT=port)
     assert "churn [v1] (model, models/churn.bin)" in ahead.stdout
