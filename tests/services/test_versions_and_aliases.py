@@ -21,6 +21,7 @@ from app.domain.artifacts import ModelFacts
 from app.domain.registry import AliasMove, AliasState, replay
 from app.errors import Conflict, DomainError, ErrorCode, NotFound
 from app.services.pipelines import delete_pipeline
+from app.services.registry import aliases
 from app.services.registry.aliases import (
     AliasChange,
     delete_alias,
@@ -328,3 +329,16 @@ async def test_the_description_and_tags_of_a_registered_model_change(by_hand: By
     await update_registered_model(by_hand.engine, "churn", {"tags": None})
     statement = sa.select(registered_models.c.description, registered_models.c.tags)
     assert await by_hand.rows(statement) == [("leaves", None)]
+
+
+async def test_a_registered_model_has_a_bounded_number_of_aliases(
+    by_hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aliases, "ALIASES_OF_A_MODEL", 2)
+    await registered(by_hand, 2)
+    for alias in ("one", "two"):
+        await set_alias(by_hand.engine, AliasChange("churn", alias, None), 1)
+    with pytest.raises(Conflict, match="has 2 aliases, which is the limit; remove one first"):
+        await set_alias(by_hand.engine, AliasChange("churn", "three", None), 1)
+    await set_alias(by_hand.engine, AliasChange("churn", "two", 1), 2)
+    assert await state(by_hand) == {"one": AliasState(1, False), "two": AliasState(2, False)}

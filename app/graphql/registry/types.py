@@ -35,7 +35,7 @@ class RegisteredModel(relay.Node):
         window = window_of(first, after, order=HIGHEST_VERSION_FIRST, default=NESTED_PAGE)
         return unawaited(info.context.loaders.versions_by_registered_model(window).load(self.id))
 
-    @strawberry.field(description="Its aliases, by name.", metadata=reads_only())
+    @strawberry.field(description="Its aliases, by name; at most 100.", metadata=reads_only())
     def aliases(self, info: Info) -> list[ModelAlias]:
         return unawaited(info.context.loaders.aliases_by_registered_model.load(self.id))
 

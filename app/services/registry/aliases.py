@@ -29,6 +29,9 @@ from app.services.registry.names import (
     no_version,
 )
 
+ALIASES_OF_A_MODEL = 100
+"""At most as many: the graph lists them all at once."""
+
 
 @dataclass(frozen=True)
 class AliasChange:
@@ -65,6 +68,11 @@ async def set_alias(engine: AsyncEngine, change: AliasChange, version: int) -> u
     _check_change(change)
     async with _held_alias(engine, change) as alias:
         version_id = await _id_of(alias, version)
+        if await is_one_too_many(alias):
+            raise Conflict(
+                f"{change.name!r} has {ALIASES_OF_A_MODEL} aliases, which is the limit; remove one first",
+                path=("alias",),
+            )
         if version != alias.version:
             await point(alias, AliasMoveKind.SET, version, version_id)
     return alias.registered_id
@@ -182,6 +190,14 @@ async def _moves(alias: HeldAlias) -> list[AliasMove]:
         moves.registered_model_id == alias.registered_id, moves.alias == alias.change.alias
     )
     return [AliasMove(*row) for row in await alias.connection.execute(statement.order_by(moves.seq))]
+
+
+async def is_one_too_many(alias: HeldAlias) -> bool:
+    """Whether the alias does not exist yet, and its registered model may have no further one."""
+    if alias.version is not None:
+        return False
+    number = sa.select(sa.func.count()).where(model_aliases.c.registered_model_id == alias.registered_id)
+    return (await alias.connection.execute(number)).scalar_one() >= ALIASES_OF_A_MODEL
 
 
 async def point(alias: HeldAlias, kind: AliasMoveKind, version: int, version_id: uuid.UUID) -> None:

@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.tables import artifacts, models
 from app.domain.vocabulary import AliasMoveKind
-from app.services.registry.aliases import AliasChange, point, read_alias
+from app.services.registry.aliases import AliasChange, is_one_too_many, point, read_alias
 from app.services.registry.names import made
 from app.services.registry.versions import version_of
 
 ALIASES_NOT_SET = "aliasesNotSet"
-"""The key in the metadata of a model for the aliases that its stage could not set, because they are protected."""
+"""The key in the metadata of a model for the aliases that its stage could not set: protected ones, or too many."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ async def register_models(
 ) -> None:
     """Registers models of a stage in the transaction that completes it and holds its run.
 
-    An alias is set to the new version wherever it points, unless it is protected: then the metadata of the artifact
-    names it.
+    An alias is set to the new version wherever it points, unless it is protected or the registered model has too many:
+    then the metadata of the artifact names it.
     """
     wanted = {registration.artifact_id for registration in registrations}
     statement = sa.select(models.c.artifact_id, models.c.id).where(models.c.artifact_id.in_(wanted))
@@ -49,7 +49,7 @@ async def register_models(
         for name in dict.fromkeys(registration.aliases):
             change = AliasChange(registration.name, name, None, "set by the stage that made the model", actor)
             alias = await read_alias(connection, registered, change)
-            if alias.is_protected:
+            if alias.is_protected or await is_one_too_many(alias):
                 not_set.append(name)
             else:
                 await point(alias, AliasMoveKind.SET, version.version, version.id)
