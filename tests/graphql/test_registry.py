@@ -81,13 +81,13 @@ async def test_a_model_is_registered_and_leads_to_its_version(graph: Graph, make
     assert again == {"modelVersion": version, "errors": []}
     found = await graph.data(
         """query($model: ID!, $version: ID!) {
-          model: node(id: $model) { ... on Model { versions { id registeredModel { id name } } } }
+          model: node(id: $model) { ... on Model { versions { nodes { id registeredModel { id name } } } } }
           version: node(id: $version) { ... on ModelVersion { version } } }""",
         model=model_id,
         version=version["id"],
     )
     assert found["version"] == {"version": 1}
-    [of_model] = found["model"]["versions"]
+    [of_model] = found["model"]["versions"]["nodes"]
     assert of_model["id"] == version["id"]
     by_id = await graph.data(
         "query($id: ID!) { node(id: $id) { id ... on RegisteredModel { name createdAt } } }",

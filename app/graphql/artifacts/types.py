@@ -212,11 +212,14 @@ class Model(relay.Node):
         return unawaited(info.context.loaders.dataset_by_id.load(self.training_dataset_key))
 
     @strawberry.field(
-        description="The versions that refer to it, one for each name it is registered under, oldest first.",
+        description="The versions that refer to it, one for each name it is registered under, newest first.",
         metadata=reads_only(),
     )
-    def versions(self, info: Info) -> list[ModelVersionLink]:
-        return unawaited(info.context.loaders.versions_by_model.load(self.id))
+    def versions(
+        self, info: Info, first: First = NESTED_PAGE, after: After = NOT_GIVEN
+    ) -> Connection[ModelVersionLink]:
+        window = window_of(first, after, default=NESTED_PAGE)
+        return unawaited(info.context.loaders.versions_by_model(window).load(self.id))
 
     @strawberry.field(
         description="What the model was made from and what was made of it.", metadata=reads_only()

@@ -46,9 +46,9 @@ class RegistryLoaders(LoaderFactory):
         name, parent = ("versions", window), model_versions.c.registered_model_id
         return self._page(ModelVersion, selections.MODEL_VERSIONS, parent, window, name)
 
-    @cached_property
-    def versions_by_model(self) -> ListLoader[ModelVersion]:
-        return self._children(ModelVersion, selections.MODEL_VERSIONS, "model_id", "id")
+    def versions_by_model(self, window: Window) -> PageLoader[ModelVersion]:
+        name, parent = ("versions of models", window), model_versions.c.model_id
+        return self._page(ModelVersion, selections.MODEL_VERSIONS, parent, window, name)
 
     @cached_property
     def aliases_by_registered_model(self) -> ListLoader[ModelAlias]:
