@@ -105,7 +105,8 @@ async def test_the_ways_a_command_ends_are_distinguished(attempts: Attempts) -> 
     assert (killed.finish_reason, killed.signal) == (FinishReason.SIGNALED, signal.SIGSEGV)
     late = await attempts.run("sleep", "100", timeout_seconds=0.2)
     assert late.finish_reason is FinishReason.TIMED_OUT
-    missing = await attempts.run("no-such-command")
+    # Not the PATH of the test: with a folder that its user may not read, the reason would be another one.
+    missing = await attempts.run("no-such-command", env={"PATH": "/usr/bin:/bin"})
     assert missing.finish_reason is FinishReason.START_FAILED
     assert missing.error == "command 'no-such-command': No such file or directory"
 
