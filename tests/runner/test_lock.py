@@ -1,4 +1,4 @@
-"""The identity in an attempt's lock, by which a descriptor of the shim is opened."""
+"""The identity in an attempt's lock: it leads to the process of the shim, and to no other process."""
 
 from __future__ import annotations
 

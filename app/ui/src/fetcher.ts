@@ -5,7 +5,7 @@ export const UNAUTHORIZED = 'mlp:unauthorized';
 
 type Headers = Record<string, unknown>;
 
-/** The name of this page, by which the server knows that a person starts the run. The headers editor wins over both. */
+/** Names this page, so that a run started here counts as MANUAL. A header from the headers editor replaces it. */
 function withDefaults(headers: Headers = {}): Headers {
   const token = readToken();
   const given = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
