@@ -10,9 +10,8 @@ from app.cli.following import new_console
 from app.cli.process import log_to_stderr, run_command
 from app.cli.servers import Url, connection_to, local_address
 from app.client.lineage import read_lineage, tree_of
+from app.domain.lineage import MAX_DEPTH
 from app.settings import Settings, load_settings
-
-MAX_DEPTH = 20
 
 
 def lineage(

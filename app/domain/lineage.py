@@ -9,6 +9,9 @@ from itertools import islice
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
+MAX_DEPTH = 20
+"""The most stage runs away from the start."""
+
 EDGES_PER_NODE = 10
 """At most as many edges as this for each node: a stage of many outputs with many readers has their product."""
 
@@ -76,9 +79,7 @@ def of_reused(lineage: Lineage, stage_run: UUID, source: UUID) -> Lineage:
 
 
 def joined(lineages: Sequence[Lineage], first: int) -> Lineage:
-    """Lineages of one start as one, with at most ``first`` nodes."""
-    if len(lineages) == 1:
-        return lineages[0]
+    """One lineage of all those of a start, with at most ``first`` nodes."""
     nodes = {node.key: node for lineage in lineages for node in lineage.nodes}
     nearest = sorted(nodes.values(), key=lambda node: node.depth)[:first]
     shown = {node.key for node in nearest}

@@ -167,6 +167,8 @@ async def test_a_reused_stage_run_stands_for_the_one_whose_results_it_reused(
     of_reused = await lineage(graph, "StageRun", reused, "direction: DOWNSTREAM, depth: 0")
     assert ("split", "REUSED", "split again") in edges(of_reused)
     assert set(depths(of_reused)) == {"split again", "split", "train.csv", "test.csv"}
+    cut = await lineage(graph, "StageRun", reused, "direction: DOWNSTREAM, depth: 0, first: 2")
+    assert (len(cut["nodes"]), cut["isTruncated"]) == (2, True)
 
 
 async def test_a_registered_artifact_and_a_log_were_not_read_by_later_stages(

@@ -11,15 +11,8 @@ from strawberry.scalars import JSON
 
 from app.compiled_graphql.batching import unawaited
 from app.compiled_graphql.reading import reads_only
-from app.graphql.lineage.types import (
-    DEFAULT_DEPTH,
-    DEFAULT_NODES,
-    DepthArgument,
-    DirectionArgument,
-    Lineage,
-    LineageDirection,
-    NodesArgument,
-)
+from app.database.reads.lineage import Start
+from app.graphql.lineage.types import Lineage, lineage_field
 from app.graphql.shared.connections import NESTED_PAGE, NOT_GIVEN, After, Connection, First, window_of
 from app.graphql.shared.enums import ArtifactStatus, ArtifactType, StorageType
 from app.graphql.shared.ids import global_id
@@ -117,17 +110,9 @@ class Artifact(relay.Node):
         window = window_of(first, after, default=NESTED_PAGE)
         return unawaited(info.context.loaders.artifacts_by_content_of(window).load(self.id))
 
-    @strawberry.field(
-        description="What the artifact was made from and what was made of it.", metadata=reads_only()
+    lineage: Lineage = lineage_field(
+        "What the artifact was made from and what was made of it.", Start.ARTIFACT, "id"
     )
-    def lineage(
-        self,
-        info: Info,
-        direction: DirectionArgument = LineageDirection.UPSTREAM,
-        depth: DepthArgument = DEFAULT_DEPTH,
-        first: NodesArgument = DEFAULT_NODES,
-    ) -> Lineage:
-        return unawaited(info.context.loaders.lineage_by_artifact(direction, depth, first).load(self.id))
 
 
 @strawberry.type(description="The details of an artifact that is a dataset.")
@@ -158,19 +143,9 @@ class Dataset(relay.Node):
         window = window_of(first, after, default=NESTED_PAGE)
         return unawaited(info.context.loaders.models_by_dataset(window).load(self.id))
 
-    @strawberry.field(
-        description="What the dataset was made from and what was made of it.", metadata=reads_only()
+    lineage: Lineage = lineage_field(
+        "What the dataset was made from and what was made of it.", Start.ARTIFACT, "artifact_key"
     )
-    def lineage(
-        self,
-        info: Info,
-        direction: DirectionArgument = LineageDirection.UPSTREAM,
-        depth: DepthArgument = DEFAULT_DEPTH,
-        first: NodesArgument = DEFAULT_NODES,
-    ) -> Lineage:
-        return unawaited(
-            info.context.loaders.lineage_by_artifact(direction, depth, first).load(self.artifact_key)
-        )
 
 
 @strawberry.type(description="The details of an artifact that is a model.")
@@ -221,16 +196,6 @@ class Model(relay.Node):
         window = window_of(first, after, default=NESTED_PAGE)
         return unawaited(info.context.loaders.versions_by_model(window).load(self.id))
 
-    @strawberry.field(
-        description="What the model was made from and what was made of it.", metadata=reads_only()
+    lineage: Lineage = lineage_field(
+        "What the model was made from and what was made of it.", Start.ARTIFACT, "artifact_key"
     )
-    def lineage(
-        self,
-        info: Info,
-        direction: DirectionArgument = LineageDirection.UPSTREAM,
-        depth: DepthArgument = DEFAULT_DEPTH,
-        first: NodesArgument = DEFAULT_NODES,
-    ) -> Lineage:
-        return unawaited(
-            info.context.loaders.lineage_by_artifact(direction, depth, first).load(self.artifact_key)
-        )

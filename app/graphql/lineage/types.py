@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import strawberry
 
 from app.compiled_graphql.batching import unawaited
 from app.compiled_graphql.reading import reads_only
+from app.database.reads.lineage import Start
 from app.domain import lineage
-from app.domain.lineage import LineageEdgeKind
+from app.domain.lineage import MAX_DEPTH, LineageEdgeKind
 from app.errors import DomainError
 from app.graphql.shared.enums import describe
 from app.graphql.shared.ids import global_id
@@ -20,7 +20,6 @@ from app.graphql.shared.info import Info
 from app.graphql.shared.links import ArtifactLink, StageRunLink
 
 DEFAULT_DEPTH = 3
-MAX_DEPTH = 20
 DEFAULT_NODES = 200
 MAX_NODES = 2000
 
@@ -134,7 +133,18 @@ def check_size(depth: int, first: int) -> None:
             raise DomainError(f"{name} must be from 0 to {limit}, not {value}.", path=[name])
 
 
-def sides(direction: LineageDirection) -> Sequence[LineageDirection]:
-    """UPSTREAM, DOWNSTREAM or both."""
-    both = (LineageDirection.UPSTREAM, LineageDirection.DOWNSTREAM)
-    return both if direction is LineageDirection.BOTH else (direction,)
+def lineage_field(description: str, start: Start, key: str) -> Any:
+    """The field ``lineage`` of a type whose attribute ``key`` holds the key of a ``start``."""
+
+    def resolve(
+        self: Any,
+        info: Info,
+        direction: DirectionArgument = LineageDirection.UPSTREAM,
+        depth: DepthArgument = DEFAULT_DEPTH,
+        first: NodesArgument = DEFAULT_NODES,
+    ) -> Lineage:
+        return unawaited(
+            info.context.loaders.lineage_by(start, direction, depth, first).load(getattr(self, key))
+        )
+
+    return strawberry.field(resolver=resolve, description=description, metadata=reads_only())

@@ -13,19 +13,12 @@ from strawberry.scalars import JSON
 
 from app.compiled_graphql.batching import unawaited
 from app.compiled_graphql.reading import reads_only
+from app.database.reads.lineage import Start
 from app.database.reads.pages import OLDEST_FIRST
 from app.domain.artifacts import OUTPUTS_PATH
 from app.domain.explanations import Surroundings, explain_stage
 from app.errors import DomainError
-from app.graphql.lineage.types import (
-    DEFAULT_DEPTH,
-    DEFAULT_NODES,
-    DepthArgument,
-    DirectionArgument,
-    Lineage,
-    LineageDirection,
-    NodesArgument,
-)
+from app.graphql.lineage.types import Lineage, lineage_field
 from app.graphql.shared.connections import NESTED_PAGE, NOT_GIVEN, After, Connection, First, given, window_of
 from app.graphql.shared.enums import FinishReason, Phase, StageStatus
 from app.graphql.shared.explanation import Explanation
@@ -268,17 +261,9 @@ class StageRun(relay.Node):
         loader = info.context.loaders.metric_points_by_stage_run(given(name), checked_points(max_points))
         return unawaited(loader.load(self.id))
 
-    @strawberry.field(
-        description="What the stage run read and what was made of its outputs.", metadata=reads_only()
+    lineage: Lineage = lineage_field(
+        "What the stage run read and what was made of its outputs.", Start.STAGE_RUN, "id"
     )
-    def lineage(
-        self,
-        info: Info,
-        direction: DirectionArgument = LineageDirection.UPSTREAM,
-        depth: DepthArgument = DEFAULT_DEPTH,
-        first: NodesArgument = DEFAULT_NODES,
-    ) -> Lineage:
-        return unawaited(info.context.loaders.lineage_by_stage_run(direction, depth, first).load(self.id))
 
 
 def checked_points(max_points: int) -> int:
